@@ -1,0 +1,36 @@
+# Two commands do everything, set-up included, on a machine with Python 3.11 or newer:
+#   make demo    the main job on embedded data        make test    lint, types and all fast tests
+PYTHON ?= python3
+BIN := .venv/bin
+export OMP_NUM_THREADS = 1
+
+.PHONY: demo test check test-slow second-order clean
+
+demo: .venv/core
+	$(BIN)/archgrad run --data digits
+
+test: check
+	$(BIN)/python -m pytest --cov --cov-report=term --durations=8
+
+check: .venv/dev
+	$(BIN)/ruff check src tests examples benchmarks
+	$(BIN)/mypy
+
+test-slow: .venv/dev
+	$(BIN)/python -m pytest -m slow
+
+second-order: .venv/dev
+	$(BIN)/python benchmarks/second_order.py
+
+.venv/core: pyproject.toml constraints.txt
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'archgrad needs Python 3.11 or newer, found ' + sys.version.split()[0] + '; set PYTHON=')"
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+.venv/dev: .venv/core
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

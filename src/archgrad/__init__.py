@@ -1,0 +1,69 @@
+"""Gradient-based neural architecture search for PyTorch: the DARTS family, tested and composable.
+
+>>> import archgrad
+>>> architecture = archgrad.published("DARTS_V2")
+>>> architecture.cell("normal").nodes[0]
+(('sep_conv_3x3', 0), ('sep_conv_3x3', 1))
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from archgrad.api import TrainResult, search, train
+    from archgrad.architecture import Architecture, Cell, published
+    from archgrad.choice import Choice, Group
+    from archgrad.errors import ArchgradError, Diverged
+    from archgrad.methods import Method, method
+    from archgrad.bilevel import SearchResult
+    from archgrad.spaces import space
+    from archgrad.supernet import Supernet
+
+__version__ = "0.1.0"
+
+# Public name -> module, imported on first use: `archgrad --help` must not wait for torch.
+_HOMES = {
+    "Architecture": "archgrad.architecture",
+    "ArchgradError": "archgrad.errors",
+    "Cell": "archgrad.architecture",
+    "Choice": "archgrad.choice",
+    "Diverged": "archgrad.errors",
+    "Group": "archgrad.choice",
+    "Method": "archgrad.methods",
+    "SearchResult": "archgrad.bilevel",
+    "Supernet": "archgrad.supernet",
+    "TrainResult": "archgrad.api",
+    "method": "archgrad.methods",
+    "published": "archgrad.architecture",
+    "search": "archgrad.api",
+    "space": "archgrad.spaces",
+    "train": "archgrad.api",
+}
+
+__all__ = [
+    "Architecture",
+    "ArchgradError",
+    "Cell",
+    "Choice",
+    "Diverged",
+    "Group",
+    "Method",
+    "SearchResult",
+    "Supernet",
+    "TrainResult",
+    "method",
+    "published",
+    "search",
+    "space",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'archgrad' has no attribute {name!r}; it has {__all__}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

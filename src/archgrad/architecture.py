@@ -1,0 +1,159 @@
+"""The discrete result of a search: frozen, validated, hashable, JSON with a format version."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from archgrad.errors import ArchgradError, explain, unknown
+
+FORMAT = "archgrad-architecture/1"
+
+
+class Cell(BaseModel):
+    """A cell: for each intermediate node the edges that enter it, as (operation, source).
+
+    Sources count the cell's inputs first (0 and 1 in the DARTS space), then the intermediate nodes.
+    ``output`` lists the nodes whose states form the cell's output.
+
+    >>> Cell(name="normal", inputs=1, nodes=((("skip_connect", 0),),), output=(1,)).operations
+    ('skip_connect',)
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str = Field(min_length=1)
+    inputs: int = Field(ge=1)
+    nodes: tuple[tuple[tuple[str, int], ...], ...] = Field(min_length=1)
+    output: tuple[int, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for node, edges in enumerate(self.nodes, start=self.inputs):
+            if len(set(edges)) != len(edges):
+                raise ValueError(f"node {node} lists the same edge twice")
+            for operation, source in edges:
+                if not 0 <= source < node:
+                    raise ValueError(
+                        f"node {node} takes {operation} from source {source}; "
+                        f"expected a source from 0 to {node - 1}"
+                    )
+        known = range(self.inputs, self.inputs + len(self.nodes))
+        if list(self.output) != sorted(set(self.output)) or not set(self.output) <= set(known):
+            raise ValueError(
+                f"output {list(self.output)} is not an ascending selection of the intermediate "
+                f"nodes {known.start} to {known.stop - 1}"
+            )
+        return self
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """The operations of all edges, node by node."""
+        return tuple(operation for edges in self.nodes for operation, _ in edges)
+
+    def __str__(self) -> str:
+        nodes = (" ".join(f"{op}<-{source}" for op, source in edges) for edges in self.nodes)
+        return f"{self.name:<7} " + " | ".join(nodes)
+
+
+class Architecture(BaseModel):
+    """A discrete architecture ("genotype"): the cells of one search space.
+
+    >>> DARTS_V2 = published("DARTS_V2")
+    >>> Architecture.from_json(DARTS_V2.to_json()) == DARTS_V2
+    True
+    >>> DARTS_V2.cell("reduce").nodes[0]
+    (('max_pool_3x3', 0), ('max_pool_3x3', 1))
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    format: Literal["archgrad-architecture/1"] = FORMAT
+    space: str = Field(min_length=1)
+    cells: tuple[Cell, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        names = [cell.name for cell in self.cells]
+        if len(set(names)) != len(names):
+            raise ValueError(f"cells {names} do not have distinct names")
+        return self
+
+    def cell(self, name: str) -> Cell:
+        """The cell called ``name``; an unknown name is an error that lists the known ones."""
+        for cell in self.cells:
+            if cell.name == name:
+                return cell
+        raise unknown("cell", name, (cell.name for cell in self.cells))
+
+    def to_json(self) -> str:
+        """Text that `from_json` reads back to an equal value."""
+        cells = ",\n".join(
+            "    " + json.dumps(cell.model_dump(mode="json")) for cell in self.cells
+        )
+        return (
+            f'{{\n  "format": {json.dumps(self.format)},\n  "space": {json.dumps(self.space)},\n'
+            f'  "cells": [\n{cells}\n  ]\n}}\n'
+        )
+
+    @classmethod
+    def from_json(cls, text: str, origin: str = "architecture") -> Architecture:
+        """Read and validate; an error names ``origin``, the field, what was found and expected."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise ArchgradError(f"{origin}: {explain(error)}") from None
+
+    @classmethod
+    def load(cls, path: str | Path) -> Architecture:
+        """Read a JSON file."""
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ArchgradError(
+                f"architecture file {path} cannot be read: {error}; expected a JSON file as "
+                "written by archgrad search or derive"
+            ) from None
+        return cls.from_json(text, origin=str(path))
+
+    def __str__(self) -> str:
+        return "\n".join(str(cell) for cell in self.cells)
+
+
+def _published() -> dict[str, Any]:
+    text = resources.files("archgrad").joinpath("published.json").read_text(encoding="utf-8")
+    entries: dict[str, Any] = json.loads(text)
+    return entries
+
+
+def published_names() -> Iterable[str]:
+    """Names of the published architectures that come with the library."""
+    return sorted(_published())
+
+
+def published(name: str) -> Architecture:
+    """A published architecture by name, for example ``DARTS_V2``."""
+    entries = _published()
+    if name not in entries:
+        raise unknown("published architecture", name, entries)
+    return Architecture.from_json(json.dumps(entries[name]["architecture"]), origin=name)
+
+
+def resolve(reference: str | Path | Architecture) -> Architecture:
+    """An architecture from a value, a published name, a JSON file or a run folder."""
+    if isinstance(reference, Architecture):
+        return reference
+    path = Path(reference)
+    if path.is_dir():
+        return Architecture.load(path / "architecture.json")
+    if path.suffix == ".json" or path.is_file():
+        return Architecture.load(path)
+    try:
+        return published(str(reference))
+    except ArchgradError as error:
+        raise ArchgradError(f"{error}; or give a .json file or a run folder") from None

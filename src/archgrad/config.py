@@ -1,0 +1,190 @@
+"""Every option of every command: its default, range, unit and source. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from archgrad.errors import ArchgradError, explain
+
+PAPER = "arXiv:1806.09055"
+CODE = "the original code"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataConfig(_Section):
+    """Where the images come from."""
+
+    data: str = Field(
+        "digits", description="data set: digits, cifar10, npz:FILE or folder:DIR (see archgrad data)"
+    )
+    data_root: str | None = Field(None, description="folder that holds the data set, for cifar10")
+    image_size: int | None = Field(
+        None, ge=1, description="resize to this many pixels a side [none: as stored]"
+    )
+    subset: int | None = Field(
+        None, ge=1, description="use this many training images, class-balanced [none: all]"
+    )
+    crop_padding: int | None = Field(
+        None, ge=0, description="pad by this many pixels, crop back [none: the data set's own]"
+    )
+    flip: bool | None = Field(
+        None, description="flip left and right at random [none: the data set's own]"
+    )
+
+
+class SearchConfig(_Section):
+    """One search. Defaults are the paper's for CIFAR-10."""
+
+    space: str = Field("darts-cnn", description="search space (see archgrad spaces)")
+    method: str = Field("darts", description="search method (see archgrad methods)")
+    method_options: dict[str, float | int | str] = Field(
+        default_factory=dict, description="an option of the method as KEY=VALUE; repeatable"
+    )
+    channels: int = Field(16, ge=2, description=f"channels of the first cells ({PAPER})")
+    cells: int = Field(8, ge=3, description=f"cells of the supernet ({PAPER})")
+    nodes: int = Field(4, ge=1, description=f"intermediate nodes of a cell ({PAPER})")
+    edges_per_node: int = Field(
+        2, ge=1, description=f"incoming edges that a derived node keeps ({PAPER})"
+    )
+    epochs: int = Field(50, ge=1, description=f"passes over the weights' half ({PAPER})")
+    batch_size: int = Field(64, ge=2, description=f"images a step ({PAPER})")
+    train_fraction: float = Field(
+        0.5, gt=0, lt=1, description=f"part of the training images that trains weights ({PAPER})"
+    )
+    learning_rate: float = Field(
+        0.025, ge=0, description=f"of the weights at the start, cosine after ({PAPER})"
+    )
+    final_learning_rate: float = Field(
+        0.001, ge=0, description=f"of the weights at the end ({CODE}; the paper says 0)"
+    )
+    momentum: float = Field(0.9, ge=0, lt=1, description=f"of the weights' SGD ({PAPER})")
+    weight_decay: float = Field(3e-4, ge=0, description=f"of the weights ({PAPER})")
+    clip: float = Field(5.0, gt=0, description=f"largest gradient norm of the weights ({CODE})")
+    seed: int = Field(0, ge=0, description="of initialization, data order and augmentation")
+    device: str = Field("auto", description="cpu, cuda, cuda:N, or auto: cuda where there is one")
+    threads: int = Field(
+        1, ge=1, description="CPU threads of torch (on shared cores more can be slower)"
+    )
+
+
+class TrainConfig(_Section):
+    """One retraining from scratch. Defaults are the paper's for CIFAR-10."""
+
+    channels: int = Field(36, ge=2, description=f"channels of the first cells ({PAPER})")
+    cells: int = Field(20, ge=3, description=f"cells of the network ({PAPER})")
+    epochs: int = Field(600, ge=1, description=f"passes over the training images ({PAPER})")
+    batch_size: int = Field(96, ge=2, description=f"images a step ({PAPER})")
+    learning_rate: float = Field(0.025, ge=0, description=f"at the start, cosine to 0 ({PAPER})")
+    momentum: float = Field(0.9, ge=0, lt=1, description=f"of SGD ({PAPER})")
+    weight_decay: float = Field(3e-4, ge=0, description=f"of the weights ({PAPER})")
+    clip: float = Field(5.0, gt=0, description=f"largest gradient norm ({CODE})")
+    cutout: int = Field(16, ge=0, description=f"side of the square cut out, pixels ({PAPER})")
+    drop_path: float = Field(
+        0.2, ge=0, lt=1, description=f"drop path probability at the end, rising from 0 ({PAPER})"
+    )
+    auxiliary_weight: float = Field(
+        0.4, ge=0, description=f"weight of the auxiliary head's loss; 0: no head ({PAPER})"
+    )
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing (paper: 0)")
+    seeds: int = Field(3, ge=1, description="retrainings, with the seeds seed, seed + 1, ...")
+    seed: int = Field(0, ge=0, description="first seed of the retrainings")
+    device: str = Field("auto", description="cpu, cuda, cuda:N, or auto: cuda where there is one")
+    threads: int = Field(
+        1, ge=1, description="CPU threads of torch a retraining (on shared cores more can be slower)"
+    )
+    jobs: int = Field(
+        0, ge=0, description="retrainings at a time; 0: one a CPU core, or one on a GPU"
+    )
+
+
+class RunConfig(_Section):
+    """Everything that `config.yaml` of a run folder holds; running from it repeats the run."""
+
+    data: DataConfig = DataConfig()
+    search: SearchConfig | None = None
+    train: TrainConfig | None = None
+    random_cells: int | None = Field(None, ge=2)
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.search is None and self.train is None:
+            raise ValueError("neither a search nor a train section; expected at least one")
+        return self
+
+    def to_yaml(self) -> str:
+        """The text of config.yaml."""
+        return yaml.safe_dump(self.model_dump(mode="json", exclude_none=False), sort_keys=False)
+
+
+# The default data set is small: the paper's sizes would be waste on 1,437 images of 8x8 pixels.
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "digits": {
+        "search": {"channels": 8, "cells": 4, "epochs": 10},
+        "train": {
+            "channels": 8,
+            "cells": 4,
+            "epochs": 15,
+            "cutout": 0,
+            "drop_path": 0.0,
+            "auxiliary_weight": 0.0,
+        },
+    }
+}
+
+SECTIONS: dict[str, type[_Section]] = {
+    "data": DataConfig,
+    "search": SearchConfig,
+    "train": TrainConfig,
+}
+
+
+def build(
+    sections: Mapping[str, Mapping[str, Any]],
+    base: RunConfig | None = None,
+    random_cells: int | None = None,
+) -> RunConfig:
+    """A configuration from explicit options a section, over a base or the data set's presets.
+
+    A section is present if it is a key of ``sections``. Bad values: an error that names the field.
+    """
+    data = dict(sections.get("data", {}))
+    name = data.get("data", base.data.data if base else DataConfig().data)
+    values: dict[str, Any] = {"random_cells": random_cells}
+    for section in sections:
+        start: dict[str, Any] = PRESETS.get(name, {}).get(section, {})
+        given = getattr(base, section, None)
+        if given is not None:
+            start = given.model_dump()
+        values[section] = {**start, **sections[section]}
+    return validated(values, "options")
+
+
+def load(path: str | Path) -> RunConfig:
+    """Read config.yaml; an error names the file, the field, what was found and expected."""
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ArchgradError(f"configuration {path} cannot be read: {reason}") from None
+    if not isinstance(values, dict):
+        raise ArchgradError(
+            f"configuration {path}: found {type(values).__name__}, expected a mapping with data, "
+            "search and train"
+        )
+    return validated(values, str(path))
+
+
+def validated(values: Mapping[str, Any], origin: str) -> RunConfig:
+    """The configuration, or an error that names ``origin`` and the field."""
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise ArchgradError(f"{origin}: {explain(error)}") from None

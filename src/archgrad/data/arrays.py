@@ -1,0 +1,199 @@
+"""Images held in memory: checks, conversion and batches made on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from archgrad.data.base import (
+    Augmentation,
+    Batch,
+    Indices,
+    Normalization,
+    Shape,
+    index_tensor,
+)
+from archgrad.data.transform import Schedule, Transform, epoch_generator
+from archgrad.errors import ArchgradError
+
+_CHUNK = 1024
+
+
+class ArraySource:
+    """Images (N, C, H, W) uint8 (0..255) or float and labels (N,) of an integer type.
+
+    The tensors are never written to. Raises ArchgradError for a wrong rank, type or length, a
+    negative label, an empty set or an image that is not finite; `name` leads each message.
+    """
+
+    def __init__(self, x: Tensor, y: Tensor, name: str = "images") -> None:
+        if x.ndim != 4 or not x.numel():
+            raise ArchgradError(
+                f"{name}: x has shape {tuple(x.shape)}; expected images (N, C, H, W), at least one"
+            )
+        if x.dtype != torch.uint8 and not x.is_floating_point():
+            raise ArchgradError(
+                f"{name}: x has type {x.dtype}; expected uint8 (0..255) or float, so convert it"
+            )
+        if y.ndim != 1 or y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
+            raise ArchgradError(
+                f"{name}: y has shape {tuple(y.shape)} and type {y.dtype}; expected one integer "
+                "label an image, shape (N,)"
+            )
+        if len(x) != len(y):
+            raise ArchgradError(
+                f"{name}: x has {len(x)} images and y has {len(y)} labels; expected one label an "
+                "image"
+            )
+        self.name = name
+        self.x = x.detach() if x.dtype == torch.uint8 else x.detach().float()
+        self.labels = y.detach().to("cpu", torch.int64)
+        check_labels(self.labels, None, name)
+        self._check_finite()
+
+    def _check_finite(self) -> None:
+        if self.x.dtype == torch.uint8:
+            return
+        for start in range(0, len(self), _CHUNK):
+            bad = ~self.x[start : start + _CHUNK].isfinite().flatten(1).all(1)
+            if bad.any():
+                raise ArchgradError(
+                    f"{self.name}: image {start + int(bad.int().argmax())} holds a value that is "
+                    "not finite in float32; expected numbers, so mend or remove it"
+                )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def shape(self) -> Shape:
+        """Channels, height and width."""
+        channels, height, width = self.x.shape[1:]
+        return channels, height, width
+
+    def subset(self, indices: Indices) -> ArraySource:
+        """The images at `indices`, copied, in that order."""
+        chosen = index_tensor(indices, len(self))
+        return ArraySource(self.x[chosen.to(self.x.device)], self.labels[chosen], self.name)
+
+    def resized(self, side: int | None) -> ArraySource:
+        """The images as squares of `side` pixels by area averaging, of the same type."""
+        if side is None or self.shape[1:] == (side, side):
+            return self
+        parts = [F.adaptive_avg_pool2d(part.float(), side) for part in torch.split(self.x, _CHUNK)]
+        if self.x.dtype == torch.uint8:
+            parts = [part.round().to(torch.uint8) for part in parts]
+        return ArraySource(torch.cat(parts), self.labels, self.name)
+
+    def normalization(self) -> Normalization:
+        """Mean and standard deviation per channel, each std at least 1e-6."""
+        total = torch.zeros(self.shape[0], dtype=torch.float64)
+        squares = torch.zeros_like(total)
+        for part in torch.split(self.x, _CHUNK):
+            values = part.to("cpu", torch.float64) / (255 if part.dtype == torch.uint8 else 1)
+            total += values.sum((0, 2, 3))
+            squares += values.square().sum((0, 2, 3))
+        pixels = self.x.numel() / self.shape[0]
+        mean = total / pixels
+        std = (squares / pixels - mean.square()).clamp(min=0).sqrt().clamp(min=1e-6)
+        return Normalization(tuple(mean.tolist()), tuple(std.tolist()))
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        shuffle: bool = False,
+        augmentation: Augmentation = Augmentation(),  # noqa: B008 (a frozen value)
+        normalization: Normalization | None,
+        device: torch.device | str = "cpu",
+    ) -> ArrayBatches:
+        """Batches made on `device`, where the images are moved once, in their own type.
+
+        All random numbers of an epoch are drawn up front from (seed, epoch), one row an image of
+        this source: what happens to an image does not depend on its place or on the batch size.
+        A shuffled pass leaves out a last batch of a single image (BatchNorm needs two) and raises
+        ArchgradError for a batch size larger than the set; any other last batch is kept.
+        """
+        transform = Transform(augmentation, normalization, device)
+        transform.check(self.shape)
+        schedule = Schedule(len(self), batch_size, seed, shuffle)
+        return ArrayBatches(self.x.to(device), self.labels.to(device), schedule, transform)
+
+
+@dataclass(frozen=True)
+class ArrayBatches:
+    """Batches of an ArraySource; see `ArraySource.batches`."""
+
+    x: Tensor
+    y: Tensor
+    schedule: Schedule
+    transform: Transform
+    exact_resume: bool = True
+
+    def __len__(self) -> int:
+        return len(self.schedule)
+
+    def epoch(self, index: int) -> Iterator[Batch]:
+        """The batches of epoch `index`, bit-equal each time."""
+        generator = epoch_generator(self.schedule.seed, index)
+        height, width = self.x.shape[2:]
+        noise = self.transform.noise(len(self.x), (height, width), generator).to(self.x.device)
+        for indices in self.schedule.batches(generator):
+            chosen = indices.to(self.x.device)
+            yield self.transform(self.x[chosen], noise[chosen]), self.y[chosen]
+
+
+def check_labels(labels: Tensor, classes: int | None, name: str) -> None:
+    """Raise ArchgradError for the first label outside 0..classes-1 (or below 0)."""
+    bad = labels < 0 if classes is None else (labels < 0) | (labels >= classes)
+    if bad.any():
+        index = int(bad.int().argmax())
+        expected = "0 or more" if classes is None else f"0..{classes - 1}"
+        raise ArchgradError(
+            f"{name}: label {int(labels[index])} at index {index} is out of range; expected "
+            f"{expected}, so number the classes from 0"
+        )
+
+
+def array_source(x: Any, y: Any, name: str) -> ArraySource:
+    """A source of numpy or torch arrays: x (N, H, W), (N, H, W, C) or (N, C, H, W), C 1 or 3."""
+    return ArraySource(
+        _channels_first(_tensor(x, f"{name}: x"), name), _tensor(y, f"{name}: y"), name
+    )
+
+
+def _tensor(value: Any, name: str) -> Tensor:
+    if isinstance(value, Tensor):
+        return value
+    array = np.asarray(value)
+    if array.dtype.kind not in "uif":
+        raise ArchgradError(
+            f"{name} is a {type(value).__name__} of type {array.dtype}; expected a numpy array or "
+            "a torch tensor of numbers"
+        )
+    if array.dtype.kind == "f":
+        array = array.astype(np.float32, copy=False)
+    elif array.dtype != np.uint8:
+        array = array.astype(np.int64, copy=False)
+    # torch takes neither negative strides nor (without a warning) read-only memory.
+    array = np.ascontiguousarray(array)
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def _channels_first(x: Tensor, name: str) -> Tensor:
+    if x.ndim == 3:
+        return x.unsqueeze(1)
+    axes = [axis for axis in (1, 3) if x.ndim == 4 and x.shape[axis] in (1, 3)]
+    if len(axes) != 1:
+        raise ArchgradError(
+            f"{name}: x has shape {tuple(x.shape)}; expected (N, H, W), (N, H, W, C) or "
+            "(N, C, H, W) where just one of the second and last axis has size 1 or 3, the channels"
+        )
+    return x if axes == [1] else x.permute(0, 3, 1, 2).contiguous()

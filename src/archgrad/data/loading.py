@@ -1,0 +1,243 @@
+"""Data sets by name, and data sets made of what the user brings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from archgrad.data.arrays import ArraySource, array_source
+from archgrad.data.base import Augmentation
+from archgrad.data.cifar import NORMALIZATION, read_cifar10
+from archgrad.data.dataset import (
+    Data,
+    Parts,
+    assemble,
+    check_parts,
+    check_subset,
+    numbered,
+)
+from archgrad.data.files import npz_parts, read_digits, read_folder
+from archgrad.data.splits import balanced
+from archgrad.data.torchdata import DatasetSource, LoaderSource, known_labels
+from archgrad.errors import ArchgradError, unknown
+
+DATASETS: dict[str, str] = {
+    "digits": "1,797 handwritten digits, 8x8 gray (scikit-learn; nothing to download)",
+    "cifar10": "CIFAR-10, 60,000 color images of 32x32, read from a folder given as root",
+    "npz:FILE": "arrays x, y and optionally x_test, y_test, classes of an npz file",
+    "folder:DIR": "image files in one subfolder a class, or in train/ and test/ of such; needs "
+    "image_size",
+}
+"""The names `load` takes, and a line on each."""
+
+
+def load(
+    name: str | Path,
+    root: str | Path | None = None,
+    *,
+    image_size: int | None = None,
+    subset: int | None = None,
+) -> Data:
+    """A data set by its name in DATASETS, or by the path of an npz file or a folder.
+
+    `root`: where CIFAR-10 lies; relative paths of files and folders start from it too.
+    `image_size`: side in pixels to resize the images to, by area averaging (folders: bilinear).
+    `subset`: how many training images to keep, class-balanced; test images are never cut.
+    The same arguments always give the same data. Raises ArchgradError for all that is wrong.
+    """
+    text = str(name)
+    kind, _, rest = text.partition(":")
+    base = Path() if root is None else Path(root).expanduser()
+    if text == "digits":
+        return assemble(text, read_digits(), image_size=image_size, subset=subset, hold_out=True)
+    if text == "cifar10":
+        if root is None:
+            raise ArchgradError(
+                "cifar10 needs root; expected the folder that holds cifar-10-binary.tar.gz, "
+                "cifar-10-python.tar.gz or cifar10_part*.npz, so give it"
+            )
+        return assemble(
+            text,
+            read_cifar10(base),
+            image_size=image_size,
+            subset=subset,
+            flip=True,
+            normalization=NORMALIZATION,
+            paper_split=True,
+        )
+    prefixed = kind in ("npz", "folder") and bool(rest)
+    path = base / Path(rest if prefixed else text).expanduser()
+    if not prefixed and not path.exists():
+        raise unknown("data set", text, DATASETS)
+    if kind == "folder" if prefixed else path.is_dir():
+        parts = read_folder(path, image_size)
+    else:
+        parts = npz_parts(path)
+    return assemble(text, parts, image_size=image_size, subset=subset, hold_out=True)
+
+
+def as_data(
+    value: Any,
+    *,
+    valid: Any = None,
+    test: Any = None,
+    root: str | Path | None = None,
+    image_size: int | None = None,
+    subset: int | None = None,
+    classes: int | None = None,
+) -> Data:
+    """Data from any of: a name or path (see `load`); a Data, returned as it is; arrays or tensors
+    (x, y) or (x, y, x_test, y_test); a map-style torch Dataset of (image, label); a DataLoader.
+
+    `valid` and `test` are of the same kind as `value`: a pair (x, y), a Dataset or a DataLoader.
+    A DataLoader needs a `valid`, as it cannot be split. `classes`: how many there are, where the
+    training labels do not tell. Images of a Dataset or a DataLoader are used as they come, without
+    normalization or augmentation; those of arrays are normalized by the training images and
+    cropped with a padding of an eighth of their height. Raises ArchgradError for all that is wrong.
+    """
+    if classes is not None and classes < 1:
+        raise ArchgradError(f"classes is {classes}; expected 1 or more")
+    if isinstance(value, Data):
+        _refuse(value, valid=valid, test=test, root=root, image_size=image_size, subset=subset)
+        return _with_classes(value, classes)
+    if isinstance(value, str | Path):
+        _refuse(value, valid=valid, test=test)
+        return _with_classes(load(value, root, image_size=image_size, subset=subset), classes)
+    if isinstance(value, tuple | list):
+        return _from_arrays(value, valid, test, image_size, subset, classes)
+    if image_size is not None:
+        raise ArchgradError(
+            f"image_size was given with a {type(value).__name__}; expected arrays, a file or a "
+            "folder with it, so resize in the data set's own transform"
+        )
+    if isinstance(value, Dataset | DatasetSource):
+        return _from_datasets(value, valid, test, subset, classes)
+    if isinstance(value, DataLoader):
+        return _from_loaders(value, valid, test, subset, classes)
+    raise ArchgradError(
+        f"data is a {type(value).__name__}; expected a name, a path, a pair (x, y) of arrays, a "
+        "torch Dataset or a DataLoader"
+    )
+
+
+def _refuse(value: Any, **options: Any) -> None:
+    given = [name for name, option in options.items() if option is not None]
+    if given:
+        raise ArchgradError(
+            f"{given[0]} was given with a {type(value).__name__}, which settles that itself; "
+            "expected arrays, a Dataset or a DataLoader with it, so leave it out"
+        )
+
+
+def _with_classes(data: Data, classes: int | None) -> Data:
+    if classes not in (None, len(data.classes)):
+        raise ArchgradError(
+            f"classes is {classes}; expected {len(data.classes)}, as {data.name} has, so leave it "
+            "out"
+        )
+    return data
+
+
+def _from_arrays(
+    value: Any,
+    valid: Any,
+    test: Any,
+    image_size: int | None,
+    subset: int | None,
+    classes: int | None,
+) -> Data:
+    if len(value) == 4 and test is None:
+        test = value[2:]
+    elif len(value) != 2:
+        also = " with test= besides" if len(value) == 4 else ""
+        raise ArchgradError(
+            f"data is a {type(value).__name__} of {len(value)} items{also}; expected (x, y), or "
+            "(x, y, x_test, y_test) without test="
+        )
+    parts = Parts(
+        array_source(value[0], value[1], "train"),
+        _pair(test, "test"),
+        _pair(valid, "valid"),
+        None if classes is None else numbered(classes),
+    )
+    return assemble("arrays", parts, image_size=image_size, subset=subset)
+
+
+def _pair(value: Any, part: str) -> ArraySource | None:
+    if value is None:
+        return None
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise ArchgradError(
+            f"{part} is a {type(value).__name__}; expected a pair (x, y) of arrays as for training"
+        )
+    return array_source(value[0], value[1], part)
+
+
+def _from_datasets(
+    value: Any, valid: Any, test: Any, subset: int | None, classes: int | None
+) -> Data:
+    def make(dataset: Any, part: str) -> DatasetSource:
+        if isinstance(dataset, DatasetSource):
+            return DatasetSource(dataset.dataset, dataset.workers, classes=count, name=part)
+        if not isinstance(dataset, Dataset):
+            raise ArchgradError(
+                f"{part} is a {type(dataset).__name__}; expected a torch Dataset as for training"
+            )
+        return DatasetSource(dataset, classes=count, name=part)
+
+    count = classes
+    train = make(value, "train")
+    names = _class_names(train.dataset, train.labels, classes)
+    count = len(names)
+    train = make(value, "train")
+    held = make(test, "test") if test is not None else None
+    own = make(valid, "valid") if valid is not None else None
+    check_parts(train, {"valid": own, "test": held}, names)
+    if subset is not None:
+        if train.labels is None:
+            raise ArchgradError(
+                f"subset was given with a {type(train.dataset).__name__} whose labels are not "
+                "known; expected an attribute targets, so add it or give a torch Subset"
+            )
+        train = train.subset(balanced(train.labels, subset))
+        check_subset(train.labels, names)
+    return Data(type(value).__name__, train, held, train.shape, names, None, Augmentation(), own)
+
+
+def _from_loaders(
+    value: Any, valid: Any, test: Any, subset: int | None, classes: int | None
+) -> Data:
+    for part, loader in (("valid", valid), ("test", test)):
+        if not isinstance(loader, DataLoader) and (loader is not None or part == "valid"):
+            raise ArchgradError(
+                f"{part} is a {type(loader).__name__}; expected a DataLoader as for training, "
+                "since a DataLoader cannot be split"
+            )
+    if subset is not None:
+        raise ArchgradError(
+            "subset was given with a DataLoader, which cannot be cut; give its data set instead"
+        )
+    names = _class_names(value.dataset, known_labels(value.dataset), classes)
+    train = LoaderSource(value, classes=len(names), name="train")
+    own = LoaderSource(valid, classes=len(names), name="valid")
+    held = None if test is None else LoaderSource(test, classes=len(names), name="test")
+    check_parts(train, {"valid": own, "test": held}, names)
+    return Data("loader", train, held, train.shape, names, None, Augmentation(), own)
+
+
+def _class_names(dataset: Any, labels: Tensor | None, classes: int | None) -> tuple[str, ...]:
+    """The data set's own class names where they fit, else numbers up to `classes` or its labels."""
+    names = getattr(dataset, "classes", None)
+    if isinstance(names, tuple | list) and names and classes in (None, len(names)):
+        return tuple(map(str, names))
+    if classes is not None:
+        return numbered(classes)
+    if labels is None:
+        raise ArchgradError(
+            f"the number of classes of a {type(dataset).__name__} is not known; expected classes "
+            "or targets on the data set, so give classes="
+        )
+    return numbered(int(labels.max()) + 1)

@@ -1,0 +1,44 @@
+"""The errors a user can mend: each says what was found, what was expected and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+
+class ArchgradError(ValueError):
+    """Wrong input, told in one line; the command line prints it and ends with status 2."""
+
+
+class Diverged(ArchgradError):
+    """A loss became infinite or not a number; says where, what is kept and what to try."""
+
+
+def unknown(kind: str, name: object, known: Iterable[str]) -> ArchgradError:
+    """The error for a name that is not known, with the nearest known one and the whole list."""
+    names = sorted(known)
+    near = difflib.get_close_matches(str(name), names, n=1)
+    hint = f' did you mean "{near[0]}"?' if near else ""
+    return ArchgradError(f'{kind} "{name}" is not known;{hint} Known: {", ".join(names)}')
+
+
+def explain(error: ValidationError) -> str:
+    """The first finding of a pydantic error: field, found, expected."""
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"]) or "file"
+    if first["type"] == "value_error":
+        return f"{field}: {first['msg'].removeprefix('Value error, ')}"
+    if first["type"] == "json_invalid":
+        return f"not valid JSON ({first['ctx']['error']}); write it again, or restore the file"
+    if first["type"] == "extra_forbidden":
+        return f"field {field} is not known; remove it or correct its name"
+    if first["type"] == "missing":
+        return f"field {field} is missing; add it"
+    found = repr(first["input"])
+    found = found if len(found) <= 60 else found[:57] + "..."
+    expected = first["msg"].removeprefix("Input should be ").removeprefix("Field should be ")
+    return f"field {field}: found {found}, expected {expected}"

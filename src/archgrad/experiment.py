@@ -1,0 +1,197 @@
+"""The main job: search, derive, retrain from scratch, test, and compare with random cells."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import torch
+
+from archgrad.api import perform_search, retraining_space, retrainings
+from archgrad.architecture import Architecture
+from archgrad.config import RunConfig
+from archgrad.cost import Cost, cost
+from archgrad.errors import ArchgradError
+from archgrad.loops import Listener
+from archgrad.report.cells import save_drawing
+from archgrad.run import Run, write
+from archgrad.bilevel import METRICS, SearchResult
+from archgrad.spaces import SearchSpace
+from archgrad.statistics import Comparison, compare, spread
+from archgrad.retraining import Score, load_data, retrain_all
+
+RANDOM_STREAM = 7919  # keeps the draw of random cells apart from the search's own seed
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the main job found: scores by label ("found", "random-1", ...), costs, comparison."""
+
+    search: SearchResult
+    scores: dict[str, list[Score]]
+    costs: dict[str, Cost]
+    comparison: Comparison
+    search_seconds: float
+
+    @property
+    def random(self) -> list[str]:
+        """Labels of the random cells."""
+        return [label for label in self.scores if label != "found"]
+
+
+def main_job(
+    run: Run,
+    listener: Listener | None = None,
+    on_search: Callable[[SearchResult], None] = lambda result: None,
+    on_score: Callable[[int, int], None] = lambda done, total: None,
+) -> Report:
+    """Do (or go on with) everything that the run's configuration asks for.
+
+    Nothing is selected by test data: the cell is that of the search's last epoch, the random cells
+    are drawn from the seed, every network is tested once after its last epoch.
+    """
+    config = run.config
+    if config.search is None or config.train is None or config.random_cells is None:
+        raise ArchgradError(
+            f"folder {run.path} does not hold the main job (search, train and random_cells in "
+            "config.yaml); continue a single search with archgrad search --resume"
+        )
+    data, _ = load_data(config.data)
+    retraining_space(config.train, data, config.search.space)  # refuse before any work
+    result = perform_search(config, run, listener=listener)
+    save_drawing(result.architecture, run.path)
+    on_search(result)
+    space = retraining_space(config.train, data, config.search.space)
+    drawn = draw_random(result.space, config.search.seed, config.random_cells)
+    cells = {"found": result.architecture}
+    cells |= {f"random-{i}": cell for i, cell in enumerate(drawn, start=1)}
+    folder = run.path / "train"
+    jobs = [
+        job
+        for label, cell in cells.items()
+        for job in retrainings(label, cell, space, config.train, folder)
+    ]
+    for label, cell in cells.items():
+        write(folder / label / "architecture.json", cell.to_json())
+    scores: dict[str, list[Score]] = {label: [] for label in cells}
+    for done, score in enumerate(retrain_all(jobs, config.data), start=1):
+        scores[score["label"]].append(score)
+        on_score(done, len(jobs))
+    for entries in scores.values():
+        entries.sort(key=lambda score: score["seed"])
+    report = Report(
+        search=result,
+        scores=scores,
+        costs={label: cost(space, cell) for label, cell in cells.items()},
+        comparison=compare(
+            [s["accuracy"] for s in scores["found"]],
+            [[s["accuracy"] for s in e] for label, e in scores.items() if label != "found"],
+        ),
+        search_seconds=sum(line["seconds"] for line in run.lines(METRICS)),
+    )
+    write(run.path / "results.json", json.dumps(as_json(report), indent=2) + "\n")
+    return report
+
+
+def draw_random(space: SearchSpace, seed: int, count: int) -> list[Architecture]:
+    """``count`` different random cells of the space."""
+    generator = torch.Generator().manual_seed(RANDOM_STREAM + seed)
+    cells: dict[Architecture, None] = {}
+    for _ in range(1000 * count):
+        cells[space.random_architecture(generator)] = None
+        if len(cells) == count:
+            return list(cells)
+    raise ArchgradError(
+        f"space {space.name} does not have {count} different cells; ask for fewer --random-cells"
+    )
+
+
+def as_json(report: Report) -> dict[str, object]:
+    """The machine-readable form, results.json."""
+    comparison = report.comparison
+    bounded = math.isfinite(comparison.low)
+    return {
+        "scores": report.scores,
+        "costs": {label: vars(value) for label, value in report.costs.items()},
+        "found_minus_random": comparison.difference,
+        "interval_95": [comparison.low, comparison.high] if bounded else None,
+        "distinguishable": comparison.distinguishable,
+        "search_seconds": report.search_seconds,
+    }
+
+
+def _accuracy(values: Sequence[float], what: str) -> str:
+    text = f"{100 * fmean(values):.2f}"
+    deviation = spread(values)
+    if math.isfinite(deviation):
+        text += f" ± {100 * deviation:.2f}"
+    return f"{text} ({len(values)} {what})"
+
+
+def rows(report: Report) -> list[list[str]]:
+    """The table: header first; accuracy in % with sample standard deviation, times in minutes."""
+
+    def seconds(labels: Sequence[str]) -> float:
+        return sum(score["seconds"] for label in labels for score in report.scores[label])
+
+    def costs(labels: Sequence[str]) -> list[str]:
+        values = [report.costs[label] for label in labels]
+        parameters = fmean(value.parameters for value in values)
+        multiply_adds = fmean(value.multiply_adds for value in values)
+        return [f"{parameters:,.0f}", f"{multiply_adds / 1e6:.2f} M"]
+
+    found = [score["accuracy"] for score in report.scores["found"]]
+    means = [fmean(s["accuracy"] for s in report.scores[label]) for label in report.random]
+    header = ["", "test accuracy, %", "parameters", "multiply-adds", "search", "training"]
+    table = [header]
+    table.append(
+        ["found", _accuracy(found, "seeds"), *costs(["found"]), clock(report.search_seconds),
+         clock(seconds(["found"]))]
+    )
+    table.append(
+        ["random cells", _accuracy(means, "cells"), *costs(report.random), "-",
+         clock(seconds(report.random))]
+    )
+    for label in report.random:
+        values = [score["accuracy"] for score in report.scores[label]]
+        table.append(
+            [f"  {label}", _accuracy(values, "seeds"), *costs([label]), "-",
+             clock(seconds([label]))]
+        )
+    return table
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, m:ss."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def verdict(report: Report) -> list[str]:
+    """What may be claimed, in plain sentences."""
+    comparison, found = report.comparison, report.scores["found"]
+    images = found[0]["test_images"]
+    basis = (
+        f"{len(found)} seeds of the found cell, {len(report.random)} random cells with "
+        f"{len(report.scores[report.random[0]])} seeds each"
+    )
+    gap = f"found - random: {100 * comparison.difference:+.2f} points"
+    if math.isfinite(comparison.low):
+        low, high = 100 * comparison.low, 100 * comparison.high
+        gap += f", 95 % interval [{low:+.2f}, {high:+.2f}] (Welch's t; {basis})."
+    else:
+        gap += f"; no interval can be given ({basis}: too few, or all equal)."
+    if comparison.distinguishable:
+        word = "better" if comparison.difference > 0 else "worse"
+        claim = f"The found cell is {word} than the average random cell of this space."
+    else:
+        claim = "The found cell cannot be told apart from random cells."
+    return [
+        gap,
+        claim,
+        "This is about this one cell: one search says nothing about the method. The interval covers "
+        "retraining seeds and the draw of random cells, not the draw of the test images "
+        f"({images:,}, of which one is {100 / images:.2f} points).",
+    ]

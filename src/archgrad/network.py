@@ -1,0 +1,183 @@
+"""The one network: a supernet while its edges are choices, a plain network once they are single.
+
+Structure: arXiv:1806.09055, sections 2.1 and 3.1, and appendix A. What sits on an edge is decided
+by the factories in the wiring; nothing here knows whether it is building a supernet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from archgrad.operations import FactorizedReduce, relu_conv_norm
+
+EdgeFactory = Callable[[int, int], nn.Module]  # (channels, stride) -> what sits on the edge
+Wiring = Sequence[Sequence[tuple[int, EdgeFactory]]]  # for each node its (source, factory) pairs
+
+
+class DropPath(nn.Module):
+    """Drop a whole path per image with probability ``rate``, scaling the kept by 1/(1 - rate).
+
+    Input and output (B, C, H, W). Acts in training only; ``rate`` is set by the training loop
+    (scheduled drop path, arXiv:1806.09055, appendix A.1).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rate = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0.0:
+            return x
+        keep = 1.0 - self.rate
+        mask = torch.empty(x.shape[0], 1, 1, 1, device=x.device, dtype=x.dtype).bernoulli_(keep)
+        return x * mask / keep
+
+
+class Cell(nn.Module):
+    """A cell: two inputs, preprocessed to ``channels``; nodes that sum edges; their concatenation.
+
+    In a reduction cell the edges that leave the two inputs have stride 2.
+    """
+
+    def __init__(
+        self,
+        inputs: tuple[int, int],
+        channels: int,
+        wiring: Wiring,
+        output: Sequence[int],
+        *,
+        reduction: bool,
+        after_reduction: bool,
+        affine: bool,
+    ) -> None:
+        super().__init__()
+        first = FactorizedReduce if after_reduction else relu_conv_norm
+        self.preprocess0 = first(inputs[0], channels, affine)
+        self.preprocess1 = relu_conv_norm(inputs[1], channels, affine)
+        self.sources = tuple(tuple(source for source, _ in edges) for edges in wiring)
+        self.output = tuple(output)
+        self.edges = nn.ModuleList(
+            factory(channels, 2 if reduction and source < 2 else 1)
+            for edges in wiring
+            for source, factory in edges
+        )
+
+    def forward(self, s0: Tensor, s1: Tensor) -> Tensor:
+        states = [self.preprocess0(s0), self.preprocess1(s1)]
+        edges = iter(self.edges)
+        for sources in self.sources:
+            terms = [next(edges)(states[source]) for source in sources]
+            states.append(sum(terms[1:], start=terms[0]))
+        return torch.cat([states[node] for node in self.output], dim=1)
+
+
+class AuxiliaryHead(nn.Module):
+    """The auxiliary classifier (used in training only): (B, C, H, W), H and W >= 8 -> (B, classes).
+
+    Pooling 5x5 (stride 3; 2 in the ImageNet form, which takes H and W >= 7 and has no second
+    BatchNorm, as the original code), 1x1 convolution to 128 channels, 2x2 convolution to 768,
+    linear. Where a larger map leaves more than one position, they are averaged.
+    """
+
+    def __init__(self, channels: int, classes: int, imagenet: bool) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.ReLU(),
+            nn.AvgPool2d(5, stride=2 if imagenet else 3, count_include_pad=False),
+            nn.Conv2d(channels, 128, 1, bias=False),
+            nn.BatchNorm2d(128),
+            nn.ReLU(),
+            nn.Conv2d(128, 768, 2, bias=False),
+            nn.Identity() if imagenet else nn.BatchNorm2d(768),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+        )
+        self.classifier = nn.Linear(768, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.features(x).flatten(1))
+        return logits
+
+
+class Network(nn.Module):
+    """Stem, a stack of cells, global average pooling, linear: (B, in_channels, H, W) -> (B, classes).
+
+    ``wirings`` and ``outputs`` hold "normal" and "reduce". Reduction cells stand at 1/3 and 2/3 of
+    the depth and double the channels. The stem's BatchNorm is affine even in search.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        classes: int,
+        channels: int,
+        cells: int,
+        wirings: Mapping[str, Wiring],
+        outputs: Mapping[str, Sequence[int]],
+        affine: bool,
+        imagenet: bool = False,
+        auxiliary: bool = False,
+    ) -> None:
+        super().__init__()
+        self.stem0, self.stem1, width = _stems(in_channels, channels, imagenet)
+        before, previous, after_reduction = width, width, imagenet
+        self.cells = nn.ModuleList()
+        self.auxiliary: AuxiliaryHead | None = None
+        for index in range(cells):
+            kind = "reduce" if index in reductions(cells) else "normal"
+            channels = channels * 2 if kind == "reduce" else channels
+            cell = Cell(
+                (before, previous),
+                channels,
+                wirings[kind],
+                outputs[kind],
+                reduction=kind == "reduce",
+                after_reduction=after_reduction,
+                affine=affine,
+            )
+            self.cells.append(cell)
+            before, previous = previous, channels * len(outputs[kind])
+            after_reduction = kind == "reduce"
+            if auxiliary and index == 2 * cells // 3:
+                self.auxiliary = AuxiliaryHead(previous, classes, imagenet)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Linear(previous, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_with_auxiliary(x)[0]
+
+    def forward_with_auxiliary(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The logits and, in training and where there is an auxiliary head, its logits."""
+        s0 = self.stem0(x)
+        s1 = self.stem1(s0)
+        extra = None
+        for index, cell in enumerate(self.cells):
+            s0, s1 = s1, cell(s0, s1)
+            if self.training and self.auxiliary and index == 2 * len(self.cells) // 3:
+                extra = self.auxiliary(s1)
+        return self.classifier(self.pool(s1).flatten(1)), extra
+
+
+def reductions(cells: int) -> tuple[int, int]:
+    """Indices of the reduction cells, at 1/3 and 2/3 of the depth."""
+    return cells // 3, 2 * cells // 3
+
+
+def _stems(inputs: int, channels: int, imagenet: bool) -> tuple[nn.Module, nn.Module, int]:
+    """The two stems, the second applied to the first's output, and their output channels."""
+
+    def conv(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
+        return [
+            nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+        ]
+
+    if not imagenet:
+        return nn.Sequential(*conv(inputs, 3 * channels, 1)), nn.Identity(), 3 * channels
+    half = channels // 2
+    first = nn.Sequential(*conv(inputs, half, 2), nn.ReLU(), *conv(half, channels, 2))
+    return first, nn.Sequential(nn.ReLU(), *conv(channels, channels, 2)), channels

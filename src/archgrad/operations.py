@@ -1,0 +1,123 @@
+"""The candidate operations of the DARTS convolutional space (arXiv:1806.09055, section 3.1).
+
+Every factory takes ``(channels, stride, search)``. In search, BatchNorm has no affine parameters
+(its scale would absorb the mixing weight) and pooling is followed by a BatchNorm, so that the
+candidates of an edge compete at equal scale; in a derived network BatchNorm is affine and pooling
+stands alone. Inputs and outputs: (B, channels, H, W) -> (B, channels, ceil(H/stride),
+ceil(W/stride)). Convolutions have no bias.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+Factory = Callable[[int, int, bool], nn.Module]  # (channels, stride, search)
+
+
+class Zero(nn.Module):
+    """The operation ``none``: zeros of the shape the other candidates give."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[..., :: self.stride, :: self.stride].mul(0)
+
+
+class FactorizedReduce(nn.Module):
+    """Halve height and width: ReLU, two strided 1x1 convolutions of which one is shifted, BatchNorm.
+
+    An odd height or width is first padded by one zero row or column, so that both halves agree
+    (the original stops with a shape error there).
+    """
+
+    def __init__(self, inputs: int, outputs: int, affine: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs // 2, 1, stride=2, bias=False)
+        self.conv2 = nn.Conv2d(inputs, outputs - outputs // 2, 1, stride=2, bias=False)
+        self.norm = nn.BatchNorm2d(outputs, affine=affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(x)
+        height, width = x.shape[-2:]
+        if height % 2 or width % 2:
+            x = F.pad(x, (0, width % 2, 0, height % 2))
+        halves = self.conv1(x), self.conv2(x[:, :, 1:, 1:])
+        out: Tensor = self.norm(torch.cat(halves, dim=1))
+        return out
+
+
+def relu_conv_norm(inputs: int, outputs: int, affine: bool) -> nn.Sequential:
+    """The preprocessing of a cell's input: ReLU, 1x1 convolution, BatchNorm."""
+    return nn.Sequential(
+        nn.ReLU(),
+        nn.Conv2d(inputs, outputs, 1, bias=False),
+        nn.BatchNorm2d(outputs, affine=affine),
+    )
+
+
+def _depthwise_separable(
+    channels: int, kernel: int, stride: int, dilation: int, affine: bool
+) -> list[nn.Module]:
+    padding = dilation * (kernel - 1) // 2
+    return [
+        nn.ReLU(),
+        nn.Conv2d(
+            channels, channels, kernel, stride, padding, dilation, groups=channels, bias=False
+        ),
+        nn.Conv2d(channels, channels, 1, bias=False),
+        nn.BatchNorm2d(channels, affine=affine),
+    ]
+
+
+def _sep_conv(kernel: int) -> Factory:
+    def build(channels: int, stride: int, search: bool) -> nn.Module:
+        first = _depthwise_separable(channels, kernel, stride, 1, affine=not search)
+        second = _depthwise_separable(channels, kernel, 1, 1, affine=not search)
+        return nn.Sequential(*first, *second)
+
+    return build
+
+
+def _dil_conv(kernel: int) -> Factory:
+    def build(channels: int, stride: int, search: bool) -> nn.Module:
+        return nn.Sequential(
+            *_depthwise_separable(channels, kernel, stride, 2, affine=not search)
+        )
+
+    return build
+
+
+def _pool(pool: Callable[[int], nn.Module]) -> Factory:
+    def build(channels: int, stride: int, search: bool) -> nn.Module:
+        if not search:
+            return pool(stride)
+        return nn.Sequential(pool(stride), nn.BatchNorm2d(channels, affine=False))
+
+    return build
+
+
+def _skip(channels: int, stride: int, search: bool) -> nn.Module:
+    if stride == 1:
+        return nn.Identity()
+    return FactorizedReduce(channels, channels, affine=not search)
+
+
+OPERATIONS: dict[str, Factory] = {
+    "none": lambda channels, stride, search: Zero(stride),
+    "max_pool_3x3": _pool(lambda stride: nn.MaxPool2d(3, stride, padding=1)),
+    "avg_pool_3x3": _pool(
+        lambda stride: nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
+    ),
+    "skip_connect": _skip,
+    "sep_conv_3x3": _sep_conv(3),
+    "sep_conv_5x5": _sep_conv(5),
+    "dil_conv_3x3": _dil_conv(3),
+    "dil_conv_5x5": _dil_conv(5),
+}

@@ -1,0 +1,1 @@
+"""Reports of a search: drawings, tables and pages."""

@@ -1,0 +1,272 @@
+"""Retraining a discrete architecture from scratch, and its one evaluation on the test part."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from archgrad import data as data_sets
+from archgrad.architecture import Architecture
+from archgrad.config import DataConfig, TrainConfig
+from archgrad.cost import cost
+from archgrad.data import Augmentation, Batches, Data
+from archgrad.errors import ArchgradError, Diverged
+from archgrad.loops import (
+    Listener,
+    Meter,
+    Silent,
+    accuracy,
+    check_interval,
+    cosine,
+    evaluate,
+    placed,
+    random_state,
+    resolve_device,
+    restore_random_state,
+    seeded,
+)
+from archgrad.network import DropPath, Network
+from archgrad.run import load_checkpoint, save_checkpoint, write
+from archgrad.spaces import SearchSpace
+
+RESULT, WEIGHTS = "result.json", "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """One architecture to train from scratch with one seed; ``folder`` holds what it leaves."""
+
+    label: str
+    architecture: Architecture
+    space: SearchSpace  # at the size of the retraining
+    config: TrainConfig
+    seed: int
+    folder: Path | None = None
+
+    def network(self) -> Network:
+        """The trained network of a finished retraining, in eval mode, on the CPU."""
+        network = self.space.derive(self.architecture)
+        if self.folder is None or not (self.folder / WEIGHTS).is_file():
+            raise ArchgradError(f"{self.label}, seed {self.seed}, left no weights on disk")
+        network.load_state_dict(load_file(self.folder / WEIGHTS))
+        return network.eval()
+
+
+Score = dict[str, Any]  # label, seed, accuracy, loss, train_loss, seconds, parameters, ...
+
+
+def retrain(
+    job: Retraining,
+    data: Data,
+    *,
+    augmentation: Augmentation | None = None,
+    listener: Listener | None = None,
+) -> tuple[Score, Network]:
+    """Train on the whole training part, test once at the end: the last epoch's network counts.
+
+    SGD with cosine to 0, clipping, cutout, drop path rising linearly from 0, auxiliary head
+    (arXiv:1806.09055, appendix A.1). A killed retraining goes on after its last whole epoch.
+    """
+    if data.test is None:
+        raise ArchgradError(f"data set {data.name} has no test part; give one with test=")
+    config, device = job.config, resolve_device(job.config.device)
+    listener = listener or Silent()
+    augmentation = replace(augmentation or data.augmentation, cutout=config.cutout)
+    with seeded(job.seed, config.threads, device):
+        training = _Training(job, data, augmentation, device)
+        for epoch in range(training.done, config.epochs):
+            listener.epoch(training.epoch(epoch), config.epochs)
+        test = data.test.batches(
+            config.batch_size, normalization=data.normalization, device=device
+        )
+        network = training.network.eval()
+        loss, right = evaluate(network, test.epoch(0))
+    score = {
+        "label": job.label,
+        "seed": job.seed,
+        "accuracy": right,
+        "loss": loss,
+        "train_loss": training.train_loss,
+        "test_images": len(data.test),
+        "seconds": round(training.seconds, 3),
+        **vars(cost(job.space, job.architecture)),
+    }
+    if job.folder is not None:
+        weights = {n: t for n, t in network.state_dict().items() if not n.startswith("auxiliary.")}
+        content = save({n: t.cpu().contiguous() for n, t in weights.items()})
+        write(job.folder / WEIGHTS, content)
+        write(job.folder / RESULT, json.dumps(score, indent=2) + "\n")
+        shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
+    return score, network
+
+
+class _Training:
+    """The moving parts of one retraining between two epochs."""
+
+    def __init__(
+        self, job: Retraining, data: Data, augmentation: Augmentation, device: torch.device
+    ) -> None:
+        self.job, self.config, self.device = job, job.config, device
+        network = job.space.derive(job.architecture, auxiliary=job.config.auxiliary_weight > 0)
+        self.network = placed(network, device)
+        self.batches: Batches = data.train.batches(
+            job.config.batch_size,
+            seed=job.seed,
+            shuffle=True,
+            augmentation=augmentation,
+            normalization=data.normalization,
+            device=device,
+        )
+        self.optimizer = torch.optim.SGD(
+            self.network.parameters(),
+            lr=job.config.learning_rate,
+            momentum=job.config.momentum,
+            weight_decay=job.config.weight_decay,
+        )
+        self.train_loss, self.seconds = float("nan"), 0.0
+        self.done = self._restore()
+
+    def epoch(self, epoch: int) -> dict[str, Any]:
+        started, config = time.perf_counter(), self.config
+        rate = cosine(config.learning_rate, 0.0, epoch, config.epochs)
+        self.optimizer.param_groups[0]["lr"] = rate
+        for module in self.network.modules():
+            if isinstance(module, DropPath):
+                module.rate = config.drop_path * epoch / config.epochs
+        self.network.train()
+        meter = Meter(check_interval(self.device))
+        for inputs, target in self.batches.epoch(epoch):
+            logits, extra = self.network.forward_with_auxiliary(inputs)
+            loss = self._loss(logits, target)
+            total = loss if extra is None else (
+                loss + config.auxiliary_weight * self._loss(extra, target)
+            )
+            self.optimizer.zero_grad(set_to_none=True)
+            total.backward()
+            nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
+            self.optimizer.step()
+            meter.add(train_loss=total, train_accuracy=accuracy(logits, target))
+            self._check(meter, epoch)
+        self._check(meter, epoch, last=True)
+        means = meter.means()
+        self.train_loss = means["train_loss"]
+        self.seconds += time.perf_counter() - started
+        self._save(epoch + 1)
+        return {"epoch": epoch + 1, "learning_rate": rate, **means}
+
+    def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(logits, target, label_smoothing=self.config.label_smoothing)
+
+    def _check(self, meter: Meter, epoch: int, last: bool = False) -> None:
+        bad = meter.first_bad(last)
+        if bad is not None:
+            raise Diverged(
+                f"retraining {self.job.label}, seed {self.job.seed}: {bad[0]} became infinite or "
+                f"not a number in epoch {epoch + 1}, step {bad[1] + 1}; finished retrainings and "
+                f"whole epochs are kept. Try a learning rate below {self.config.learning_rate}"
+            )
+
+    def _save(self, done: int) -> None:
+        if self.job.folder is None:
+            return
+        content = {
+            "epoch": done,
+            "model": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random": random_state(self.device),
+            "seconds": self.seconds,
+            "train_loss": self.train_loss,
+        }
+        save_checkpoint(self.job.folder / "checkpoints", content)
+
+    def _restore(self) -> int:
+        folder = self.job.folder
+        content = load_checkpoint(folder / "checkpoints", self.device) if folder else None
+        if content is None:
+            return 0
+        self.network.load_state_dict(content["model"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.seconds, self.train_loss = content["seconds"], content["train_loss"]
+        restore_random_state(content["random"], self.device)
+        return int(content["epoch"])
+
+
+def retrain_all(jobs: Sequence[Retraining], data: DataConfig) -> Iterator[Score]:
+    """Run retrainings side by side, each in a process of its own; yields each score as it comes.
+
+    Scores do not depend on how many run at a time. Finished ones are read back, not repeated.
+    """
+    open_jobs = []
+    for job in jobs:
+        if job.folder is not None and (job.folder / RESULT).is_file():
+            yield _read_score(job.folder / RESULT)
+        else:
+            open_jobs.append(job)
+    if not open_jobs:
+        return
+    workers = min(parallel_jobs(open_jobs[0].config), len(open_jobs))
+    if workers == 1:
+        for job in open_jobs:
+            yield _work(job, data)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        try:
+            for future in as_completed([pool.submit(_work, job, data) for job in open_jobs]):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _read_score(path: Path) -> Score:
+    try:
+        score: Score = json.loads(path.read_text(encoding="utf-8"))
+        float(score["accuracy"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArchgradError(
+            f"result {path} is damaged ({error}); remove it to repeat that retraining"
+        ) from None
+    return score
+
+
+def parallel_jobs(config: TrainConfig) -> int:
+    """How many retrainings run at a time: as configured, or one a CPU core, or one on a GPU."""
+    if config.jobs:
+        return config.jobs
+    if resolve_device(config.device).type == "cuda":
+        return 1
+    return max(1, len(os.sched_getaffinity(0)) // config.threads)
+
+
+def _work(job: Retraining, data: DataConfig) -> Score:
+    loaded, augmentation = load_data(data)
+    return retrain(job, loaded, augmentation=augmentation)[0]
+
+
+@lru_cache(maxsize=1)
+def load_data(config: DataConfig) -> tuple[Data, Augmentation]:
+    """The data set of a configuration and the augmentation of its training images."""
+    data = data_sets.load(
+        config.data, config.data_root, image_size=config.image_size, subset=config.subset
+    )
+    return data, augmentation_of(data, config)
+
+
+def augmentation_of(data: Data, config: DataConfig) -> Augmentation:
+    """The data set's own augmentation with what the configuration changes."""
+    changes = {"crop_padding": config.crop_padding, "flip": config.flip}
+    return replace(data.augmentation, **{k: v for k, v in changes.items() if v is not None})  # type: ignore[arg-type]

@@ -1,0 +1,44 @@
+"""Fixtures shared by all tests: one thread, real data by environment variable, tiny data."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of real data sets, or skip."""
+    folder = os.environ.get("ARCHGRAD_DATA")
+    if not folder:
+        pytest.skip("ARCHGRAD_DATA is not set: it names the folder that holds cifar10/")
+    if not (Path(folder) / "cifar10").is_dir():
+        pytest.skip(f"ARCHGRAD_DATA={folder} holds no folder cifar10")
+    return Path(folder)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "real_data" in getattr(item, "fixturenames", ()):
+            item.add_marker("real_data")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many of the tests on real data ran."""
+    outcomes: Counter[str] = Counter()
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.stats.get(outcome, []):
+            if "real_data" in getattr(report, "keywords", {}):
+                outcomes[outcome] += 1
+    ran = outcomes["passed"] + outcomes["failed"]
+    terminalreporter.write_line(
+        f"tests on real data: {ran} ran, {outcomes['skipped']} skipped"
+        + (" (ARCHGRAD_DATA is not set)" if not os.environ.get("ARCHGRAD_DATA") else "")
+    )
