@@ -29,6 +29,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its markup would swallow the brackets of the defaults
 )
 Out = Annotated[Path | None, typer.Option(help="new folder for the results [runs/...]")]
 Resume = Annotated[
@@ -293,7 +294,9 @@ def _interruptible(command: str, folder: Run) -> Iterator[None]:
 
 
 def _table(rows: list[list[str]]) -> Table:
-    table = Table(*rows[0], box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in rows[0]:
+        table.add_column(column, no_wrap=column not in ("paper", "what"))
     for row in rows[1:]:
         table.add_row(*row)
     return table

@@ -1,0 +1,249 @@
+"""Drawings of an architecture's cells, as SVG and as PNG, from one shared layout.
+
+A node stands in the column of its dependency depth and owns the rows of the edges that enter it. An
+edge bends to its row right behind its source, then runs straight; its label stands in front of its
+target. So no line crosses a node or a label, and no label meets another.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from operator import itemgetter
+from xml.sax.saxutils import escape
+
+from archgrad.architecture import Architecture, Cell
+
+FONT, TITLE, EM_PER_CHARACTER = 12.0, 16.0, 0.6  # lengths are in SVG user units (px)
+MARGIN, WIDTH, HEIGHT = 20.0, 52.0, 34.0  # of the picture; of a node (height: the least)
+PITCH, LANE = 24.0, 9.0  # between the edges that enter a node, and that leave it
+SPACE, GAP = 16.0, 72.0  # between the nodes of a column, and between columns
+ARROW, LIFT = 8.0, 5.0  # length of an arrow head; height of a label above its edge
+INK, FILL, RIM = "#222222", "#eef1f5", "#8a94a3"
+
+Point = tuple[float, float]
+Row = tuple[str | None, int, int, float]  # operation, source, target, level
+
+
+@dataclass(frozen=True)
+class Style:
+    """A line: its color, its width and its dashes (on, off) in line widths, () for solid."""
+
+    color: str
+    width: float = 2.0
+    dashes: tuple[float, ...] = ()
+
+
+# colors: Okabe and Ito, "Color Universal Design" (2008); the first key found in a name decides
+STYLES = {
+    "sep_conv": Style("#0072b2"),
+    "dil_conv": Style("#d55e00"),
+    "conv": Style("#56b4e9"),
+    "pool": Style("#009e73", dashes=(2.5, 3.0)),
+    "skip": Style("#000000", dashes=(0.01, 2.2)),
+}
+NEUTRAL, CONCATENATION = Style("#777777"), Style("#a6a6a6", width=1.0)
+
+
+def style(operation: str | None) -> Style:
+    """The line of an operation's kind; None is the concatenation into the output."""
+    if operation is None:
+        return CONCATENATION
+    return next((line for key, line in STYLES.items() if key in operation), NEUTRAL)
+
+
+@dataclass(frozen=True)
+class Box:
+    """A node: its top left corner, its size and its label, in which ``_{...}`` is a subscript."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A line from ``points[0]`` in cubic Bezier pieces (two control points and an end each).
+
+    ``label`` is the middle of the operation's baseline, ``arrow`` the head's corners; without
+    operation (None: the concatenation into the output) there is neither.
+    """
+
+    points: tuple[Point, ...]
+    operation: str | None = None
+    label: Point = (0.0, 0.0)
+    arrow: tuple[Point, ...] = ()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The geometry of a cell's picture; y points down."""
+
+    title: str
+    width: float
+    height: float
+    nodes: tuple[Box, ...]
+    edges: tuple[Edge, ...]
+
+
+def layout(cell: Cell) -> Layout:
+    """Place the nodes and route the edges of ``cell``."""
+    room = FONT * EM_PER_CHARACTER * max(map(len, cell.operations), default=0) + 2 * ARROW
+    boxes = _boxes(cell, room)
+    rows = sorted(_rows(cell, boxes), key=itemgetter(3))
+    exits = Counter(map(itemgetter(1), rows))
+    starts = [iter(_fan(box, exits[node], LANE)) for node, box in enumerate(boxes)]
+    edges = []
+    for operation, source, target, level in rows:
+        start = boxes[source].x + WIDTH, next(starts[source])
+        edges.append(_edge(operation, start, (boxes[target].x, level), room))
+    edges.sort(key=lambda edge: edge.operation is not None)  # the thin lines lie below the others
+    title = _printable(cell.name)
+    width = max(boxes[-1].x + WIDTH, MARGIN + TITLE * EM_PER_CHARACTER * len(title)) + MARGIN
+    height = boxes[-1].y + boxes[-1].height + MARGIN
+    return Layout(title, width, height, tuple(boxes), tuple(edges))
+
+
+def _boxes(cell: Cell, room: float) -> list[Box]:
+    """The inputs, the intermediate nodes and the output; ``room``: for the labels before a node."""
+    inputs = [f"input {i}" for i in range(cell.inputs)]
+    names = ["c_{k-2}", "c_{k-1}"] if cell.inputs == 2 else inputs
+    depths, entries, exits = [0] * cell.inputs, [0] * cell.inputs, Counter(cell.output)
+    for node, edges in enumerate(cell.nodes):
+        names.append(str(node))
+        depths.append(1 + max((depths[source] for _, source in edges), default=0))
+        entries.append(len(edges))
+        exits.update(source for _, source in edges)
+    heights = [max(HEIGHT, PITCH * count, LANE * exits[i]) for i, count in enumerate(entries)]
+    groups = heights[: cell.inputs], heights[cell.inputs :]
+    total = max(sum(group) + SPACE * len(group) for group in groups)
+    top, step = MARGIN + 1.5 * TITLE, room + WIDTH + GAP
+    tops = [y for group in groups for y in _spread(group, top, total)]
+    boxes = [
+        Box(MARGIN + depth * step, y, WIDTH, height, name)
+        for depth, y, height, name in zip(depths, tops, heights, names, strict=True)
+    ]
+    return [*boxes, Box(MARGIN + (1 + max(depths)) * step - room, top, WIDTH, total, "c_k")]
+
+
+def _spread(heights: list[float], top: float, total: float) -> Iterator[float]:
+    """The tops of boxes that share the height ``total`` with equal spaces."""
+    space = (total - sum(heights)) / len(heights)
+    for height in heights:
+        yield top + space / 2
+        top += space + height
+
+
+def _rows(cell: Cell, boxes: list[Box]) -> Iterator[Row]:
+    for node, edges in enumerate(cell.nodes, start=cell.inputs):
+        # from near columns above from far ones, so that few lines cross
+        ordered = sorted(edges, key=lambda edge: (-boxes[edge[1]].x, edge[1]))
+        levels = _fan(boxes[node], len(edges), PITCH)
+        for (operation, source), level in zip(ordered, levels, strict=True):
+            yield _printable(operation), source, node, level
+    for node in cell.output:
+        yield None, node, len(boxes) - 1, boxes[node].y + boxes[node].height / 2
+
+
+def _fan(box: Box, count: int, pitch: float) -> list[float]:
+    """The levels of ``count`` edge ends around the middle of a box."""
+    return [box.y + box.height / 2 + (i - (count - 1) / 2) * pitch for i in range(count)]
+
+
+def _edge(operation: str | None, start: Point, end: Point, room: float) -> Edge:
+    """A bend behind the source, then straight on; the concatenation is straight all the way."""
+    (x, before), (tip, y) = start, end
+    if operation is None:
+        return Edge((start, start, (tip, before), (tip, before)))
+    bend, row, stop = x + GAP / 2, (x + GAP, y), (tip - ARROW, y)
+    label = (tip - (room + ARROW) / 2, y - LIFT)
+    arrow = (tip - ARROW, y - ARROW / 2), end, (tip - ARROW, y + ARROW / 2)
+    return Edge((start, (bend, before), (bend, y), row, row, stop, stop), operation, label, arrow)
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)
+
+
+def svg(architecture: Architecture) -> str:
+    """All cells as one self-contained SVG, one below the other, each under its name."""
+    pictures = [layout(cell) for cell in architecture.cells]
+    width, height = max(p.width for p in pictures), sum(p.height for p in pictures)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.1f} {height:.1f}" '
+        f'width="{width:.1f}" height="{height:.1f}" role="img" text-anchor="middle" '
+        f'font-family="Helvetica, Arial, sans-serif" font-size="{FONT}" fill="{INK}">',
+        '<rect width="100%" height="100%" fill="white"/>',
+    ]
+    top = 0.0
+    for picture in pictures:
+        parts += [f'<g transform="translate(0 {top:.1f})">', *_svg_parts(picture), "</g>"]
+        top += picture.height
+    return "\n".join([*parts, "</svg>\n"])
+
+
+def _svg_parts(picture: Layout) -> Iterator[str]:
+    heading = f'font-size="{TITLE}" font-weight="bold" text-anchor="start"'
+    yield f'<text x="{MARGIN}" y="{MARGIN + 8}" {heading}>{escape(picture.title)}</text>'
+    for edge in picture.edges:
+        line = style(edge.operation)
+        start, *rest = (f"{x:.1f} {y:.1f}" for x, y in edge.points)
+        dashes = " ".join(f"{dash * line.width:g}" for dash in line.dashes) or "none"
+        yield (
+            f'<path d="M{start}C{" ".join(rest)}" fill="none" stroke="{line.color}" '
+            f'stroke-width="{line.width}" stroke-dasharray="{dashes}" stroke-linecap="round"/>'
+        )
+        if edge.operation is not None:
+            corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in edge.arrow)
+            yield f'<polygon points="{corners}" fill="{line.color}"/>'
+            x, y = edge.label
+            yield f'<text x="{x:.1f}" y="{y:.1f}">{escape(edge.operation)}</text>'
+    for box in picture.nodes:
+        base, _, subscript = box.label.partition("_")
+        x, y = box.x + box.width / 2, box.y + box.height / 2 + FONT / 3
+        yield (
+            f'<rect x="{box.x:.1f}" y="{box.y:.1f}" width="{box.width}" height="{box.height:.1f}" '
+            f'rx="6" fill="{FILL}" stroke="{RIM}"/><text x="{x:.1f}" y="{y:.1f}">{base}'
+            f'<tspan dy="3" font-size="75%">{subscript.strip("{}")}</tspan></text>'
+        )
+
+
+def png(architecture: Architecture) -> bytes | None:
+    """The picture of `svg` as PNG at twice its size; None where matplotlib is not installed."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+        from matplotlib.patches import FancyBboxPatch, PathPatch, Polygon
+        from matplotlib.path import Path
+    except ImportError:
+        return None
+    pictures = [layout(cell) for cell in architecture.cells]
+    width, height = max(p.width for p in pictures), sum(p.height for p in pictures)
+    figure = Figure(figsize=(width / 72, height / 72), dpi=144, facecolor="white")
+    text = {"size": FONT, "color": INK}
+    top = height
+    for picture in pictures:
+        top -= picture.height
+        axes = figure.add_axes((0, top / height, picture.width / width, picture.height / height))
+        axes.set(xlim=(0, picture.width), ylim=(picture.height, 0))
+        axes.axis("off")
+        axes.text(MARGIN, MARGIN + 8, picture.title, color=INK, size=TITLE, weight="bold", parse_math=False)
+        for edge in picture.edges:
+            line = style(edge.operation)
+            path = Path(edge.points, [Path.MOVETO, *[Path.CURVE4] * (len(edge.points) - 1)])
+            axes.add_patch(PathPatch(path, fill=False, color=line.color, lw=line.width, ls=(0, line.dashes or None), capstyle="round"))
+            if edge.operation is not None:
+                axes.add_patch(Polygon(edge.arrow, color=line.color, lw=0))
+                axes.text(*edge.label, edge.operation, color=INK, size=FONT, ha="center", parse_math=False)
+        for box in picture.nodes:
+            x, y = box.x + box.width / 2, box.y + box.height / 2 + FONT / 3
+            label = f"${box.label}$" if "_" in box.label else box.label
+            axes.add_patch(FancyBboxPatch((box.x, box.y), box.width, box.height, "round,pad=0,rounding_size=6", fc=FILL, ec=RIM))
+            axes.text(x, y, label, color=INK, size=FONT, ha="center")
+    file = BytesIO()
+    FigureCanvasAgg(figure).print_png(file)
+    return file.getvalue()
