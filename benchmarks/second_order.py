@@ -68,7 +68,9 @@ def trained(space: DartsCNN, batches: Callable[[int], tuple[Batch, Batch]], step
     return net, SGD.of(sgd, net.weights)
 
 
-def reference(net: Supernet, sgd: SGD, pairs: list[tuple[Batch, Batch]], directions: int, step: float):
+def reference(
+    net: Supernet, sgd: SGD, pairs: list[tuple[Batch, Batch]], directions: int, step: float
+):
     """Slopes of the mean second-order objective along random directions, and the directions."""
     double = Supernet(copy.deepcopy(net.model).double(), net.groups)
     velocity = {name: value.double() for name, value in (sgd.velocity or {}).items()}
@@ -84,15 +86,17 @@ def reference(net: Supernet, sgd: SGD, pairs: list[tuple[Batch, Batch]], directi
         move = {n: m / scale for n, m in move.items()}
         total = 0.0
         for (x, y), (vx, vy) in pairs:
-            state = State(double, softmax, (x.double(), y), (vx.double(), vy),
-                          replace(sgd, velocity=velocity))
+            state = State(
+                double, softmax, (x.double(), y), (vx.double(), vy), replace(sgd, velocity=velocity)
+            )
             values = []
             for sign in (1, -1):
                 # only L_train sees the moved alpha: the direct, first-order part is left out
                 moved = {n: a + sign * step * move[n] for n, a in alpha.items()}
                 weights = {n: w.detach().requires_grad_() for n, w in double.weights.items()}
                 gradient = torch.autograd.grad(
-                    state.train_loss(moved, weights), list(weights.values()),
+                    state.train_loss(moved, weights),
+                    list(weights.values()),
                     materialize_grads=True,
                 )
                 with torch.no_grad():
@@ -112,9 +116,15 @@ def measure(seed: int, options: argparse.Namespace) -> dict[str, object]:
     )
     halves = data.split(0.5)
     streams = [
-        list(half.batches(options.batch_size, seed=2 * seed + i, shuffle=True,
-                          augmentation=data.augmentation,
-                          normalization=data.normalization).epoch(0))
+        list(
+            half.batches(
+                options.batch_size,
+                seed=2 * seed + i,
+                shuffle=True,
+                augmentation=data.augmentation,
+                normalization=data.normalization,
+            ).epoch(0)
+        )
         for i, half in enumerate(halves)
     ]
 
@@ -135,8 +145,9 @@ def measure(seed: int, options: argparse.Namespace) -> dict[str, object]:
             seconds[name] += time.perf_counter() - started
     means = {name: torch.stack(values).mean(0) for name, values in terms.items()}
     exact, total = means["exact"], torch.stack(terms["exact"]).sum(0)
-    directions, slopes = reference(net, sgd, pairs[: options.reference_batches],
-                                   options.directions, options.alpha_step)
+    directions, slopes = reference(
+        net, sgd, pairs[: options.reference_batches], options.directions, options.alpha_step
+    )
     part = {name: torch.stack(v[: options.reference_batches]).mean(0) for name, v in terms.items()}
     rows = {}
     for name, values in terms.items():
@@ -145,14 +156,20 @@ def measure(seed: int, options: argparse.Namespace) -> dict[str, object]:
         rows[name] = {
             "spread": float((stacked - means[name]).square().sum(1).mean().sqrt() / exact.norm()),
             "norm_of_mean": float(means[name].norm() / exact.norm()),
-            "cosine_of_single": float(torch.stack([
-                torch.cosine_similarity(v, total - own, dim=0)
-                for v, own in zip(values, terms["exact"])
-            ]).mean()),
+            "cosine_of_single": float(
+                torch.stack(
+                    [
+                        torch.cosine_similarity(v, total - own, dim=0)
+                        for v, own in zip(values, terms["exact"])
+                    ]
+                ).mean()
+            ),
             "cosine_of_mean": float(torch.cosine_similarity(means[name], exact, dim=0)),
-            "error_on_same_batch": float(torch.stack([
-                (v - e).norm() / e.norm() for v, e in zip(values, terms["exact"])
-            ]).median()),
+            "error_on_same_batch": float(
+                torch.stack(
+                    [(v - e).norm() / e.norm() for v, e in zip(values, terms["exact"])]
+                ).median()
+            ),
             "slope": float(projected @ slopes / (projected @ projected)),
             "correlation": float(torch.cosine_similarity(projected, slopes, dim=0)),
             "seconds": seconds[name] / len(pairs),
@@ -177,26 +194,41 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data-root", default=os.environ.get("ARCHGRAD_DATA"))
     parser.add_argument("--seeds", type=int, default=3)
-    for name, value in {"channels": 4, "cells": 5, "image-size": 16, "batch-size": 64,
-                        "images": 10000, "steps": 100, "batches": 30, "reference-batches": 10,
-                        "directions": 8}.items():
+    for name, value in {
+        "channels": 4,
+        "cells": 5,
+        "image-size": 16,
+        "batch-size": 64,
+        "images": 10000,
+        "steps": 100,
+        "batches": 30,
+        "reference-batches": 10,
+        "directions": 8,
+    }.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--alpha-step", type=float, default=0.01)
-    parser.add_argument("--out", type=Path,
-                        default=Path(__file__).parent / "results" / "second_order.json")
+    parser.add_argument(
+        "--out", type=Path, default=Path(__file__).parent / "results" / "second_order.json"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     results = []
     for seed in range(options.seeds):
         results.append(measure(seed, options))
-        settings = {key: str(value) for key, value in vars(options).items()
-                    if key not in ("data_root", "out")}
+        settings = {
+            key: str(value)
+            for key, value in vars(options).items()
+            if key not in ("data_root", "out")
+        }
         content = {"settings": settings, "environment": environment(), "results": results}
         options.out.parent.mkdir(exist_ok=True)
         options.out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         for name, row in results[-1]["estimators"].items():
-            print(f"seed {seed}  {name:<38}"
-                  + "  ".join(f"{key} {value:.3g}" for key, value in row.items()), flush=True)
+            print(
+                f"seed {seed}  {name:<38}"
+                + "  ".join(f"{key} {value:.3g}" for key, value in row.items()),
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from archgrad.api import TrainResult, search, train
     from archgrad.architecture import Architecture, Cell, published
+    from archgrad.bilevel import SearchResult
     from archgrad.choice import Choice, Group
     from archgrad.errors import ArchgradError, Diverged
     from archgrad.methods import Method, method
-    from archgrad.bilevel import SearchResult
     from archgrad.spaces import space
     from archgrad.supernet import Supernet
 
@@ -41,8 +41,8 @@ _HOMES = {
 }
 
 __all__ = [
-    "Architecture",
     "ArchgradError",
+    "Architecture",
     "Cell",
     "Choice",
     "Diverged",

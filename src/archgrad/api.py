@@ -9,20 +9,27 @@ from statistics import fmean
 from typing import Any
 
 from archgrad import config as configuration
-from archgrad import methods, spaces
 from archgrad import data as data_sets
+from archgrad import methods, spaces
 from archgrad.architecture import Architecture, resolve
+from archgrad.bilevel import Loaders, SearchResult, bilevel_search
 from archgrad.config import DataConfig, RunConfig, SearchConfig, TrainConfig
 from archgrad.data import Augmentation, Data
 from archgrad.errors import ArchgradError, unknown
-from archgrad.loops import Listener
+from archgrad.loops import Listener, resolve_device
 from archgrad.methods import Method
 from archgrad.network import Network
+from archgrad.retraining import (
+    Retraining,
+    Score,
+    augmentation_of,
+    check,
+    load_data,
+    retrain,
+)
 from archgrad.run import Run
-from archgrad.bilevel import SearchResult, bilevel_search
 from archgrad.spaces import SearchSpace
 from archgrad.statistics import spread
-from archgrad.retraining import Retraining, Score, augmentation_of, load_data, retrain
 
 OWN = "own"  # stands in config.yaml for a value that came from Python
 
@@ -73,57 +80,70 @@ def search(
 
     Raises `ArchgradError` for wrong input and `Diverged` when a loss is not finite.
     """
+    own = {"space": space, "data": data, "method": method, "valid": valid, "classes": classes}
     if resume is not None:
         if options or out is not None:
             raise ArchgradError(
                 f"a resumed search keeps its options; leave out {sorted(options) or 'out'}"
             )
         run = Run.open(resume)
-        return perform_search(
-            run.config, run, space=space, data=data, method=method, valid=valid,
-            classes=classes, listener=listener,
-        )
-    given: dict[str, Any] = {"data": data} if isinstance(data, str) else {}
-    given |= {} if data is None or isinstance(data, str) else {"data": OWN}
-    names = {
-        "space": space if isinstance(space, str) else OWN,
-        "method": method if isinstance(method, str) else OWN,
-    }
+        return prepare(run.config, **own).search(run, listener)
     sections = _sorted_into_sections(options, {"data": DataConfig, "search": SearchConfig})
-    sections["data"] |= given
-    sections["search"] |= names
+    if data is not None:
+        sections["data"]["data"] = data if isinstance(data, str) else OWN
+    sections["search"]["space"] = space if isinstance(space, str) else OWN
+    sections["search"]["method"] = method if isinstance(method, str) else OWN
     config = configuration.build(sections)
-    loaded = _data(config.data, data, valid, classes)
-    folder = None if out is None else Run.create(out, config)
-    return perform_search(
-        config, folder, space=space, data=loaded, method=method, listener=listener
-    )
+    prepared = prepare(config, **own)
+    return prepared.search(None if out is None else Run.create(out, config), listener)
 
 
-def perform_search(
+@dataclass(frozen=True)
+class Prepared:
+    """A search that has passed every check and has not begun: nothing is on disk yet."""
+
+    config: SearchConfig
+    data: Data
+    augmentation: Augmentation
+    space: SearchSpace
+    method: Method
+
+    def search(self, run: Run | None = None, listener: Listener | None = None) -> SearchResult:
+        """Run it, or go on with it where ``run`` has a checkpoint."""
+        return bilevel_search(
+            self.space,
+            self.data,
+            self.method,
+            self.config,
+            augmentation=self.augmentation,
+            run=run,
+            listener=listener,
+        )
+
+
+def prepare(
     config: RunConfig,
-    run: Run | None,
     *,
     space: str | SearchSpace = OWN,
     data: Any = None,
     method: str | Method = OWN,
     valid: Any = None,
     classes: int | None = None,
-    listener: Listener | None = None,
-) -> SearchResult:
-    """The search of a configuration; values from Python fill in where it says "own"."""
+) -> Prepared:
+    """Load and check all that a search needs; values from Python stand in where it says "own"."""
     if config.search is None:
         raise ArchgradError("the configuration has no search section; this folder holds no search")
     loaded = _data(config.data, data, valid, classes)
-    return bilevel_search(
-        search_space(config.search, loaded, space),
-        loaded,
-        search_method(config.search, method),
+    prepared = Prepared(
         config.search,
-        augmentation=augmentation_of(loaded, config.data),
-        run=run,
-        listener=listener,
+        loaded,
+        augmentation_of(loaded, config.data),
+        search_space(config.search, loaded, space),
+        search_method(config.search, method),
     )
+    device = resolve_device(config.search.device)
+    Loaders.of(loaded, config.search, prepared.augmentation, device)  # refuses what does not fit
+    return prepared
 
 
 def search_method(config: SearchConfig, value: str | Method = OWN) -> Method:
@@ -184,7 +204,6 @@ def train(
     test: Any = None,
     classes: int | None = None,
     listener: Listener | None = None,
-    space: str = "darts-cnn",
     **options: Any,
 ) -> TrainResult:
     """Retrain an architecture from scratch, once a seed, and test each final network once.
@@ -204,14 +223,17 @@ def train(
         load_data(config.data)[0]
         if config.data.data != OWN
         else data_sets.as_data(
-            data, test=test, classes=classes,
-            image_size=config.data.image_size, subset=config.data.subset,
+            data,
+            test=test,
+            classes=classes,
+            image_size=config.data.image_size,
+            subset=config.data.subset,
         )
     )
-    jobs = retrainings(
-        "found", architecture, retraining_space(config.train, loaded, space), config.train
-    )
+    space = retraining_space(config.train, loaded, architecture.space)
     augmentation: Augmentation = augmentation_of(loaded, config.data)
+    check(space, architecture, config.train, loaded, augmentation)
+    jobs = retrainings("found", architecture, space, config.train)
     done = [retrain(j, loaded, augmentation=augmentation, listener=listener) for j in jobs]
     return TrainResult(architecture, [score for score, _ in done], [net for _, net in done])
 
@@ -236,11 +258,14 @@ def retrainings(
     folder: Path | None = None,
 ) -> list[Retraining]:
     """One job a seed; each keeps what it leaves under ``folder/label``."""
-    space.derive(architecture, auxiliary=config.auxiliary_weight > 0)  # refuse before any work
     seeds = range(config.seed, config.seed + config.seeds)
     return [
         Retraining(
-            label, architecture, space, config, seed,
+            label,
+            architecture,
+            space,
+            config,
+            seed,
             folder / label / f"seed-{seed}" if folder else None,
         )
         for seed in seeds

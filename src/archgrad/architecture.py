@@ -12,8 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from archgrad.errors import ArchgradError, explain, unknown
 
-FORMAT = "archgrad-architecture/1"
-
 
 class Cell(BaseModel):
     """A cell: for each intermediate node the edges that enter it, as (operation, source).
@@ -73,7 +71,7 @@ class Architecture(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    format: Literal["archgrad-architecture/1"] = FORMAT
+    format: Literal["archgrad-architecture/1"] = "archgrad-architecture/1"
     space: str = Field(min_length=1)
     cells: tuple[Cell, ...] = Field(min_length=1)
 
@@ -93,9 +91,7 @@ class Architecture(BaseModel):
 
     def to_json(self) -> str:
         """Text that `from_json` reads back to an equal value."""
-        cells = ",\n".join(
-            "    " + json.dumps(cell.model_dump(mode="json")) for cell in self.cells
-        )
+        cells = ",\n".join("    " + json.dumps(cell.model_dump(mode="json")) for cell in self.cells)
         return (
             f'{{\n  "format": {json.dumps(self.format)},\n  "space": {json.dumps(self.space)},\n'
             f'  "cells": [\n{cells}\n  ]\n}}\n'

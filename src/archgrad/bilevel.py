@@ -57,7 +57,7 @@ class SearchResult:
     path: Path | None = None
 
     def derive(self, channels: int | None = None, cells: int | None = None) -> nn.Module:
-        """The found network as a plain module with fresh weights, at the search's size or another."""
+        """The found network, plain, with fresh weights, at the search's size or another."""
         return self.space.sized(channels, cells).derive(self.architecture)
 
 
@@ -103,7 +103,7 @@ def bilevel_search(
     run: Run | None = None,
     listener: Listener | None = None,
 ) -> SearchResult:
-    """Search an architecture (arXiv:1806.09055, algorithm 1); continues a run that has a checkpoint.
+    """Search an architecture (arXiv:1806.09055, algorithm 1); goes on from the run's checkpoint.
 
     Each step takes one batch of either half: alpha moves against the method's hypergradient, then
     the weights along the gradient of L_train. The test part of ``data`` is never touched.

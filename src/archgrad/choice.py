@@ -63,4 +63,5 @@ class Choice(nn.Module):
         if not terms:
             zero: Tensor = self.candidates[0](x)
             return zero
-        return sum(terms[1:], start=terms[0])
+        total: Tensor = sum(terms[1:], start=terms[0])
+        return total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import re
 import sys
@@ -54,7 +55,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 @app.command("run")
-@with_options({"data": (DataConfig, ""), "search": (SearchConfig, ""), "train": (TrainConfig, "train-")})
+@with_options(
+    {"data": (DataConfig, ""), "search": (SearchConfig, ""), "train": (TrainConfig, "train-")}
+)
 def run_command(
     given: Given,
     out: Out = None,
@@ -66,7 +69,7 @@ def run_command(
 ) -> None:
     """Search, retrain from scratch, test, and compare with random cells: the main job."""
     from archgrad.display import Display
-    from archgrad.experiment import main_job, rows, verdict
+    from archgrad.experiment import check_main_job, main_job, rows, verdict
     from archgrad.run import write
 
     extra = {} if random_cells is None else {"random_cells": random_cells}
@@ -75,7 +78,7 @@ def run_command(
         cells = random_cells or (base.random_cells if base else None) or 3
         return configuration.build(given, base, random_cells=cells)
 
-    folder = _folder(given, out, resume, config, build, extra)
+    folder = _folder(given, out, resume, config, build, check_main_job, extra)
     with Display(folder) as display, _interruptible("run", folder):
         report = main_job(folder, display, display.searched, display.retrained)
     plain = Console(file=io.StringIO(), width=120, highlight=False)
@@ -93,15 +96,15 @@ def search_command(
     given: Given, out: Out = None, resume: Resume = None, config: Config = None
 ) -> None:
     """Search an architecture and draw its cells."""
-    from archgrad.api import perform_search
+    from archgrad.api import prepare
     from archgrad.display import Display
     from archgrad.report.cells import save_drawing
 
     folder = _folder(
-        given, out, resume, config, lambda base: configuration.build(given, base)
+        given, out, resume, config, lambda base: configuration.build(given, base), prepare
     )
     with Display(folder) as display, _interruptible("search", folder):
-        result = perform_search(folder.config, folder, listener=display)
+        result = prepare(folder.config).search(folder, display)
     save_drawing(result.architecture, folder.path)
     typer.echo(str(result.architecture))
     typer.echo(f"everything is in {folder.path}")
@@ -120,9 +123,9 @@ def derive_command(
 ) -> None:
     """Derive the architecture of any epoch of a search."""
     from archgrad.api import search_method, search_space
-    from archgrad.run import Run, write
     from archgrad.bilevel import derive
     from archgrad.retraining import load_data
+    from archgrad.run import Run, write
 
     folder = Run.open(run)
     if folder.config.search is None:
@@ -156,8 +159,8 @@ def train_command(
     from archgrad.architecture import Architecture, resolve
     from archgrad.display import Display
     from archgrad.report.cells import save_drawing
+    from archgrad.retraining import Retraining, check, load_data, retrain_all
     from archgrad.run import Run, write
-    from archgrad.retraining import load_data, retrain_all
 
     if (what is None) == (resume is None):
         raise ArchgradError(
@@ -173,17 +176,21 @@ def train_command(
     def build(base: RunConfig | None) -> RunConfig:
         return configuration.build(given, base)
 
-    name = Path(what).stem if what else ""
-    folder = _folder(given, out, resume, config, build, name=f"train-{name}")
-    if architecture is None:
-        architecture = Architecture.load(folder.path / "architecture.json")
-    else:
+    def jobs_of(made: RunConfig, path: Path | None = None) -> list[Retraining]:
+        if made.train is None:
+            raise ArchgradError("this folder holds no retraining; give one that train wrote")
+        cell = architecture or Architecture.load(str(path) + "/architecture.json")
+        data, augmentation = load_data(made.data)
+        space = retraining_space(made.train, data, cell.space)
+        check(space, cell, made.train, data, augmentation)
+        return retrainings("found", cell, space, made.train, path)
+
+    name = f"train-{Path(what).stem}" if what else None
+    folder = _folder(given, out, resume, config, build, jobs_of, name=name)
+    if architecture is not None:
         write(folder.path / "architecture.json", architecture.to_json())
         save_drawing(architecture, folder.path)
-    assert folder.config.train is not None
-    data, _ = load_data(folder.config.data)
-    space = retraining_space(folder.config.train, data, architecture.space)
-    jobs = retrainings("found", architecture, space, folder.config.train, folder.path)
+    jobs = jobs_of(folder.config, folder.path)
     scores = []
     with Display(folder) as display, _interruptible("train", folder):
         for score in retrain_all(jobs, folder.config.data):
@@ -193,8 +200,13 @@ def train_command(
     table = [["seed", "test accuracy, %", "test loss", "training loss", "seconds"]]
     for s in scores:
         table.append(
-            [str(s["seed"]), f"{100 * s['accuracy']:.2f}", f"{s['loss']:.4f}",
-             f"{s['train_loss']:.4f}", f"{s['seconds']:.1f}"]
+            [
+                str(s["seed"]),
+                f"{100 * s['accuracy']:.2f}",
+                f"{s['loss']:.4f}",
+                f"{s['train_loss']:.4f}",
+                f"{s['seconds']:.1f}",
+            ]
         )
     Console(file=sys.stdout).print(_table(table))
     typer.echo(
@@ -208,12 +220,15 @@ def methods_command() -> None:
     """List the methods: which part each puts in each slot, and its paper."""
     from archgrad.methods import RECIPES
 
-    slots = [name for name in RECIPES["darts"]().slots()]
-    table = [["method", *slots, "paper"]]
-    for name, recipe in RECIPES.items():
-        first = (recipe.__doc__ or "").strip().split("\n")[0]
-        table.append([name, *recipe().slots().values(), first])
+    table = [["method", *RECIPES["darts"]().slots()]]
+    table += [[name, *recipe().slots().values()] for name, recipe in RECIPES.items()]
     Console(file=sys.stdout).print(_table(table))
+    typer.echo()
+    for name, recipe in RECIPES.items():
+        knobs = inspect.signature(recipe).parameters.values()
+        options = ", ".join(f"{knob.name}={knob.default}" for knob in knobs)
+        typer.echo(f"{name}: {(recipe.__doc__ or '').strip().splitlines()[0]}")
+        typer.echo(f"  options: {options}")
 
 
 @app.command("spaces")
@@ -254,10 +269,11 @@ def _folder(
     resume: Path | None,
     config: Path | None,
     build: Callable[[RunConfig | None], RunConfig],
+    check: Callable[[RunConfig], object],
     extra: dict[str, Any] | None = None,
     name: str | None = None,
 ) -> Run:
-    """The run folder of a command: resumed, or new with the options of the command line."""
+    """The run folder of a command: resumed, or new once its options have passed ``check``."""
     from archgrad.run import Run
 
     if resume is not None:
@@ -271,6 +287,7 @@ def _folder(
             )
         return Run.open(resume)
     made = build(configuration.load(config) if config else None)
+    check(made)
     return Run.create(out or _free_folder(made, name), made)
 
 

@@ -23,7 +23,8 @@ class DataConfig(_Section):
     """Where the images come from."""
 
     data: str = Field(
-        "digits", description="data set: digits, cifar10, npz:FILE or folder:DIR (see archgrad data)"
+        "digits",
+        description="data set: digits, cifar10, npz:FILE or folder:DIR (see archgrad data)",
     )
     data_root: str | None = Field(None, description="folder that holds the data set, for cifar10")
     image_size: int | None = Field(
@@ -98,7 +99,9 @@ class TrainConfig(_Section):
     seed: int = Field(0, ge=0, description="first seed of the retrainings")
     device: str = Field("auto", description="cpu, cuda, cuda:N, or auto: cuda where there is one")
     threads: int = Field(
-        1, ge=1, description="CPU threads of torch a retraining (on shared cores more can be slower)"
+        1,
+        ge=1,
+        description="CPU threads of torch a retraining (on shared cores more can be slower)",
     )
     jobs: int = Field(
         0, ge=0, description="retrainings at a time; 0: one a CPU core, or one on a GPU"

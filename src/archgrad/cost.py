@@ -14,7 +14,7 @@ from archgrad.spaces import SearchSpace
 
 @dataclass(frozen=True)
 class Cost:
-    """``parameters``: trainable numbers; ``multiply_adds``: of one image, convolutions and linear."""
+    """Trainable ``parameters``, and ``multiply_adds`` of one image in convolutions and linear."""
 
     parameters: int
     multiply_adds: int

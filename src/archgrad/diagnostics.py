@@ -10,9 +10,7 @@ SKIP = "skip_connect"
 
 def entropy(mixing: Mixing) -> float:
     """Mean entropy of the mixing weights over all edges, in nats: ln(operations) when uniform."""
-    rows = [
-        -(weights * weights.clamp_min(1e-30).log()).sum(dim=-1) for weights in mixing.values()
-    ]
+    rows = [-(weights * weights.clamp_min(1e-30).log()).sum(dim=-1) for weights in mixing.values()]
     return float(sum(row.sum() for row in rows) / sum(row.numel() for row in rows))
 
 

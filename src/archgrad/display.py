@@ -21,8 +21,8 @@ from archgrad import __version__
 from archgrad.loops import resolve_device
 
 if TYPE_CHECKING:
-    from archgrad.run import Run
     from archgrad.bilevel import SearchResult
+    from archgrad.run import Run
 
 
 class Display:
@@ -51,7 +51,10 @@ class Display:
         parts = [f"archgrad {__version__}"]
         if config.search is not None:
             search = config.search
-            parts += [search.method, f"{search.space} {search.channels} channels x {search.cells} cells"]
+            parts += [
+                search.method,
+                f"{search.space} {search.channels} channels x {search.cells} cells",
+            ]
         section = config.search or config.train
         if section is not None:
             threads = f"{section.threads} thread{'s' if section.threads > 1 else ''}"
@@ -74,7 +77,9 @@ class Display:
         """A search step is done; the bar counts epochs, this gives their fraction."""
         if self.live:
             self.progress.update(
-                self.search, visible=True, completed=self.epochs_done + done // steps,
+                self.search,
+                visible=True,
+                completed=self.epochs_done + done // steps,
                 note=f"step {done}/{steps}",
             )
 

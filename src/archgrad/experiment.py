@@ -10,18 +10,18 @@ from statistics import fmean
 
 import torch
 
-from archgrad.api import perform_search, retraining_space, retrainings
+from archgrad.api import prepare, retrainings
 from archgrad.architecture import Architecture
+from archgrad.bilevel import METRICS, SearchResult
 from archgrad.config import RunConfig
 from archgrad.cost import Cost, cost
 from archgrad.errors import ArchgradError
 from archgrad.loops import Listener
 from archgrad.report.cells import save_drawing
+from archgrad.retraining import Score, check, retrain_all
 from archgrad.run import Run, write
-from archgrad.bilevel import METRICS, SearchResult
 from archgrad.spaces import SearchSpace
 from archgrad.statistics import Comparison, compare, spread
-from archgrad.retraining import Score, load_data, retrain_all
 
 RANDOM_STREAM = 7919  # keeps the draw of random cells apart from the search's own seed
 
@@ -59,13 +59,12 @@ def main_job(
             f"folder {run.path} does not hold the main job (search, train and random_cells in "
             "config.yaml); continue a single search with archgrad search --resume"
         )
-    data, _ = load_data(config.data)
-    retraining_space(config.train, data, config.search.space)  # refuse before any work
-    result = perform_search(config, run, listener=listener)
+    prepared = prepare(config)
+    drawn = draw_random(prepared.space, config.search.seed, config.random_cells)
+    result = prepared.search(run, listener)
     save_drawing(result.architecture, run.path)
     on_search(result)
-    space = retraining_space(config.train, data, config.search.space)
-    drawn = draw_random(result.space, config.search.seed, config.random_cells)
+    space = prepared.space.sized(config.train.channels, config.train.cells)
     cells = {"found": result.architecture}
     cells |= {f"random-{i}": cell for i, cell in enumerate(drawn, start=1)}
     folder = run.path / "train"
@@ -94,6 +93,16 @@ def main_job(
     )
     write(run.path / "results.json", json.dumps(as_json(report), indent=2) + "\n")
     return report
+
+
+def check_main_job(config: RunConfig) -> None:
+    """Refuse, before anything is written, what a step of the main job would refuse later."""
+    assert config.search is not None
+    assert config.train is not None
+    prepared = prepare(config)
+    drawn = draw_random(prepared.space, config.search.seed, config.random_cells or 1)
+    space = prepared.space.sized(config.train.channels, config.train.cells)
+    check(space, drawn[0], config.train, prepared.data, prepared.augmentation)
 
 
 def draw_random(space: SearchSpace, seed: int, count: int) -> list[Architecture]:
@@ -135,7 +144,7 @@ def rows(report: Report) -> list[list[str]]:
     """The table: header first; accuracy in % with sample standard deviation, times in minutes."""
 
     def seconds(labels: Sequence[str]) -> float:
-        return sum(score["seconds"] for label in labels for score in report.scores[label])
+        return sum(float(score["seconds"]) for label in labels for score in report.scores[label])
 
     def costs(labels: Sequence[str]) -> list[str]:
         values = [report.costs[label] for label in labels]
@@ -148,18 +157,33 @@ def rows(report: Report) -> list[list[str]]:
     header = ["", "test accuracy, %", "parameters", "multiply-adds", "search", "training"]
     table = [header]
     table.append(
-        ["found", _accuracy(found, "seeds"), *costs(["found"]), clock(report.search_seconds),
-         clock(seconds(["found"]))]
+        [
+            "found",
+            _accuracy(found, "seeds"),
+            *costs(["found"]),
+            clock(report.search_seconds),
+            clock(seconds(["found"])),
+        ]
     )
     table.append(
-        ["random cells", _accuracy(means, "cells"), *costs(report.random), "-",
-         clock(seconds(report.random))]
+        [
+            "random cells",
+            _accuracy(means, "cells"),
+            *costs(report.random),
+            "-",
+            clock(seconds(report.random)),
+        ]
     )
     for label in report.random:
         values = [score["accuracy"] for score in report.scores[label]]
         table.append(
-            [f"  {label}", _accuracy(values, "seeds"), *costs([label]), "-",
-             clock(seconds([label]))]
+            [
+                f"  {label}",
+                _accuracy(values, "seeds"),
+                *costs([label]),
+                "-",
+                clock(seconds([label])),
+            ]
         )
     return table
 
@@ -191,7 +215,7 @@ def verdict(report: Report) -> list[str]:
     return [
         gap,
         claim,
-        "This is about this one cell: one search says nothing about the method. The interval covers "
-        "retraining seeds and the draw of random cells, not the draw of the test images "
+        "This is about this one cell: one search says nothing about the method. The interval "
+        "covers retraining seeds and the draw of random cells, not the draw of the test images "
         f"({images:,}, of which one is {100 / images:.2f} points).",
     ]

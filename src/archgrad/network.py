@@ -103,7 +103,7 @@ class AuxiliaryHead(nn.Module):
 
 
 class Network(nn.Module):
-    """Stem, a stack of cells, global average pooling, linear: (B, in_channels, H, W) -> (B, classes).
+    """Stem, cells, global average pooling, linear: (B, in_channels, H, W) -> (B, classes).
 
     ``wirings`` and ``outputs`` hold "normal" and "reduce". Reduction cells stand at 1/3 and 2/3 of
     the depth and double the channels. The stem's BatchNorm is affine even in search.

@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
 Factory = Callable[[int, int, bool], nn.Module]  # (channels, stride, search)
 
 
@@ -31,7 +30,7 @@ class Zero(nn.Module):
 
 
 class FactorizedReduce(nn.Module):
-    """Halve height and width: ReLU, two strided 1x1 convolutions of which one is shifted, BatchNorm.
+    """Halve height and width: ReLU, two strided 1x1 convolutions, one shifted, BatchNorm.
 
     An odd height or width is first padded by one zero row or column, so that both halves agree
     (the original stops with a shape error there).
@@ -87,9 +86,7 @@ def _sep_conv(kernel: int) -> Factory:
 
 def _dil_conv(kernel: int) -> Factory:
     def build(channels: int, stride: int, search: bool) -> nn.Module:
-        return nn.Sequential(
-            *_depthwise_separable(channels, kernel, stride, 2, affine=not search)
-        )
+        return nn.Sequential(*_depthwise_separable(channels, kernel, stride, 2, affine=not search))
 
     return build
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import typer
@@ -101,9 +102,7 @@ def _pairs(texts: list[str]) -> dict[str, Any]:
             raise ArchgradError(f'--method-option: found "{text}", expected KEY=VALUE')
         read = yaml.safe_load(value)
         if isinstance(read, str):
-            try:
+            with suppress(ValueError):
                 read = float(read)  # YAML takes 1e-3 for text
-            except ValueError:
-                pass
         pairs[key] = read
     return pairs

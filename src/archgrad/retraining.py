@@ -82,17 +82,15 @@ def retrain(
     (arXiv:1806.09055, appendix A.1). A killed retraining goes on after its last whole epoch.
     """
     if data.test is None:
-        raise ArchgradError(f"data set {data.name} has no test part; give one with test=")
+        raise _no_test(data)
     config, device = job.config, resolve_device(job.config.device)
     listener = listener or Silent()
-    augmentation = replace(augmentation or data.augmentation, cutout=config.cutout)
+    augmentation = augmentation or data.augmentation
     with seeded(job.seed, config.threads, device):
         training = _Training(job, data, augmentation, device)
         for epoch in range(training.done, config.epochs):
             listener.epoch(training.epoch(epoch), config.epochs)
-        test = data.test.batches(
-            config.batch_size, normalization=data.normalization, device=device
-        )
+        test = data.test.batches(config.batch_size, normalization=data.normalization, device=device)
         network = training.network.eval()
         loss, right = evaluate(network, test.epoch(0))
     score = {
@@ -123,14 +121,7 @@ class _Training:
         self.job, self.config, self.device = job, job.config, device
         network = job.space.derive(job.architecture, auxiliary=job.config.auxiliary_weight > 0)
         self.network = placed(network, device)
-        self.batches: Batches = data.train.batches(
-            job.config.batch_size,
-            seed=job.seed,
-            shuffle=True,
-            augmentation=augmentation,
-            normalization=data.normalization,
-            device=device,
-        )
+        self.batches = training_batches(data, job.config, augmentation, job.seed, device)
         self.optimizer = torch.optim.SGD(
             self.network.parameters(),
             lr=job.config.learning_rate,
@@ -152,8 +143,10 @@ class _Training:
         for inputs, target in self.batches.epoch(epoch):
             logits, extra = self.network.forward_with_auxiliary(inputs)
             loss = self._loss(logits, target)
-            total = loss if extra is None else (
-                loss + config.auxiliary_weight * self._loss(extra, target)
+            total = (
+                loss
+                if extra is None
+                else (loss + config.auxiliary_weight * self._loss(extra, target))
             )
             self.optimizer.zero_grad(set_to_none=True)
             total.backward()
@@ -203,6 +196,38 @@ class _Training:
         self.seconds, self.train_loss = content["seconds"], content["train_loss"]
         restore_random_state(content["random"], self.device)
         return int(content["epoch"])
+
+
+def training_batches(
+    data: Data, config: TrainConfig, augmentation: Augmentation, seed: int, device: torch.device
+) -> Batches:
+    """Shuffled and augmented batches of the whole training part, with the recipe's cutout."""
+    return data.train.batches(
+        config.batch_size,
+        seed=seed,
+        shuffle=True,
+        augmentation=replace(augmentation, cutout=config.cutout),
+        normalization=data.normalization,
+        device=device,
+    )
+
+
+def check(
+    space: SearchSpace,
+    architecture: Architecture,
+    config: TrainConfig,
+    data: Data,
+    augmentation: Augmentation,
+) -> None:
+    """Refuse, before any work, a retraining that cannot be done."""
+    if data.test is None:
+        raise _no_test(data)
+    space.derive(architecture, auxiliary=config.auxiliary_weight > 0)
+    training_batches(data, config, augmentation, config.seed, resolve_device(config.device))
+
+
+def _no_test(data: Data) -> ArchgradError:
+    return ArchgradError(f"data set {data.name} has no test part; give one with test=")
 
 
 def retrain_all(jobs: Sequence[Retraining], data: DataConfig) -> Iterator[Score]:

@@ -51,8 +51,8 @@ class Run:
                 f"or continue the run in it with --resume {path}"
             )
         run = cls(path, config)
+        write(path / "config.yaml", config.to_yaml())  # with it, the folder can be resumed
         write(path / "environment.json", json.dumps(environment(), indent=2) + "\n")
-        write(path / "config.yaml", config.to_yaml())
         return run
 
     @classmethod
@@ -86,7 +86,7 @@ class Run:
         return [entry for entry in entries if epochs is None or entry["epoch"] <= epochs]
 
     def truncate(self, name: str, epochs: int) -> list[dict[str, Any]]:
-        """Keep the lines of the first ``epochs`` epochs: what a killed run wrote past its checkpoint goes."""
+        """Keep the lines of the first ``epochs`` epochs: what came after the checkpoint goes."""
         kept = self.lines(name, epochs)
         write(self.path / name, "".join(json.dumps(entry) + "\n" for entry in kept))
         return kept
@@ -142,6 +142,8 @@ def environment() -> dict[str, Any]:
 def _commit() -> str | None:
     """The commit of the library where it runs from a checkout."""
     here = Path(__file__).resolve().parent
+    if not (here.parent.parent / ".git").exists():
+        return None
     command = ["git", "-C", str(here), "rev-parse", "HEAD"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)

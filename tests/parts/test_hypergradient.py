@@ -22,7 +22,7 @@ STEP = SGD(0.1, momentum=0.9, weight_decay=3e-2)
 
 
 class Quadratic:
-    """L_train = (w - B a)' A (w - B a) / 2, L_val = |w - c|^2 / 2 + d' a: everything in closed form."""
+    """L_train = (w - B a)' A (w - B a) / 2 and L_val = |w - c|^2 / 2 + d' a, in closed form."""
 
     def __init__(self) -> None:
         generator = torch.Generator().manual_seed(1)
@@ -46,7 +46,10 @@ class Quadratic:
 
     def state(self, sgd: SGD) -> State:
         return State(
-            self, lambda alpha, state: alpha, "train", "valid",
+            self,
+            lambda alpha, state: alpha,
+            "train",
+            "valid",
             replace(sgd, velocity=self.velocity),
         )
 
@@ -126,8 +129,9 @@ def test_a_step_of_zero_is_refused() -> None:
 def small_network(channels: int = 3, nodes: int = 3, cells: int = 3) -> Supernet:
     """Real operations of the space, train-mode BatchNorm, float64."""
     torch.manual_seed(0)
-    space = DartsCNN(channels=channels, cells=cells, nodes=nodes, in_channels=2, image_size=(8, 8),
-                     classes=3)
+    space = DartsCNN(
+        channels=channels, cells=cells, nodes=nodes, in_channels=2, image_size=(8, 8), classes=3
+    )
     return settled(Supernet(space.supernet().double(), space.groups))
 
 
@@ -135,8 +139,9 @@ def settled(net: Supernet) -> Supernet:
     """Float64 alphas that are not near zero, so that no derivative is trivially small."""
     generator = torch.Generator().manual_seed(3)
     net.alpha = {
-        name: (0.5 * torch.randn(alpha.shape, generator=generator, dtype=torch.float64))
-        .requires_grad_()
+        name: (
+            0.5 * torch.randn(alpha.shape, generator=generator, dtype=torch.float64)
+        ).requires_grad_()
         for name, alpha in net.alpha.items()
     }
     return net
@@ -205,17 +210,26 @@ def smooth_network() -> Supernet:
 
     def conv(kernel: int) -> nn.Module:
         return nn.Sequential(
-            nn.Softplus(), nn.Conv2d(4, 4, kernel, padding=kernel // 2, bias=False),
+            nn.Softplus(),
+            nn.Conv2d(4, 4, kernel, padding=kernel // 2, bias=False),
             nn.BatchNorm2d(4, affine=False),
         )
 
     def edge(row: int) -> Choice:
-        candidates = {"conv3": conv(3), "conv1": conv(1), "avg": nn.AvgPool2d(3, 1, 1),
-                      "skip": nn.Identity()}
+        candidates = {
+            "conv3": conv(3),
+            "conv1": conv(1),
+            "avg": nn.AvgPool2d(3, 1, 1),
+            "skip": nn.Identity(),
+        }
         return Choice(candidates, "edges", row)
 
     model = nn.Sequential(
-        nn.Conv2d(2, 4, 3, padding=1), edge(0), edge(1), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Conv2d(2, 4, 3, padding=1),
+        edge(0),
+        edge(1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
         nn.Linear(4, 3),
     ).double()
     names = ("conv3", "conv1", "avg", "skip")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from archgrad.errors import unknown
-from archgrad.methods.method import Method
+from archgrad.methods.method import Hypergradient, Method
 from archgrad.parts.hypergradient import Exact, FiniteDifference, first_order
 from archgrad.parts.optimizer import Adam
 
@@ -46,7 +46,10 @@ def darts_2nd(
     Differs from the paper: the default estimator is "exact", by the measurement in
     docs/second_order.md. Otherwise as `darts`.
     """
-    estimators = {"exact": Exact(), "finite_difference": FiniteDifference(step)}
+    estimators: dict[str, Hypergradient] = {
+        "exact": Exact(),
+        "finite_difference": FiniteDifference(step),
+    }
     if estimator not in estimators:
         raise unknown("estimator", estimator, estimators)
     first = darts(alpha_learning_rate=alpha_learning_rate, alpha_weight_decay=alpha_weight_decay)

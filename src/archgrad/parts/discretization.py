@@ -45,6 +45,4 @@ class StrongestEdges:
                 )
             strongest = sorted(rows, key=lambda row: -best[row][0])[:k]
             kept.append(tuple((best[row][2], group.edges[row][0]) for row in sorted(strongest)))
-        return Cell(
-            name=group.name, inputs=group.inputs, nodes=tuple(kept), output=tuple(nodes)
-        )
+        return Cell(name=group.name, inputs=group.inputs, nodes=tuple(kept), output=tuple(nodes))

@@ -27,18 +27,18 @@ from archgrad.parts.state import State
 from archgrad.supernet import Alpha, Weights
 
 
-class Hypergradient(NamedTuple):
-    """The estimate: ``gradient`` in the shapes of alpha, and the validation loss it was taken at."""
+class Estimate(NamedTuple):
+    """``gradient`` in the shapes of alpha, and the validation loss it was taken at, a scalar."""
 
     gradient: dict[str, Tensor]
     loss: Tensor
 
 
-def first_order(alpha: Alpha, state: State) -> Hypergradient:
+def first_order(alpha: Alpha, state: State) -> Estimate:
     """The gradient at the present weights: d L_val(w, alpha) / d alpha (xi = 0)."""
     frozen = {name: weight.detach() for name, weight in state.problem.weights.items()}
     loss = state.valid_loss(alpha, frozen)
-    return Hypergradient(_gradient(loss, alpha), loss.detach())
+    return Estimate(_gradient(loss, alpha), loss.detach())
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class FiniteDifference:
         if not self.step > 0:
             raise ArchgradError(f"finite difference: step is {self.step}, expected above 0")
 
-    def __call__(self, alpha: Alpha, state: State) -> Hypergradient:
+    def __call__(self, alpha: Alpha, state: State) -> Estimate:
         weights = _leaves(state.problem.weights)
         gradient = _gradient(state.train_loss(_detached(alpha), weights), weights)
         direct, vector, loss = _at_virtual_step(alpha, state, gradient)
@@ -73,7 +73,7 @@ class FiniteDifference:
             for sign in (1, -1)
         )
         mixed = {name: (plus[name] - minus[name]) / (2 * epsilon) for name in alpha}
-        return Hypergradient(_subtract(direct, state.optimizer.learning_rate, mixed), loss)
+        return Estimate(_subtract(direct, state.optimizer.learning_rate, mixed), loss)
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Exact:
     kinks of ReLU and max-pooling, as every derivative of such a network does.
     """
 
-    def __call__(self, alpha: Alpha, state: State) -> Hypergradient:
+    def __call__(self, alpha: Alpha, state: State) -> Estimate:
         weights = _leaves(state.problem.weights)
         gradient = torch.autograd.grad(
             state.train_loss(alpha, weights),
@@ -99,7 +99,7 @@ class Exact:
         differentiable = [(g, vector[n]) for n, g in zip(weights, gradient) if g.requires_grad]
         outputs, vectors = zip(*differentiable, strict=True)
         mixed = _gradient(outputs, alpha, vectors)
-        return Hypergradient(_subtract(direct, state.optimizer.learning_rate, mixed), loss)
+        return Estimate(_subtract(direct, state.optimizer.learning_rate, mixed), loss)
 
 
 def _at_virtual_step(

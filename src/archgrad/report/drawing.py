@@ -56,7 +56,7 @@ def style(operation: str | None) -> Style:
 
 @dataclass(frozen=True)
 class Box:
-    """A node: its top left corner, its size and its label, in which ``_{...}`` is a subscript."""
+    """A node: its top left corner, size and label, in which ``_`` starts a subscript."""
 
     x: float
     y: float
@@ -67,16 +67,15 @@ class Box:
 
 @dataclass(frozen=True)
 class Edge:
-    """A line from ``points[0]`` in cubic Bezier pieces (two control points and an end each).
+    """A start, then cubic Bezier pieces of two control points and an end each; a head to fill.
 
-    ``label`` is the middle of the operation's baseline, ``arrow`` the head's corners; without
-    operation (None: the concatenation into the output) there is neither.
+    ``label`` is the middle of the text's baseline. The concatenation has no operation and no head.
     """
 
     points: tuple[Point, ...]
     operation: str | None = None
     label: Point = (0.0, 0.0)
-    arrow: tuple[Point, ...] = ()
+    head: tuple[Point, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,10 +96,10 @@ def layout(cell: Cell) -> Layout:
     rows = sorted(_rows(cell, boxes), key=itemgetter(3))
     exits = Counter(map(itemgetter(1), rows))
     starts = [iter(_fan(box, exits[node], LANE)) for node, box in enumerate(boxes)]
-    edges = []
-    for operation, source, target, level in rows:
-        start = boxes[source].x + WIDTH, next(starts[source])
-        edges.append(_edge(operation, start, (boxes[target].x, level), room))
+    edges = [
+        _edge(name, (boxes[i].x + WIDTH, next(starts[i])), (boxes[j].x, level), room)
+        for name, i, j, level in rows
+    ]
     edges.sort(key=lambda edge: edge.operation is not None)  # the thin lines lie below the others
     title = _printable(cell.name)
     width = max(boxes[-1].x + WIDTH, MARGIN + TITLE * EM_PER_CHARACTER * len(title)) + MARGIN
@@ -159,10 +158,10 @@ def _edge(operation: str | None, start: Point, end: Point, room: float) -> Edge:
     (x, before), (tip, y) = start, end
     if operation is None:
         return Edge((start, start, (tip, before), (tip, before)))
-    bend, row, stop = x + GAP / 2, (x + GAP, y), (tip - ARROW, y)
-    label = (tip - (room + ARROW) / 2, y - LIFT)
-    arrow = (tip - ARROW, y - ARROW / 2), end, (tip - ARROW, y + ARROW / 2)
-    return Edge((start, (bend, before), (bend, y), row, row, stop, stop), operation, label, arrow)
+    bend, row, neck = x + GAP / 2, (x + GAP, y), tip - ARROW
+    points = (start, (bend, before), (bend, y), row, row, (neck, y), (neck, y))
+    head = (neck, y - ARROW / 2), end, (neck, y + ARROW / 2)
+    return Edge(points, operation, (tip - (room + ARROW) / 2, y - LIFT), head)
 
 
 def _printable(text: str) -> str:
@@ -188,7 +187,7 @@ def svg(architecture: Architecture) -> str:
 
 def _svg_parts(picture: Layout) -> Iterator[str]:
     heading = f'font-size="{TITLE}" font-weight="bold" text-anchor="start"'
-    yield f'<text x="{MARGIN}" y="{MARGIN + 8}" {heading}>{escape(picture.title)}</text>'
+    yield f'<text x="{MARGIN}" y="{MARGIN + TITLE / 2}" {heading}>{escape(picture.title)}</text>'
     for edge in picture.edges:
         line = style(edge.operation)
         start, *rest = (f"{x:.1f} {y:.1f}" for x, y in edge.points)
@@ -198,7 +197,7 @@ def _svg_parts(picture: Layout) -> Iterator[str]:
             f'stroke-width="{line.width}" stroke-dasharray="{dashes}" stroke-linecap="round"/>'
         )
         if edge.operation is not None:
-            corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in edge.arrow)
+            corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in edge.head)
             yield f'<polygon points="{corners}" fill="{line.color}"/>'
             x, y = edge.label
             yield f'<text x="{x:.1f}" y="{y:.1f}">{escape(edge.operation)}</text>'
@@ -215,7 +214,6 @@ def _svg_parts(picture: Layout) -> Iterator[str]:
 def png(architecture: Architecture) -> bytes | None:
     """The picture of `svg` as PNG at twice its size; None where matplotlib is not installed."""
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
         from matplotlib.patches import FancyBboxPatch, PathPatch, Polygon
         from matplotlib.path import Path
@@ -223,27 +221,29 @@ def png(architecture: Architecture) -> bytes | None:
         return None
     pictures = [layout(cell) for cell in architecture.cells]
     width, height = max(p.width for p in pictures), sum(p.height for p in pictures)
-    figure = Figure(figsize=(width / 72, height / 72), dpi=144, facecolor="white")
-    text = {"size": FONT, "color": INK}
-    top = height
+    top, figure = height, Figure(figsize=(width / 72, height / 72), dpi=144, facecolor="white")
+    bold = {"size": TITLE, "weight": "bold", "color": INK}
+    words = {"size": FONT, "ha": "center", "color": INK}
     for picture in pictures:
         top -= picture.height
-        axes = figure.add_axes((0, top / height, picture.width / width, picture.height / height))
-        axes.set(xlim=(0, picture.width), ylim=(picture.height, 0))
+        frame = (0, top / height, picture.width / width, picture.height / height)
+        axes = figure.add_axes(frame, xlim=(0, picture.width), ylim=(picture.height, 0))
         axes.axis("off")
-        axes.text(MARGIN, MARGIN + 8, picture.title, color=INK, size=TITLE, weight="bold", parse_math=False)
+        axes.text(MARGIN, MARGIN + TITLE / 2, picture.title, bold, parse_math=False)
         for edge in picture.edges:
             line = style(edge.operation)
-            path = Path(edge.points, [Path.MOVETO, *[Path.CURVE4] * (len(edge.points) - 1)])
-            axes.add_patch(PathPatch(path, fill=False, color=line.color, lw=line.width, ls=(0, line.dashes or None), capstyle="round"))
+            path = Path(edge.points, [Path.MOVETO] + [Path.CURVE4] * (len(edge.points) - 1))
+            patch = PathPatch(path, fill=False, color=line.color, lw=line.width)
+            patch.set(linestyle=(0, line.dashes or None), capstyle="round")
+            axes.add_patch(patch)
             if edge.operation is not None:
-                axes.add_patch(Polygon(edge.arrow, color=line.color, lw=0))
-                axes.text(*edge.label, edge.operation, color=INK, size=FONT, ha="center", parse_math=False)
+                axes.add_patch(Polygon(edge.head, color=line.color, lw=0))
+                axes.text(*edge.label, edge.operation, words, parse_math=False)
         for box in picture.nodes:
+            corner, shape = (box.x, box.y), "round,pad=0,rounding_size=6"
+            axes.add_patch(FancyBboxPatch(corner, box.width, box.height, shape, fc=FILL, ec=RIM))
             x, y = box.x + box.width / 2, box.y + box.height / 2 + FONT / 3
-            label = f"${box.label}$" if "_" in box.label else box.label
-            axes.add_patch(FancyBboxPatch((box.x, box.y), box.width, box.height, "round,pad=0,rounding_size=6", fc=FILL, ec=RIM))
-            axes.text(x, y, label, color=INK, size=FONT, ha="center")
+            axes.text(x, y, f"${box.label}$" if "_" in box.label else box.label, words)
     file = BytesIO()
-    FigureCanvasAgg(figure).print_png(file)
+    figure.savefig(file, format="png", dpi="figure")
     return file.getvalue()

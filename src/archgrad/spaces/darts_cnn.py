@@ -83,15 +83,13 @@ class DartsCNN:
     def _smallest(self, final: int) -> int:
         halvings = len(reductions(self.cells)) + (3 if self.imagenet else 0)
         # each halving maps n to ceil(n / 2), and cannot halve a single pixel
-        return max(2 ** (halvings - 1), 2**halvings * (final - 1)) + 1
+        return max(1 << (halvings - 1), (final - 1) << halvings) + 1
 
     @property
     def groups(self) -> tuple[Group, ...]:
         """The groups of choices: all normal cells share one, all reduction cells the other."""
         edges = tuple(
-            (source, node)
-            for node in range(INPUTS, INPUTS + self.nodes)
-            for source in range(node)
+            (source, node) for node in range(INPUTS, INPUTS + self.nodes) for source in range(node)
         )
         candidates = (self.operations,) * len(edges)
         return tuple(

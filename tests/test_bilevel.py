@@ -1,0 +1,324 @@
+"""The search loop: known order of steps, seeds, knobs, resume at every file boundary, faults."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import archgrad
+from archgrad import config as configuration
+from archgrad.api import Prepared, prepare
+from archgrad.bilevel import SearchResult, derive
+from archgrad.config import RunConfig, SearchConfig
+from archgrad.data import ArraySource, Data
+from archgrad.errors import ArchgradError, Diverged
+from archgrad.loops import Silent
+from archgrad.methods import RECIPES
+from archgrad.run import Run, load_checkpoint
+
+TINY = {
+    "channels": 2, "cells": 3, "nodes": 2, "epochs": 2, "batch_size": 16, "learning_rate": 0.1,
+}  # fmt: skip
+SUBSET = 80
+
+
+def tiny_config(**changes: object) -> RunConfig:
+    return configuration.build({"data": {"subset": SUBSET}, "search": {**TINY, **changes}})
+
+
+def searched(**changes: object) -> SearchResult:
+    return prepare(tiny_config(**changes)).search()
+
+
+def content(path: Path) -> dict[str, object]:
+    """All of a finished run that must repeat: the checkpoint, alphas, metrics but time and memory."""
+    checkpoint = load_checkpoint(path / "checkpoints", torch.device("cpu"))
+    metrics = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    for line in metrics:
+        del line["seconds"], line["memory_mb"]
+    return {
+        "checkpoint": checkpoint,
+        "metrics": metrics,
+        "alphas": (path / "alphas.jsonl").read_text(),
+        "architecture": (path / "architecture.json").read_text(),
+    }
+
+
+def same(a: object, b: object) -> bool:
+    """Bit-identical, whatever the nesting."""
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b))
+    return a == b
+
+
+def test_same_compares_what_it_says() -> None:
+    assert same({"a": [torch.ones(2), 1]}, {"a": [torch.ones(2), 1]})
+    assert not same({"a": [torch.ones(2)]}, {"a": [torch.tensor([1.0, 1.0 + 1e-7])]})
+
+
+@pytest.mark.parametrize("method", RECIPES)
+def test_a_search_learns_moves_alpha_and_gives_a_valid_architecture(method: str) -> None:
+    result = searched(method=method, epochs=6)
+    losses = [line["train_loss"] for line in result.metrics]
+    assert losses[-1] < losses[0] - 0.3
+    assert result.metrics[-1]["valid_accuracy"] > 0.2  # ten classes
+    start = searched(method=method, epochs=1, method_options={"alpha_learning_rate": 0.0}).alpha
+    moved = [float((value - start[name]).abs().max()) for name, value in result.alpha.items()]
+    assert min(moved) > 2e-3  # 18 steps, each about 3e-4
+    result.space.validate(result.architecture)
+    assert archgrad.Architecture.from_json(result.architecture.to_json()) == result.architecture
+    network = result.derive(channels=4)
+    assert network.eval()(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("method", RECIPES)
+def test_same_seed_same_run(method: str) -> None:
+    first, second = searched(method=method), searched(method=method)
+    assert same(first.alpha, second.alpha)
+    assert first.metrics[-1]["train_loss"] == second.metrics[-1]["train_loss"]
+    assert not same(first.alpha, searched(method=method, seed=1).alpha)
+
+
+def test_a_search_leaves_the_global_random_state_and_threads_alone() -> None:
+    torch.manual_seed(11)
+    before, threads = torch.get_rng_state(), torch.get_num_threads()
+    searched(epochs=1)
+    assert torch.equal(before, torch.get_rng_state())
+    assert torch.get_num_threads() == threads
+
+
+KNOBS: dict[str, object] = {
+    "method": "darts_2nd",
+    "method_options": {"alpha_learning_rate": 0.01},
+    "channels": 3,
+    "cells": 4,
+    "nodes": 1,
+    "edges_per_node": 1,
+    "epochs": 1,
+    "batch_size": 10,
+    "train_fraction": 0.4,
+    "learning_rate": 0.05,
+    "final_learning_rate": 0.05,
+    "momentum": 0.5,
+    "weight_decay": 0.1,
+    "clip": 0.01,
+    "seed": 5,
+}
+
+
+def fingerprint(result: SearchResult) -> object:
+    return result.architecture, result.alpha, result.metrics[-1]["train_loss"]
+
+
+@pytest.fixture(scope="module")
+def usual() -> SearchResult:
+    return searched()
+
+
+def test_the_table_of_knobs_is_complete() -> None:
+    elsewhere = {"space", "device", "threads"}  # one space so far; the others change no result
+    assert set(KNOBS) | elsewhere == set(SearchConfig.model_fields)
+
+
+@pytest.mark.parametrize("knob", KNOBS)
+def test_every_knob_changes_the_result(knob: str, usual: SearchResult) -> None:
+    assert not same(fingerprint(searched(**{knob: KNOBS[knob]})), fingerprint(usual))
+
+
+@pytest.mark.parametrize("change", [{"crop_padding": 0}, {"flip": True}, {"subset": 60}])
+def test_every_data_knob_changes_the_result(change: dict[str, object], usual: SearchResult) -> None:
+    config = configuration.build({"data": {"subset": SUBSET, **change}, "search": TINY})
+    assert not same(fingerprint(prepare(config).search()), fingerprint(usual))
+
+
+@pytest.mark.parametrize("knob", [("estimator", "finite_difference"), ("alpha_weight_decay", 5.0)])
+def test_the_options_of_second_order_change_the_result(knob: tuple[str, object]) -> None:
+    usual = searched(method="darts_2nd", epochs=1)
+    other = searched(method="darts_2nd", epochs=1, method_options=dict([knob]))
+    assert not same(usual.alpha, other.alpha)
+    if knob[0] == "estimator":
+        wide = {"estimator": "finite_difference", "step": 0.5}
+        assert not same(
+            other.alpha, searched(method="darts_2nd", epochs=1, method_options=wide).alpha
+        )
+
+
+class Untouchable(ArraySource):
+    """A test part that must not be looked at."""
+
+    def batches(self, *args: object, **options: object) -> Iterator[object]:  # type: ignore[override]
+        raise AssertionError("the search touched the test part")
+
+
+def test_the_test_part_is_never_looked_at() -> None:
+    config = tiny_config(epochs=1)
+    prepared = prepare(config)
+    data = prepared.data
+    assert isinstance(data.test, ArraySource)
+    guarded = replace(data, test=Untouchable(data.test.x, data.test.labels))
+    replace(prepared, data=guarded).search()
+
+
+def test_metrics_hold_what_a_reader_needs(usual: SearchResult) -> None:
+    expected = {
+        "epoch", "learning_rate", "alpha_loss", "train_loss", "train_accuracy", "valid_loss",
+        "valid_accuracy", "entropy", "skip_share", "seconds", "memory_mb",
+    }  # fmt: skip
+    assert set(usual.metrics[0]) == expected
+    assert [line["epoch"] for line in usual.metrics] == [1, 2]
+    assert usual.metrics[0]["learning_rate"] == 0.1
+    assert usual.metrics[0]["entropy"] == pytest.approx(2.0794, abs=1e-3)  # ln 8: alpha near zero
+
+
+def test_the_shorter_half_is_walked_again() -> None:
+    many, few = searched(train_fraction=0.75, epochs=1), searched(train_fraction=0.3, epochs=1)
+    assert all(torch.isfinite(value).all() for r in (many, few) for value in r.alpha.values())
+
+
+# --- the run folder ---------------------------------------------------------------------------
+
+
+class SimulatedKill(BaseException):
+    """Ends a search where no handler of Exception can see it."""
+
+
+def killed_at(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Die at the given call of os.replace or os.fsync: the boundaries of every file written."""
+    count = 0
+    for name in ("replace", "fsync"):
+        original = getattr(os, name)
+
+        def wrapper(*args: object, _original: object = original) -> object:
+            nonlocal count
+            count += 1
+            if count == call:
+                raise SimulatedKill
+            return _original(*args)  # type: ignore[operator]
+
+        monkeypatch.setattr(os, name, wrapper)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("whole") / "run"
+    prepared, config = tiny_prepared()
+    prepared.search(Run.create(path, config))
+    return path
+
+
+def tiny_prepared() -> tuple[Prepared, RunConfig]:
+    config = tiny_config(nodes=1, method="darts", batch_size=20)
+    return prepare(config), config
+
+
+def test_killed_at_every_file_boundary_and_resumed_equals_uninterrupted(
+    uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = content(uninterrupted)
+    kills = 0
+    while True:
+        path = tmp_path / f"run-{kills}"
+        with monkeypatch.context() as patch:
+            prepared, config = tiny_prepared()
+            killed_at(kills + 1, patch)
+            try:
+                prepared.search(Run.create(path, config))
+                break
+            except SimulatedKill:
+                kills += 1
+        if (path / "config.yaml").exists():  # else the run was never begun
+            run = Run.open(path)
+            prepare(run.config).search(run)
+            assert same(content(path), expected), kills
+    assert kills > 12  # config, environment, and five writes an epoch
+
+
+def test_resuming_a_finished_search_changes_nothing(uninterrupted: Path) -> None:
+    before = content(uninterrupted)
+    run = Run.open(uninterrupted)
+    result = prepare(run.config).search(run)
+    assert same(content(uninterrupted), before)
+    assert [line["epoch"] for line in result.metrics] == [1, 2]
+
+
+def test_rerunning_from_its_configuration_repeats_the_run(
+    uninterrupted: Path, tmp_path: Path
+) -> None:
+    config = configuration.load(uninterrupted / "config.yaml")
+    prepare(config).search(Run.create(tmp_path / "again", config))
+    assert same(content(tmp_path / "again"), content(uninterrupted))
+
+
+def test_derive_gives_the_last_or_an_earlier_epoch(uninterrupted: Path) -> None:
+    run = Run.open(uninterrupted)
+    prepared = prepare(run.config)
+    last = derive(run, prepared.space, prepared.method)
+    assert last == archgrad.Architecture.load(uninterrupted / "architecture.json")
+    assert derive(run, prepared.space, prepared.method, 2) == last
+    derive(run, prepared.space, prepared.method, 1)
+    with pytest.raises(ArchgradError, match="no epoch 9; expected 1 to 2"):
+        derive(run, prepared.space, prepared.method, 9)
+
+
+def test_a_checkpoint_of_another_search_is_refused(uninterrupted: Path, tmp_path: Path) -> None:
+    text = (uninterrupted / "config.yaml").read_text().replace("channels: 2", "channels: 3")
+    config = configuration.load(_written(tmp_path / "config.yaml", text))
+    run = Run.create(tmp_path / "other", config)
+    (run.path / "checkpoints").mkdir()
+    source = uninterrupted / "checkpoints" / "last.pt"
+    (run.path / "checkpoints" / "last.pt").write_bytes(source.read_bytes())
+    with pytest.raises(ArchgradError, match=r"does not fit this search.*config.yaml changed"):
+        prepare(config).search(run)
+
+
+def _written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_step_and_keeps_what_was_done(
+    tmp_path: Path,
+) -> None:
+    config = tiny_config(learning_rate=1e30, clip=1e30, epochs=3, final_learning_rate=1e30)
+    with pytest.raises(Diverged, match=r"epoch 1, step \d+; no epoch was finished before"):
+        prepare(config).search(Run.create(tmp_path / "a", config))
+
+    class Poison(Silent):
+        """Spoils the images after the first epoch."""
+
+        def __init__(self, data: Data) -> None:
+            self.data = data
+
+        def epoch(self, metrics: object, epochs: int) -> None:
+            assert isinstance(self.data.train, ArraySource)
+            self.data.train.x.fill_(float("nan"))
+
+    config = tiny_config(epochs=3)
+    prepared = prepare(config)
+    assert isinstance(prepared.data.train, ArraySource)
+    own = replace(
+        prepared.data, train=ArraySource(prepared.data.train.x.clone(), prepared.data.train.labels)
+    )
+    halves = own.split(0.5)
+    spoiled = replace(prepared, data=replace(own, train=halves[0], valid=halves[1]))
+    with pytest.raises(Diverged) as caught:
+        spoiled.search(Run.create(tmp_path / "b", config), Poison(spoiled.data))
+    message = str(caught.value)
+    assert "epoch 2, step 1" in message
+    assert str(tmp_path / "b" / "checkpoints" / "last.pt") in message
+    assert "learning rate below 0.1" in message
+    kept = load_checkpoint(tmp_path / "b" / "checkpoints", torch.device("cpu"))
+    assert kept is not None
+    assert kept["epoch"] == 1
+    assert all(torch.isfinite(value).all() for value in kept["alpha"].values())

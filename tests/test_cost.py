@@ -1,0 +1,192 @@
+"""Exact parameters and multiply-adds of the published networks (facts of the field's tables)."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from archgrad.architecture import Architecture, Cell, published
+from archgrad.cost import Cost, cost, count_parameters
+from archgrad.network import AuxiliaryHead
+from archgrad.parts.relaxation import softmax
+from archgrad.spaces.darts_cnn import DartsCNN
+from archgrad.supernet import Supernet
+
+CIFAR = DartsCNN(channels=36, cells=20)
+IMAGENET = DartsCNN(channels=48, cells=14, classes=1000, image_size=(224, 224), imagenet=True)
+
+LARGE = {
+    "DARTS_V1": Cost(3_169_414, 500_987_520),
+    "DARTS_V2": Cost(3_349_342, 528_359_040),
+    "PC_DARTS": Cost(3_634_678, 556_670_592),
+    "PC_DARTS_IMAGENET": Cost(3_721_510, 570_466_944),
+    "PDARTS": Cost(3_433_798, 532_174_464),
+}
+CIFAR_100 = {
+    "DARTS_V1": 3_221_344,
+    "DARTS_V2": 3_401_272,
+    "PC_DARTS": 3_686_608,
+    "PC_DARTS_IMAGENET": 3_773_440,
+    "PDARTS": 3_485_728,
+}
+ON_IMAGENET = {
+    "DARTS_V1": Cost(4_510_432, 505_864_704),
+    "DARTS_V2": Cost(4_718_752, 529_911_552),
+    "PC_DARTS": Cost(5_270_560, 571_137_408),
+    "PC_DARTS_IMAGENET": Cost(5_342_464, 581_627_328),
+    "PDARTS": Cost(4_944_352, 542_819_328),
+}
+SMALL = {
+    "DARTS_V1": Cost(232_890, 41_355_776),
+    "DARTS_V2": Cost(246_106, 43_444_736),
+    "PC_DARTS": Cost(335_738, 53_258_752),
+    "PC_DARTS_IMAGENET": Cost(327_546, 52_460_032),
+    "PDARTS": Cost(292_026, 48_138_752),
+}
+DEEP_AND_NARROW = {
+    "DARTS_V1": 671_034,
+    "DARTS_V2": 710_682,
+    "PC_DARTS": 788_218,
+    "PC_DARTS_IMAGENET": 799_290,
+    "PDARTS": 737_338,
+}
+
+
+def parameters(space: DartsCNN, name: str, auxiliary: bool = False) -> int:
+    with torch.device("meta"):
+        return count_parameters(space.derive(published(name), auxiliary))
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_networks_for_cifar_10(name: str) -> None:
+    assert cost(CIFAR, published(name)) == LARGE[name]
+
+
+@pytest.mark.parametrize("name", CIFAR_100)
+def test_networks_for_cifar_100(name: str) -> None:
+    space = DartsCNN(channels=36, cells=20, classes=100)
+    assert parameters(space, name) == CIFAR_100[name] == LARGE[name].parameters + 90 * 577
+
+
+@pytest.mark.parametrize("name", ON_IMAGENET)
+def test_networks_for_imagenet(name: str) -> None:
+    assert cost(IMAGENET, published(name)) == ON_IMAGENET[name]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_networks_of_the_size_of_the_supernet(name: str) -> None:
+    assert cost(DartsCNN(), published(name)) == SMALL[name]
+
+
+@pytest.mark.parametrize("name", DEEP_AND_NARROW)
+def test_deep_and_narrow_networks(name: str) -> None:
+    assert parameters(DartsCNN(cells=20), name) == DEEP_AND_NARROW[name]
+
+
+Edges = list[list[tuple[str, int]]]
+
+
+def cells(normal: Edges, reduce: Edges) -> Architecture:
+    def cell(name: str, nodes: Edges) -> Cell:
+        output = tuple(range(2, 2 + len(nodes)))
+        return Cell(name=name, inputs=2, nodes=tuple(map(tuple, nodes)), output=output)
+
+    return Architecture(space="darts-cnn", cells=(cell("normal", normal), cell("reduce", reduce)))
+
+
+def test_fair_darts_a_whose_normal_cell_has_three_nodes() -> None:
+    """arXiv:1911.12126; one node of the normal cell is isolated and left out."""
+    found = cells(
+        [
+            [("sep_conv_3x3", 0), ("sep_conv_5x5", 1)],
+            [("max_pool_3x3", 0)],
+            [("sep_conv_3x3", 0)],
+        ],
+        [
+            [("max_pool_3x3", 0), ("avg_pool_3x3", 1)],
+            [("avg_pool_3x3", 0), ("dil_conv_5x5", 1)],
+            [("avg_pool_3x3", 0), ("sep_conv_5x5", 1)],
+            [("skip_connect", 0), ("skip_connect", 1)],
+        ],
+    )
+    assert cost(CIFAR, found) == Cost(2_360_782, 371_455_200)
+
+
+def test_fair_darts_b_whose_nodes_have_one_or_two_edges() -> None:
+    """arXiv:1911.12126."""
+    found = cells(
+        [
+            [("sep_conv_3x3", 0), ("sep_conv_3x3", 1)],
+            [("sep_conv_3x3", 1)],
+            [("dil_conv_3x3", 0), ("sep_conv_5x5", 1)],
+            [("dil_conv_5x5", 1)],
+        ],
+        [
+            [("skip_connect", 0), ("dil_conv_3x3", 1)],
+            [("skip_connect", 0), ("dil_conv_3x3", 1)],
+            [("max_pool_3x3", 0), ("sep_conv_3x3", 1)],
+            [("skip_connect", 2), ("max_pool_3x3", 0)],
+        ],
+    )
+    assert cost(CIFAR, found) == Cost(3_407_878, 536_487_552)
+
+
+SUPERNETS = {
+    "DARTS": (DartsCNN(), Cost(1_930_618, 300_255_744)),
+    "RobustDARTS S2": (
+        DartsCNN(operations=("skip_connect", "sep_conv_3x3")),
+        Cost(665_466, 100_928_000),
+    ),
+    "RobustDARTS S3": (
+        DartsCNN(operations=("none", "skip_connect", "sep_conv_3x3")),
+        Cost(665_466, 100_928_000),
+    ),
+    "P-DARTS stage 1": (DartsCNN(cells=5), Cost(1_275_834, 186_698_240)),
+    "11 cells": (DartsCNN(cells=11), Cost(2_585_146, 413_551_104)),
+    "17 cells": (DartsCNN(cells=17), Cost(3_894_202, 640_141_824)),
+}
+
+
+@pytest.mark.parametrize("name", SUPERNETS)
+def test_supernets(name: str) -> None:
+    space, expected = SUPERNETS[name]
+    with torch.device("meta"):
+        supernet = Supernet(space.supernet().eval(), space.groups)
+        image = torch.empty(1, *space.input_shape)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        supernet.forward(softmax(supernet.alpha), image)
+    found = Cost(count_parameters(supernet.model), counter.get_total_flops() // 2)
+    assert found == expected
+
+
+def test_auxiliary_heads() -> None:
+    assert count_parameters(AuxiliaryHead(576, 10, imagenet=False)) == 476_426
+    with torch.device("meta"):
+        assert count_parameters(AuxiliaryHead(768, 1000, imagenet=True)) == 1_260_776
+
+
+@pytest.mark.parametrize(("space", "head"), [(CIFAR, 476_426), (IMAGENET, 1_260_776)])
+def test_the_auxiliary_head_is_not_counted(space: DartsCNN, head: int) -> None:
+    v2 = published("DARTS_V2")
+    with torch.device("meta"):
+        network = space.derive(v2, auxiliary=True)
+    assert count_parameters(network) == parameters(space, "DARTS_V2")
+    total = sum(parameter.numel() for parameter in network.parameters())
+    assert total - count_parameters(network) == head
+
+
+def test_frozen_parameters_are_not_counted() -> None:
+    model = torch.nn.Linear(3, 2)
+    assert count_parameters(model) == 8
+    model.bias.requires_grad_(False)
+    assert count_parameters(model) == 6
+
+
+def test_multiply_adds_grow_with_the_image_and_parameters_do_not() -> None:
+    v2 = published("DARTS_V2")
+    small = cost(DartsCNN(channels=4, cells=3, image_size=(8, 8)), v2)
+    wide = cost(DartsCNN(channels=4, cells=3, image_size=(8, 16)), v2)
+    linear = 4 * 4 * 4 * 4 * 10
+    assert small.parameters == wide.parameters
+    assert wide.multiply_adds - linear == 2 * (small.multiply_adds - linear)
