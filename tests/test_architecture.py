@@ -86,7 +86,7 @@ def test_text_shows_operations_and_sources() -> None:
 
 def test_an_unknown_cell_is_an_error_that_lists_the_known() -> None:
     with pytest.raises(
-        ArchgradError, match='cell "reduced" is not known; did you mean "reduce".*normal, reduce'
+        ArchgradError, match=r'cell "reduced" is not known; did you mean "reduce".*normal, reduce'
     ):
         V2.cell("reduced")
 
@@ -204,7 +204,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_the_origin_of_a_text_is_named() -> None:
-    with pytest.raises(ArchgradError, match="^my text: not valid JSON"):
+    with pytest.raises(ArchgradError, match=r"^my text: not valid JSON"):
         Architecture.from_json("no", origin="my text")
 
 

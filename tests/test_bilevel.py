@@ -38,7 +38,7 @@ def searched(**changes: object) -> SearchResult:
 
 
 def content(path: Path) -> dict[str, object]:
-    """All of a finished run that must repeat: the checkpoint, alphas, metrics but time and memory."""
+    """All of a run that must repeat: checkpoint, alphas, metrics without time and memory."""
     checkpoint = load_checkpoint(path / "checkpoints", torch.device("cpu"))
     metrics = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     for line in metrics:

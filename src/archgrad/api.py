@@ -192,8 +192,8 @@ def _data(config: DataConfig, value: Any, valid: Any = None, classes: int | None
 
 def _came_from_python(what: str) -> ArchgradError:
     return ArchgradError(
-        f"the {what} of this run came from Python and is not in its folder; continue it from "
-        f"Python with archgrad.search({what}=..., resume=...)"
+        f"the {what} of this run came from Python and is not in its folder; give it again, from "
+        f"Python: archgrad.search({what}=..., resume=...) or archgrad.train(..., {what}=...)"
     )
 
 
@@ -209,13 +209,15 @@ def train(
     """Retrain an architecture from scratch, once a seed, and test each final network once.
 
     ``what``: a search result, an architecture, a published name such as "DARTS_V2", a JSON file
-    or a run folder; ``data``: as for `search`, with a test part (default: the search's data where
-    it has a name, else "digits"); ``options``: any field of `archgrad.config.TrainConfig` or
+    or a run folder; ``data``: as for `search`, with a test part (default: the data of the run
+    folder, else "digits"); ``options``: any field of `archgrad.config.TrainConfig` or
     `archgrad.config.DataConfig`, for example ``epochs=20, seeds=1``.
     """
     architecture = what.architecture if isinstance(what, SearchResult) else resolve(what)
     sections = _sorted_into_sections(options, {"data": DataConfig, "train": TrainConfig})
-    if data is not None:
+    if data is None:
+        sections["data"] = {**data_of(what), **sections["data"]}
+    else:
         sections["data"]["data"] = data if isinstance(data, str) else OWN
     config = configuration.build(sections)
     assert config.train is not None
@@ -236,6 +238,21 @@ def train(
     jobs = retrainings("found", architecture, space, config.train)
     done = [retrain(j, loaded, augmentation=augmentation, listener=listener) for j in jobs]
     return TrainResult(architecture, [score for score, _ in done], [net for _, net in done])
+
+
+def data_of(what: str | Path | Architecture | SearchResult) -> dict[str, Any]:
+    """The data options of the search that ``what`` is the result of, or none."""
+    folder = what.path if isinstance(what, SearchResult) else what
+    if isinstance(folder, Architecture) or folder is None:
+        if isinstance(what, SearchResult):
+            raise ArchgradError("this search has no run folder; say on which data to train")
+        return {}
+    if not (Path(folder) / "config.yaml").is_file():
+        return {}
+    options = Run.open(folder).config.data.model_dump()
+    if options["data"] == OWN:
+        raise _came_from_python("data")
+    return options
 
 
 def retraining_space(config: TrainConfig, data: Data, name: str) -> SearchSpace:

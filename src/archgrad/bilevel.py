@@ -111,7 +111,7 @@ def bilevel_search(
     device = resolve_device(config.device)
     listener = listener or Silent()
     with seeded(config.seed, config.threads, device):
-        search = _Search(space, data, method, config, augmentation, device, run)
+        search = BilevelSearch(space, data, method, config, augmentation, device, run)
         for epoch in range(search.done, config.epochs):
             listener.epoch(search.epoch(epoch, listener), config.epochs)
         result = search.result()
@@ -120,7 +120,7 @@ def bilevel_search(
     return result
 
 
-class _Search:
+class BilevelSearch:
     """The moving parts of one search between two epochs."""
 
     def __init__(
@@ -156,9 +156,9 @@ class _Search:
         self.net.model.train()
         meter = Meter(check_interval(self.device))
         for step, (train, valid) in enumerate(self.loaders.epoch(epoch)):
-            state = self._state(train, valid, (epoch + step / steps) / config.epochs)
-            self._alpha_step(state, meter)
-            self._weight_step(state, meter)
+            state = self.state(train, valid, (epoch + step / steps) / config.epochs)
+            self.alpha_step(state, meter)
+            self.weight_step(state, meter)
             self._check(meter, epoch)
             listener.step(step + 1, steps)
         self._check(meter, epoch, last=True)
@@ -167,7 +167,7 @@ class _Search:
         self._save(epoch + 1, metrics)
         return metrics
 
-    def _state(
+    def state(
         self, train: Batch | None = None, valid: Batch | None = None, progress: float = 1.0
     ) -> State:
         return State(
@@ -180,14 +180,14 @@ class _Search:
             progress=progress,
         )
 
-    def _alpha_step(self, state: State, meter: Meter) -> None:
+    def alpha_step(self, state: State, meter: Meter) -> None:
         estimate = self.method.hypergradient(self.net.alpha, state)
         for name, alpha in self.net.alpha.items():
             alpha.grad = estimate.gradient[name]
         self.arch_optimizer.step()
         meter.add(alpha_loss=estimate.loss)
 
-    def _weight_step(self, state: State, meter: Meter) -> None:
+    def weight_step(self, state: State, meter: Meter) -> None:
         inputs, target = state.train
         mixing = self._mixing(state)
         logits = self.net.forward(mixing, inputs, update_statistics=True)
@@ -203,7 +203,7 @@ class _Search:
         return self.method.relaxation(self.net.alpha, state)
 
     def _measure(self, epoch: int, rate: float, meter: Meter, started: float) -> dict[str, Any]:
-        state = self._state()
+        state = self.state()
         mixing = self._mixing(state)
         self.net.evaluation_mode()
         loss, right = evaluate(
@@ -238,7 +238,7 @@ class _Search:
 
     def result(self) -> SearchResult:
         """The architecture of the present alpha."""
-        cells = self.method.discretization(self.net.alpha, self._state())
+        cells = self.method.discretization(self.net.alpha, self.state())
         architecture = Architecture(space=self.space.name, cells=cells)
         alpha = {name: value.detach().cpu().clone() for name, value in self.net.alpha.items()}
         path = self.run.path if self.run else None

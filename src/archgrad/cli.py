@@ -155,22 +155,20 @@ def train_command(
     config: Config = None,
 ) -> None:
     """Retrain an architecture from scratch and test it."""
-    from archgrad.api import retraining_space, retrainings
+    from archgrad.api import data_of, retraining_space, retrainings
     from archgrad.architecture import Architecture, resolve
     from archgrad.display import Display
     from archgrad.report.cells import save_drawing
     from archgrad.retraining import Retraining, check, load_data, retrain_all
-    from archgrad.run import Run, write
+    from archgrad.run import write
 
     if (what is None) == (resume is None):
         raise ArchgradError(
             "give either what to retrain (a folder, a .json file or a published name such as "
             "DARTS_V2) or --resume FOLDER"
         )
-    searched = what is not None and Path(what).is_dir() and (Path(what) / "config.yaml").is_file()
-    if searched and config is None and "data" not in given["data"]:
-        own = Run.open(str(what)).config.data.model_dump()
-        given = {**given, "data": {**own, **given["data"]}}
+    if what is not None and config is None and "data" not in given["data"]:
+        given = {**given, "data": {**data_of(what), **given["data"]}}
     architecture = resolve(what) if what is not None else None
 
     def build(base: RunConfig | None) -> RunConfig:

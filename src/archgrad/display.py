@@ -59,8 +59,6 @@ class Display:
         if section is not None:
             threads = f"{section.threads} thread{'s' if section.threads > 1 else ''}"
             parts += [config.data.data, f"{resolve_device(section.device)}, {threads}"]
-            if config.search is not None:
-                self.epochs_done = 0
         self.console.print(" | ".join(parts), soft_wrap=True)
         self.progress.start()
         return self
@@ -79,7 +77,7 @@ class Display:
             self.progress.update(
                 self.search,
                 visible=True,
-                completed=self.epochs_done + done // steps,
+                completed=self.epochs_done + done / steps,
                 note=f"step {done}/{steps}",
             )
 

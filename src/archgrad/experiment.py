@@ -24,6 +24,7 @@ from archgrad.spaces import SearchSpace
 from archgrad.statistics import Comparison, compare, spread
 
 RANDOM_STREAM = 7919  # keeps the draw of random cells apart from the search's own seed
+DRAWS_PER_CELL = 100  # before a space is held to have too few different cells
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def draw_random(space: SearchSpace, seed: int, count: int) -> list[Architecture]
     """``count`` different random cells of the space."""
     generator = torch.Generator().manual_seed(RANDOM_STREAM + seed)
     cells: dict[Architecture, None] = {}
-    for _ in range(1000 * count):
+    for _ in range(DRAWS_PER_CELL * count):
         cells[space.random_architecture(generator)] = None
         if len(cells) == count:
             return list(cells)
@@ -132,60 +133,42 @@ def as_json(report: Report) -> dict[str, object]:
     }
 
 
-def _accuracy(values: Sequence[float], what: str) -> str:
-    text = f"{100 * fmean(values):.2f}"
-    deviation = spread(values)
-    if math.isfinite(deviation):
-        text += f" ± {100 * deviation:.2f}"
-    return f"{text} ({len(values)} {what})"
-
-
 def rows(report: Report) -> list[list[str]]:
-    """The table: header first; accuracy in % with sample standard deviation, times in minutes."""
-
-    def seconds(labels: Sequence[str]) -> float:
-        return sum(float(score["seconds"]) for label in labels for score in report.scores[label])
-
-    def costs(labels: Sequence[str]) -> list[str]:
-        values = [report.costs[label] for label in labels]
-        parameters = fmean(value.parameters for value in values)
-        multiply_adds = fmean(value.multiply_adds for value in values)
-        return [f"{parameters:,.0f}", f"{multiply_adds / 1e6:.2f} M"]
-
+    """The table, header first: accuracy with sample standard deviation, times in m:ss."""
     found = [score["accuracy"] for score in report.scores["found"]]
     means = [fmean(s["accuracy"] for s in report.scores[label]) for label in report.random]
-    header = ["", "test accuracy, %", "parameters", "multiply-adds", "search", "training"]
-    table = [header]
-    table.append(
-        [
-            "found",
-            _accuracy(found, "seeds"),
-            *costs(["found"]),
-            clock(report.search_seconds),
-            clock(seconds(["found"])),
-        ]
-    )
-    table.append(
-        [
-            "random cells",
-            _accuracy(means, "cells"),
-            *costs(report.random),
-            "-",
-            clock(seconds(report.random)),
-        ]
-    )
+    table = [["", "test accuracy, %", "over", "parameters", "madds, M", "search", "training"]]
+    table.append(_row(report, "found", ["found"], found, "seeds", clock(report.search_seconds)))
+    table.append(_row(report, "random", report.random, means, "cells"))
     for label in report.random:
         values = [score["accuracy"] for score in report.scores[label]]
-        table.append(
-            [
-                f"  {label}",
-                _accuracy(values, "seeds"),
-                *costs([label]),
-                "-",
-                clock(seconds([label])),
-            ]
-        )
+        table.append(_row(report, f"  {label}", [label], values, "seeds"))
     return table
+
+
+def _row(
+    report: Report,
+    name: str,
+    labels: Sequence[str],
+    accuracies: Sequence[float],
+    unit: str,
+    search: str = "-",
+) -> list[str]:
+    """One line of the table over the cells ``labels``, costs averaged and times added up."""
+    deviation = spread(accuracies)
+    parameters = fmean(report.costs[label].parameters for label in labels)
+    multiply_adds = fmean(report.costs[label].multiply_adds for label in labels)
+    seconds = sum(float(score["seconds"]) for label in labels for score in report.scores[label])
+    return [
+        name,
+        f"{100 * fmean(accuracies):.2f}"
+        + (f" ± {100 * deviation:.2f}" if math.isfinite(deviation) else ""),
+        f"{len(accuracies)} {unit}",
+        f"{parameters:,.0f}",
+        f"{multiply_adds / 1e6:.2f}",
+        search,
+        clock(seconds),
+    ]
 
 
 def clock(seconds: float) -> str:

@@ -87,7 +87,7 @@ def retrain(
     listener = listener or Silent()
     augmentation = augmentation or data.augmentation
     with seeded(job.seed, config.threads, device):
-        training = _Training(job, data, augmentation, device)
+        training = Training(job, data, augmentation, device)
         for epoch in range(training.done, config.epochs):
             listener.epoch(training.epoch(epoch), config.epochs)
         test = data.test.batches(config.batch_size, normalization=data.normalization, device=device)
@@ -112,7 +112,7 @@ def retrain(
     return score, network
 
 
-class _Training:
+class Training:
     """The moving parts of one retraining between two epochs."""
 
     def __init__(

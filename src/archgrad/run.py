@@ -6,6 +6,7 @@ import io
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -112,7 +113,7 @@ def load_checkpoint(folder: Path, device: torch.device) -> dict[str, Any] | None
         if content["format"] != CHECKPOINT_FORMAT:
             raise ValueError(f"format {content['format']}, expected {CHECKPOINT_FORMAT}")
     except Exception as error:  # torch.load raises many types on damaged files
-        reason = str(error).strip().split("\n")[0][:120]
+        reason = re.split(r"[\n.]", str(error).strip())[0]
         other = folder / "previous.pt"
         remedy = (
             f"remove it to continue from {other}"

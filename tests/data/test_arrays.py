@@ -240,7 +240,7 @@ NAN[2, 1, 1] = np.nan
         (X[0], Y, r"train: x has 5 images|x has shape"),
         (X[:, 0, 0], Y, r"x has shape \(4,\); expected \(N, H, W\)"),
         (X[..., None, None], Y, r"x has shape \(4, 5, 5, 1, 1\)"),
-        (np.zeros((4, 2, 5, 5)), Y, "size 1 or 3, the channels"),
+        (np.zeros((4, 5, 5, 5)), Y, "size 1 or 3, the channels"),
         (np.zeros((4, 3, 5, 3)), Y, "size 1 or 3, the channels"),
         (X.astype(np.int64), Y, "x has type torch.int64; expected uint8"),
         (X.astype(bool), Y, "x is a ndarray of type bool"),
@@ -265,3 +265,23 @@ def test_the_index_of_a_value_not_finite_is_right_past_the_first_chunk() -> None
     x[2500, 0, 1, 1] = torch.inf
     with pytest.raises(ArchgradError, match="image 2500 holds"):
         ArraySource(x, torch.zeros(3000, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels_first"),
+    [
+        ((2, 4, 6, 6), (4, 6, 6)),
+        ((2, 6, 6, 4), (4, 6, 6)),
+        ((2, 5, 3, 3), (5, 3, 3)),
+        ((2, 3, 5, 7), (3, 5, 7)),
+        ((2, 5, 7, 3), (3, 5, 7)),
+        ((2, 5, 7), (1, 5, 7)),
+    ],
+)
+def test_the_channel_axis_is_found(
+    shape: tuple[int, ...], channels_first: tuple[int, ...]
+) -> None:
+    x = np.random.default_rng(0).random(shape, dtype=np.float32)
+    source = array_source(x, np.zeros(2, dtype=int), "train")
+    assert source.shape == channels_first
+    assert sorted(source.x.flatten().tolist()) == sorted(x.flatten().tolist())

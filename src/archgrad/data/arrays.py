@@ -163,7 +163,7 @@ def check_labels(labels: Tensor, classes: int | None, name: str) -> None:
 
 
 def array_source(x: Any, y: Any, name: str) -> ArraySource:
-    """A source of numpy or torch arrays: x (N, H, W), (N, H, W, C) or (N, C, H, W), C 1 or 3."""
+    """A source of numpy or torch arrays: x (N, H, W), (N, H, W, C) or (N, C, H, W)."""
     return ArraySource(
         _channels_first(_tensor(x, f"{name}: x"), name), _tensor(y, f"{name}: y"), name
     )
@@ -188,12 +188,16 @@ def _tensor(value: Any, name: str) -> Tensor:
 
 
 def _channels_first(x: Tensor, name: str) -> Tensor:
+    """(N, C, H, W): the channels are the axis that makes the image square, or is of size 1 or 3."""
     if x.ndim == 3:
         return x.unsqueeze(1)
-    axes = [axis for axis in (1, 3) if x.ndim == 4 and x.shape[axis] in (1, 3)]
-    if len(axes) != 1:
-        raise ArchgradError(
-            f"{name}: x has shape {tuple(x.shape)}; expected (N, H, W), (N, H, W, C) or "
-            "(N, C, H, W) where just one of the second and last axis has size 1 or 3, the channels"
-        )
-    return x if axes == [1] else x.permute(0, 3, 1, 2).contiguous()
+    if x.ndim == 4:
+        _, a, b, c = x.shape
+        for first, last in ((b == c, a == b), (a in (1, 3), c in (1, 3))):
+            if first != last:
+                return x if first else x.permute(0, 3, 1, 2).contiguous()
+    raise ArchgradError(
+        f"{name}: x has shape {tuple(x.shape)}; expected (N, H, W), (N, H, W, C) or (N, C, H, W) "
+        "with square images, or with just one of the second and last axis of size 1 or 3, "
+        "the channels"
+    )

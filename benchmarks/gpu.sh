@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Checks and measurements on a GPU:  benchmarks/gpu.sh [check|step|search] [--resume DIR]
+#   without a part: check, step and a short search; below 10 minutes.
+#   search: the paper's whole CIFAR-10 search (50 epochs), first order, in resumable pieces.
+#           Needs ARCHGRAD_DATA; --resume DIR goes on with the run in DIR (its checkpoints/last.pt,
+#           about 16 MB, is all the state). PIECE_SECONDS limits a piece (default 540).
+# Environment: PYTHON (default python3), DEVICE (default cuda), OUT (default benchmarks/results).
+# Dry run of everything at a tiny size:  DEVICE=cpu TINY=1 benchmarks/gpu.sh
+set -euo pipefail
+cd "$(dirname "$0")/.."
+PYTHON="${PYTHON:-python3}" DEVICE="${DEVICE:-cuda}" OUT="${OUT:-benchmarks/results}"
+export PYTHONPATH="src${PYTHONPATH:+:$PYTHONPATH}" ARCHGRAD_TEST_DEVICE="$DEVICE"
+mkdir -p "$OUT"
+part="${1:-all}"
+case "$part" in --*) part=all ;; *) shift || true ;; esac
+resume=""
+if [ "${1:-}" = "--resume" ]; then resume="${2:?--resume needs a folder}"; fi
+
+size=(--steps 30 --warmup 5)
+if [ -n "${TINY:-}" ]; then
+    size=(--channels 4 --cells 3 --batch-size 8 --image-size 8 --steps 1 --warmup 1 --turns 1)
+fi
+
+check() { "$PYTHON" -m pytest -q -m gpu -p no:cacheprovider; }
+
+step() { "$PYTHON" benchmarks/step.py --device "$DEVICE" "${size[@]}" --out "$OUT/step-$DEVICE.json"; }
+
+search() {
+    if [ -z "${ARCHGRAD_DATA:-}" ] && [ -z "${TINY:-}" ]; then
+        echo "search: not measured (ARCHGRAD_DATA is not set: the folder that holds cifar10/)"
+        return
+    fi
+    local run="${resume:-$OUT/search-$DEVICE}" options=(--data cifar10 --data-root "${ARCHGRAD_DATA:-}")
+    if [ -n "${TINY:-}" ]; then
+        options=(--data digits --subset 100 --channels 2 --cells 3 --nodes 1 --batch-size 20)
+    fi
+    local command=("$PYTHON" -m archgrad search)
+    if [ -f "$run/config.yaml" ]; then
+        command+=(--resume "$run")
+    else
+        command+=("${options[@]}" --device "$DEVICE" --epochs "${EPOCHS:-50}" --out "$run")
+    fi
+    # a piece that runs out of time leaves a checkpoint: call again with --resume
+    timeout "${PIECE_SECONDS:-540}" "${command[@]}" || [ $? -eq 124 ]
+    tail -n 1 "$run/metrics.jsonl"
+}
+
+case "$part" in
+    all) check; step; PIECE_SECONDS="${PIECE_SECONDS:-240}" EPOCHS="${EPOCHS:-2}" search ;;
+    check | step | search) "$part" ;;
+    *) echo "gpu.sh: part \"$part\" is not known; known: check, search, step" >&2; exit 2 ;;
+esac

@@ -1,0 +1,174 @@
+"""The verbs in Python: own arrays, Datasets, loaders, methods and spaces; resume; refusals."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import archgrad
+from archgrad.errors import ArchgradError
+from archgrad.methods import darts
+from archgrad.parts.discretization import StrongestEdges
+from archgrad.spaces.darts_cnn import DartsCNN
+
+TINY: dict[str, Any] = {"channels": 2, "cells": 3, "nodes": 1, "epochs": 2, "batch_size": 8}
+TINY_TRAIN = {
+    "channels": 2, "cells": 3, "epochs": 1, "batch_size": 8, "seeds": 2, "cutout": 0,
+    "auxiliary_weight": 0.0,
+}  # fmt: skip
+
+
+def images(count: int = 48, channels: int = 1, size: int = 8) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(count, channels, size, size, generator=generator)
+    return x, torch.arange(count) % 3
+
+
+def test_the_readme_example_in_small() -> None:
+    result = archgrad.search("darts-cnn", data="digits", method="darts", subset=80, **TINY)
+    network = result.derive()
+    assert isinstance(network, nn.Module)
+    assert network.eval()(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
+    score = archgrad.train(result.architecture, data="digits", subset=80, **TINY_TRAIN)
+    assert len(score.accuracies) == len(score.networks) == 2
+    assert score.mean == pytest.approx(sum(score.accuracies) / 2)
+    assert score.spread >= 0
+
+
+@pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 7), (4, 12)])
+def test_own_arrays_of_any_shape(channels: int, size: int) -> None:
+    x, y = images(channels=channels, size=size)
+    data = (x.numpy(), y.numpy(), x[:9].numpy(), y[:9].numpy())
+    result = archgrad.search(data=data, **{**TINY, "epochs": 1})
+    network = result.derive().eval()
+    assert network(torch.zeros(2, channels, size, size)).shape == (2, 3)
+    score = archgrad.train(result, data=data, **TINY_TRAIN)
+    assert score.scores[0]["test_images"] == 9
+
+
+def test_a_dataset_and_resume(tmp_path: Path) -> None:
+    dataset = TensorDataset(*images())
+    whole = archgrad.search(data=dataset, out=tmp_path / "a", **TINY)
+    half = archgrad.search(data=dataset, out=tmp_path / "b", **{**TINY, "epochs": 1})
+    assert half.path is not None
+    text = (half.path / "config.yaml").read_text()
+    assert "data: own" in text
+    again = archgrad.search(data=dataset, resume=tmp_path / "a")
+    assert all(torch.equal(again.alpha[name], whole.alpha[name]) for name in whole.alpha)
+    with pytest.raises(ArchgradError, match="data of this run came from Python"):
+        archgrad.search(resume=tmp_path / "a")
+
+
+def test_loaders_bring_their_own_validation_part() -> None:
+    train = DataLoader(TensorDataset(*images()), batch_size=8)
+    valid = DataLoader(TensorDataset(*images(24)), batch_size=8)
+    result = archgrad.search(data=train, valid=valid, classes=3, **{**TINY, "epochs": 1})
+    assert result.metrics[0]["epoch"] == 1
+    with pytest.raises(ArchgradError, match="valid"):
+        archgrad.search(data=train, classes=3, **TINY)
+
+
+class Killed(BaseException):
+    pass
+
+
+class KillAfter:
+    """A listener that ends the search after an epoch."""
+
+    def __init__(self, epoch: int) -> None:
+        self.after = epoch
+
+    def step(self, done: int, steps: int) -> None: ...
+
+    def epoch(self, metrics: dict[str, Any], epochs: int) -> None:
+        if metrics["epoch"] == self.after:
+            raise Killed
+
+
+@pytest.mark.parametrize("kind", ["arrays", "dataset", "loader"])
+def test_own_data_killed_and_resumed_equals_uninterrupted(kind: str, tmp_path: Path) -> None:
+    def data() -> dict[str, Any]:
+        if kind == "arrays":
+            return {"data": images()}
+        if kind == "dataset":
+            return {"data": TensorDataset(*images())}
+        halves = [TensorDataset(*images()), TensorDataset(*images(24))]
+        loaders = [DataLoader(half, batch_size=8, shuffle=True) for half in halves]
+        return {"data": loaders[0], "valid": loaders[1], "classes": 3}
+
+    whole = archgrad.search(**data(), **TINY)
+    with pytest.raises(Killed):
+        archgrad.search(**data(), out=tmp_path / "run", listener=KillAfter(1), **TINY)
+    resumed = archgrad.search(**data(), resume=tmp_path / "run")
+    assert all(torch.equal(resumed.alpha[name], whole.alpha[name]) for name in whole.alpha)
+
+
+def test_an_own_method_and_space() -> None:
+    method = replace(darts(), discretization=StrongestEdges(k=1))
+    space = DartsCNN(channels=2, cells=3, nodes=2, in_channels=1, image_size=(8, 8), classes=3)
+    result = archgrad.search(space, images(), method=method, epochs=1, batch_size=8)
+    assert [len(edges) for cell in result.architecture.cells for edges in cell.nodes] == [1] * 4
+    with pytest.raises(ArchgradError, match=r"takes images of shape \(1, 8, 8\) in 3 classes"):
+        archgrad.search(space, images(channels=3), epochs=1, batch_size=8)
+
+
+def test_resume_takes_no_options(tmp_path: Path) -> None:
+    archgrad.search(data=images(), out=tmp_path / "a", **{**TINY, "epochs": 1})
+    with pytest.raises(ArchgradError, match="keeps its options; leave out.*epochs"):
+        archgrad.search(data=images(), resume=tmp_path / "a", epochs=3)
+    with pytest.raises(ArchgradError, match="not empty"):
+        archgrad.search(data=images(), out=tmp_path / "a", **TINY)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"epoch": 3}, 'option "epoch" is not known; did you mean "epochs"'),
+        ({"epochs": 0}, "search.epochs: found 0"),
+        ({"method": "drats"}, 'did you mean "darts"'),
+        ({"space": "darts_cnn"}, 'did you mean "darts-cnn"'),
+        ({"device": "cudda"}, 'device "cudda" is not known'),
+    ],
+)
+def test_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArchgradError, match=message):
+        archgrad.search(**{"data": images(), **TINY, **arguments})
+
+
+def test_the_wrong_channel_count_between_train_and_test() -> None:
+    x, y = images()
+    with pytest.raises(ArchgradError, match="3.*1|1.*3"):
+        archgrad.train("DARTS_V2", data=(x, y, x.repeat(1, 3, 1, 1), y), **TINY_TRAIN)
+
+
+def test_labels_out_of_range_and_an_empty_class() -> None:
+    x, y = images()
+    with pytest.raises(ArchgradError, match="-1"):
+        archgrad.search(data=(x, torch.where(y == 2, -1, y)), **TINY)
+    with pytest.raises(ArchgradError, match="class"):
+        archgrad.search(data=(x, torch.where(y == 1, 2, y)), **TINY)
+    with pytest.raises(ArchgradError, match="batch"):
+        archgrad.search(data=(x[:9], y[:9]), **TINY)
+    with pytest.raises(ArchgradError, match=r"finite|nan|inf"):
+        archgrad.search(data=(np.where(np.arange(8) == 3, np.nan, x.numpy()), y), **TINY)
+
+
+def test_public_names_are_those_of_all() -> None:
+    assert sorted(archgrad.__all__) == archgrad.__all__
+    for name in archgrad.__all__:
+        assert getattr(archgrad, name) is not None
+    assert set(archgrad.__all__) <= set(dir(archgrad))
+    with pytest.raises(AttributeError, match="serach"):
+        archgrad.serach  # noqa: B018
+    code = "import archgrad, sys; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -1,0 +1,74 @@
+"""Checks on a CUDA device, run by benchmarks/gpu.sh check (ARCHGRAD_TEST_DEVICE names another)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from archgrad import config as configuration
+from archgrad.api import prepare
+from archgrad.bilevel import SearchResult
+from archgrad.parts.hypergradient import Exact, FiniteDifference, first_order
+from archgrad.parts.relaxation import softmax
+from archgrad.parts.state import SGD, State
+from archgrad.run import Run
+from archgrad.spaces.darts_cnn import DartsCNN
+from archgrad.supernet import Supernet
+
+pytestmark = pytest.mark.gpu
+DEVICE = os.environ.get("ARCHGRAD_TEST_DEVICE", "cuda")
+
+
+@pytest.mark.parametrize("estimator", [first_order, FiniteDifference(), Exact()])
+def test_hypergradients_equal_those_of_the_cpu(estimator) -> None:  # type: ignore[no-untyped-def]
+    """float64: differences between the devices are rounding alone."""
+
+    def gradient(device: str) -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        space = DartsCNN(channels=4, cells=3, nodes=3, image_size=(16, 16))
+        net = Supernet(space.supernet().double(), space.groups)
+        generator = torch.Generator().manual_seed(1)
+        batches = [
+            (
+                torch.randn(8, 3, 16, 16, generator=generator, dtype=torch.float64).to(device),
+                torch.randint(10, (8,), generator=generator).to(device),
+            )
+            for _ in range(2)
+        ]
+        alpha = {n: a.detach().double().to(device) for n, a in net.alpha.items()}
+        net = Supernet(net.model.to(device), space.groups)
+        net.alpha = {n: a.requires_grad_() for n, a in alpha.items()}
+        state = State(net, softmax, *batches, SGD(0.1, 0.9, 0.01))
+        return {n: g.cpu() for n, g in estimator(net.alpha, state).gradient.items()}
+
+    here, there = gradient("cpu"), gradient(DEVICE)
+    for name in here:
+        torch.testing.assert_close(there[name], here[name], rtol=1e-7, atol=1e-10)
+
+
+def searched(run: Run | None = None, epochs: int = 2) -> SearchResult:
+    config = configuration.build(
+        {
+            "data": {"subset": 100},
+            "search": {"channels": 4, "cells": 3, "epochs": epochs, "device": DEVICE},
+        }
+    )
+    return prepare(config).search(run)
+
+
+def test_a_search_learns_on_the_device() -> None:
+    losses = [line["train_loss"] for line in searched(epochs=8).metrics]
+    assert losses[-1] < losses[0] - 0.3
+
+
+def test_a_checkpoint_of_the_device_resumes(tmp_path: Path) -> None:
+    config = configuration.build(
+        {"data": {"subset": 100}, "search": {"channels": 4, "cells": 3, "epochs": 2,
+                                             "device": DEVICE}}
+    )  # fmt: skip
+    prepare(config).search(Run.create(tmp_path / "run", config))
+    result = prepare(config).search(Run.open(tmp_path / "run"))
+    assert [line["epoch"] for line in result.metrics] == [1, 2]

@@ -1,0 +1,91 @@
+"""A real process, killed with SIGKILL at several points and resumed, repeats bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from archgrad.run import load_checkpoint
+
+SEARCH = (
+    "search --subset 100 --channels 2 --cells 3 --nodes 1 --epochs 4 --batch-size 10 "
+    "--method darts_2nd"
+).split()
+
+
+def start(*arguments: str) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "archgrad", *arguments]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+
+
+def killed_when(process: subprocess.Popen[bytes], reached: Callable[[], bool]) -> bool:
+    """Kill the process as soon as the condition holds; False if it ended before."""
+    while process.poll() is None:
+        if reached():
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            return True
+        time.sleep(0.0005)
+    assert process.returncode == 0
+    return False
+
+
+def lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def content(path: Path) -> tuple[object, ...]:
+    checkpoint = load_checkpoint(path / "checkpoints", torch.device("cpu"))
+    metrics = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    stable = [{k: v for k, v in m.items() if k not in ("seconds", "memory_mb")} for m in metrics]
+    texts = [(path / name).read_text() for name in ("alphas.jsonl", "architecture.json")]
+    return flat(checkpoint), stable, texts
+
+
+def flat(value: object) -> object:
+    """Tensors as bytes, so that equality is that of every bit."""
+    if isinstance(value, torch.Tensor):
+        return value.dtype, tuple(value.shape), value.contiguous().numpy().tobytes()
+    if isinstance(value, dict):
+        return {key: flat(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [flat(item) for item in value]
+    return value
+
+
+@pytest.mark.timeout(240)
+def test_sigkill_anywhere_then_resume_is_bit_identical(tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    assert start(*SEARCH, "--out", str(whole)).wait() == 0
+    run = tmp_path / "killed"
+    checkpoint = run / "checkpoints" / "last.pt"
+    begun = time.monotonic()
+    points: list[Callable[[], bool]] = [
+        lambda: (run / "config.yaml").exists(),  # nothing done yet
+        lambda: lines(run / "metrics.jsonl") == 1,  # before the checkpoint of the first epoch
+        lambda: checkpoint.exists() and lines(run / "metrics.jsonl") == 1,  # just after it
+        lambda: time.monotonic() - begun > 0.4 and lines(run / "metrics.jsonl") == 2,
+        lambda: lines(run / "alphas.jsonl") == 3,
+        lambda: lines(run / "metrics.jsonl") == 4,
+    ]
+    kills = 0
+    for reached in points:
+        arguments = (
+            ["search", "--resume", str(run)] if run.exists() else [*SEARCH, "--out", str(run)]
+        )
+        begun = time.monotonic()
+        kills += killed_when(start(*arguments), reached)
+    assert kills >= 5
+    assert start("search", "--resume", str(run)).wait() == 0
+    assert content(run) == content(whole)
+    assert not [path for path in run.rglob("*") if path.suffix == ".part" and path.stat().st_size]

@@ -1,0 +1,251 @@
+"""Retraining from scratch: the recipe's parts, one test at the end, resume, processes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from archgrad import config as configuration
+from archgrad.architecture import published
+from archgrad.config import DataConfig, TrainConfig
+from archgrad.data import ArraySource
+from archgrad.errors import ArchgradError, Diverged
+from archgrad.network import DropPath
+from archgrad.retraining import (
+    Retraining,
+    Training,
+    check,
+    load_data,
+    parallel_jobs,
+    retrain,
+    retrain_all,
+)
+from archgrad.spaces import space
+
+CELL = published("DARTS_V2")
+DATA = DataConfig(subset=100)
+TINY = {
+    "channels": 2, "cells": 3, "epochs": 2, "batch_size": 20, "cutout": 0, "drop_path": 0.0,
+    "auxiliary_weight": 0.0, "learning_rate": 0.1,
+}  # fmt: skip
+
+
+def job(folder: Path | None = None, seed: int = 0, **changes: object) -> Retraining:
+    config = configuration.build({"data": {}, "train": {**TINY, **changes}}).train
+    assert config is not None
+    made = space(
+        "darts-cnn", channels=config.channels, cells=config.cells, in_channels=1, image_size=(8, 8)
+    )
+    return Retraining("found", CELL, made, config, seed, folder)
+
+
+def score(**changes: object) -> dict[str, object]:
+    return retrain(job(**changes), load_data(DATA)[0])[0]  # type: ignore[arg-type]
+
+
+def test_it_learns_and_reports_what_it_did() -> None:
+    result, network = retrain(job(epochs=25, channels=4), load_data(DATA)[0])
+    assert result["accuracy"] > 0.5  # ten classes
+    assert result["test_images"] == 359
+    assert result["parameters"] == sum(p.numel() for p in network.parameters())
+    assert not network.training
+    data = load_data(DATA)[0]
+    assert data.test is not None
+    batches = data.test.batches(64, normalization=data.normalization).epoch(0)
+    with torch.no_grad():
+        right = sum(int((network(x).argmax(1) == y).sum()) for x, y in batches)
+    assert right / 359 == result["accuracy"]
+
+
+KNOBS: dict[str, object] = {
+    "channels": 3,
+    "cells": 4,
+    "epochs": 1,
+    "batch_size": 16,
+    "learning_rate": 0.05,
+    "momentum": 0.5,
+    "weight_decay": 0.1,
+    "clip": 0.01,
+    "cutout": 4,
+    "drop_path": 0.5,
+    "label_smoothing": 0.3,
+    "seed": 1,
+}
+
+
+def test_the_table_of_knobs_is_complete() -> None:
+    elsewhere = {"seeds", "device", "threads", "jobs", "auxiliary_weight"}  # tested by themselves
+    assert set(KNOBS) | elsewhere == set(TrainConfig.model_fields)
+
+
+@pytest.fixture(scope="module")
+def usual() -> dict[str, object]:
+    return score()
+
+
+@pytest.mark.parametrize("knob", KNOBS)
+def test_every_knob_changes_the_result(knob: str, usual: dict[str, object]) -> None:
+    other = score(**{knob: KNOBS[knob]})
+    assert (other["train_loss"], other["loss"]) != (usual["train_loss"], usual["loss"])
+
+
+def test_same_seed_same_result(usual: dict[str, object]) -> None:
+    assert {**score(), "seconds": 0} == {**usual, "seconds": 0}
+
+
+def test_drop_path_rises_linearly_from_zero() -> None:
+    made = job(epochs=4, drop_path=0.4)
+    data, augmentation = load_data(DATA)
+    training = Training(made, data, augmentation, torch.device("cpu"))
+    rates = []
+    for epoch in range(4):
+        training.epoch(epoch)
+        every = {m.rate for m in training.network.modules() if isinstance(m, DropPath)}
+        assert len(every) == 1
+        rates += every
+    assert rates == pytest.approx([0.0, 0.1, 0.2, 0.3])
+
+
+def test_the_learning_rate_falls_to_zero_as_a_cosine() -> None:
+    data, augmentation = load_data(DATA)
+    training = Training(job(epochs=4), data, augmentation, torch.device("cpu"))
+    rates = [training.epoch(epoch)["learning_rate"] for epoch in range(4)]
+    assert rates == pytest.approx([0.1, 0.1 * 0.853553, 0.05, 0.1 * 0.146447], rel=1e-5)
+
+
+def large_images() -> object:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(24, 1, 32, 32, generator=generator)
+    y = torch.arange(24) % 2
+    from archgrad.data import as_data
+
+    return as_data((x, y, x[:8], y[:8]))
+
+
+def test_the_auxiliary_head_changes_training_and_is_not_kept(tmp_path: Path) -> None:
+    data = large_images()
+    results = {}
+    for weight in (0.0, 0.4):
+        made = job(tmp_path / str(weight), auxiliary_weight=weight, epochs=1, batch_size=8)
+        wide = replace(made, space=replace(made.space, image_size=(32, 32), classes=2))
+        results[weight], _ = retrain(wide, data)  # type: ignore[arg-type]
+        assert wide.network()(torch.zeros(2, 1, 32, 32)).shape == (2, 2)
+    assert results[0.0]["loss"] != results[0.4]["loss"]
+    assert results[0.0]["parameters"] == results[0.4]["parameters"]
+
+
+def test_the_auxiliary_head_is_refused_where_the_image_is_too_small() -> None:
+    made = job(auxiliary_weight=0.4)
+    data, augmentation = load_data(DATA)
+    with pytest.raises(ArchgradError, match="at least 29 pixels a side.*found 8x8"):
+        check(made.space, CELL, made.config, data, augmentation)
+
+
+def test_a_data_set_without_a_test_part_is_refused() -> None:
+    data, augmentation = load_data(DATA)
+    with pytest.raises(ArchgradError, match="no test part"):
+        check(job().space, CELL, job().config, replace(data, test=None), augmentation)
+    with pytest.raises(ArchgradError, match="no test part"):
+        retrain(job(), replace(data, test=None))
+
+
+def test_the_test_part_is_read_once_after_the_last_epoch() -> None:
+    reads: list[int] = []
+
+    class Counted(ArraySource):
+        def batches(self, *args: object, **options: object) -> object:  # type: ignore[override]
+            reads.append(epochs[-1])
+            return super().batches(*args, **options)  # type: ignore[arg-type]
+
+    epochs = [0]
+
+    class Listener:
+        def step(self, done: int, steps: int) -> None: ...
+
+        def epoch(self, metrics: dict[str, object], total: int) -> None:
+            epochs.append(int(metrics["epoch"]))  # type: ignore[call-overload]
+
+    data = load_data(DATA)[0]
+    assert isinstance(data.test, ArraySource)
+    watched = replace(data, test=Counted(data.test.x, data.test.labels))
+    retrain(job(epochs=3), watched, listener=Listener())  # type: ignore[arg-type]
+    assert reads == [3]
+
+
+class SimulatedKill(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_killed_retraining_resumes_to_the_same_weights(
+    after: int, tmp_path: Path, usual: dict[str, object]
+) -> None:
+    class Kill:
+        def step(self, done: int, steps: int) -> None: ...
+
+        def epoch(self, metrics: dict[str, object], total: int) -> None:
+            if metrics["epoch"] == after:
+                raise SimulatedKill
+
+    made = job(tmp_path / "a", drop_path=0.2)
+    data = load_data(DATA)[0]
+    with pytest.raises(SimulatedKill):
+        retrain(made, data, listener=Kill())  # type: ignore[arg-type]
+    assert (tmp_path / "a" / "checkpoints" / "last.pt").is_file()
+    resumed = retrain(made, data)[0]
+    assert {**resumed, "seconds": 0} == {**score(drop_path=0.2), "seconds": 0}
+    assert not (tmp_path / "a" / "checkpoints").exists()
+    assert json.loads((tmp_path / "a" / "result.json").read_text()) == resumed
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_step(tmp_path: Path) -> None:
+    made = job(tmp_path, learning_rate=1e30, clip=1e30)
+    with pytest.raises(Diverged, match=r"retraining found, seed 0: .* in epoch 1, step \d"):
+        retrain(made, load_data(DATA)[0])
+
+
+def jobs(folder: Path, **changes: object) -> list[Retraining]:
+    return [job(folder / f"seed-{seed}", seed, epochs=1, **changes) for seed in (0, 1)]
+
+
+def test_processes_side_by_side_give_the_scores_of_one_after_the_other(tmp_path: Path) -> None:
+    def by_seed(scores: Iterator[dict[str, object]]) -> list[dict[str, object]]:
+        found = sorted(scores, key=lambda score: int(score["seed"]))  # type: ignore[call-overload]
+        return [{**score, "seconds": 0} for score in found]
+
+    alone = by_seed(retrain_all(jobs(tmp_path / "a", jobs=1), DATA))
+    together = by_seed(retrain_all(jobs(tmp_path / "b", jobs=2), DATA))
+    assert alone == together
+    assert alone[0]["loss"] != alone[1]["loss"]
+    # finished ones are read back, and the weights on disk give the network
+    again = by_seed(retrain_all(jobs(tmp_path / "b", jobs=2), DATA))
+    assert again == together
+    network = jobs(tmp_path / "b")[0].network()
+    assert network(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
+
+
+def test_a_damaged_result_is_named(tmp_path: Path) -> None:
+    made = jobs(tmp_path, jobs=1)
+    assert made[0].folder is not None
+    made[0].folder.mkdir(parents=True)
+    (made[0].folder / "result.json").write_text('{"accuracy": ')
+    with pytest.raises(ArchgradError, match=r"result\.json is damaged.*remove it"):
+        list(retrain_all(made, DATA))
+
+
+def test_a_retraining_without_a_folder_has_no_weights_on_disk() -> None:
+    with pytest.raises(ArchgradError, match="left no weights on disk"):
+        job().network()
+
+
+def test_jobs_default_to_one_a_core() -> None:
+    config = TrainConfig(**TINY)  # type: ignore[arg-type]
+    assert parallel_jobs(config) == len(os.sched_getaffinity(0))
+    assert parallel_jobs(config.model_copy(update={"jobs": 3})) == 3
+    assert parallel_jobs(config.model_copy(update={"threads": 1000})) == 1
