@@ -238,3 +238,14 @@ def test_validated_names_its_origin() -> None:
     assert validated({"search": {}}, "here").search == SearchConfig()
     with pytest.raises(ArchgradError, match=r"^here: field serch is not known"):
         validated({"serch": {}}, "here")
+
+
+def test_yaml_numbers_and_truth_values_in_options() -> None:
+    options = validated({"search": {"method_options": {"a": "1e-3", "b": "7", "c": "exact"}}}, "x")
+    assert options.search is not None
+    assert options.search.method_options == {"a": 1e-3, "b": 7, "c": "exact"}
+    with pytest.raises(ArchgradError, match=r"a: found True, expected a number"):
+        validated({"search": {"method_options": {"a": True}}}, "x")
+    with pytest.raises(ArchgradError, match="epochs: found True, expected no truth value"):
+        validated({"search": {"epochs": True}}, "x")
+    assert validated({"search": {}, "data": {"flip": True}}, "x").data.flip is True

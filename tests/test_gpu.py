@@ -10,7 +10,7 @@ import torch
 
 from archgrad import config as configuration
 from archgrad.api import prepare
-from archgrad.bilevel import SearchResult
+from archgrad.config import RunConfig
 from archgrad.parts.hypergradient import Exact, FiniteDifference, first_order
 from archgrad.parts.relaxation import softmax
 from archgrad.parts.state import SGD, State
@@ -49,26 +49,19 @@ def test_hypergradients_equal_those_of_the_cpu(estimator) -> None:  # type: igno
         torch.testing.assert_close(there[name], here[name], rtol=1e-7, atol=1e-10)
 
 
-def searched(run: Run | None = None, epochs: int = 2) -> SearchResult:
-    config = configuration.build(
-        {
-            "data": {"subset": 100},
-            "search": {"channels": 4, "cells": 3, "epochs": epochs, "device": DEVICE},
-        }
-    )
-    return prepare(config).search(run)
+def config_of(epochs: int) -> RunConfig:
+    search = {"channels": 4, "cells": 3, "epochs": epochs, "batch_size": 16, "device": DEVICE}
+    return configuration.build({"data": {"subset": 100}, "search": search})
 
 
 def test_a_search_learns_on_the_device() -> None:
-    losses = [line["train_loss"] for line in searched(epochs=8).metrics]
+    losses = [line["train_loss"] for line in prepare(config_of(8)).search().metrics]
     assert losses[-1] < losses[0] - 0.3
 
 
 def test_a_checkpoint_of_the_device_resumes(tmp_path: Path) -> None:
-    config = configuration.build(
-        {"data": {"subset": 100}, "search": {"channels": 4, "cells": 3, "epochs": 2,
-                                             "device": DEVICE}}
-    )  # fmt: skip
-    prepare(config).search(Run.create(tmp_path / "run", config))
-    result = prepare(config).search(Run.open(tmp_path / "run"))
-    assert [line["epoch"] for line in result.metrics] == [1, 2]
+    config = config_of(2)
+    whole = prepare(config).search(Run.create(tmp_path / "run", config))
+    again = prepare(config).search(Run.open(tmp_path / "run"))
+    assert [line["epoch"] for line in again.metrics] == [1, 2]
+    assert all(torch.equal(whole.alpha[name], again.alpha[name]) for name in whole.alpha)

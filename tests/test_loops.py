@@ -197,3 +197,10 @@ def test_a_random_state_can_be_taken_up_again() -> None:
         loops.restore_random_state(states, CPU)
         assert torch.equal(torch.rand(5), expected)
     assert set(states) == {"cpu"}
+
+
+def test_the_earliest_bad_value_is_named() -> None:
+    meter = Meter(50)
+    meter.add(train=torch.tensor(1.0), valid=torch.tensor(float("nan")))
+    meter.add(train=torch.tensor(float("nan")), valid=torch.tensor(float("nan")))
+    assert meter.first_bad(last=True) == ("valid", 0)

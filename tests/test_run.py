@@ -148,7 +148,7 @@ def test_truncating_drops_what_came_after_the_checkpoint(run: Run) -> None:
 def test_a_damaged_line_in_the_middle_is_an_error_that_names_the_file(run: Run) -> None:
     path = run.path / "metrics.jsonl"
     path.write_text('{"epoch": 1}\n{"epo\n{"epoch": 3}\n')
-    with pytest.raises(ArchgradError, match=r"metrics\.jsonl is damaged: .*; restore or remove it"):
+    with pytest.raises(ArchgradError, match=r"metrics\.jsonl is damaged .*: restore or remove it"):
         run.lines("metrics.jsonl")
 
 
@@ -307,3 +307,23 @@ def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(subprocess, "run", missing)
     assert environment()["commit"] is None
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\n", b"3\n", b"{}\n", b"[1]\n"])
+def test_damaged_lines_are_one_clear_error(tmp_path: Path, content: bytes) -> None:
+    run = Run.create(tmp_path / "run", RunConfig(search=SearchConfig()))
+    (run.path / "metrics.jsonl").write_bytes(content)
+    with pytest.raises(ArchgradError, match=r"metrics\.jsonl is damaged"):
+        run.lines("metrics.jsonl", epochs=1)
+
+
+def test_a_failed_write_leaves_nothing_beside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*paths: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("archgrad.run.os.replace", full)
+    with pytest.raises(OSError, match="No space"):
+        write(tmp_path / "file", "text")
+    assert list(tmp_path.iterdir()) == []

@@ -268,3 +268,30 @@ def test_a_choice_that_fits_no_group_is_named(wrong: Choice) -> None:
 def test_a_model_without_choices_is_refused() -> None:
     with pytest.raises(ArchgradError, match=r"no choices; put at least one archgrad\.Choice"):
         Supernet(nn.Linear(2, 2), [GROUP])
+
+
+def test_a_model_without_weights_and_bad_groups() -> None:
+    names = ("skip", "pool")
+
+    def model(row: int) -> nn.Module:
+        return Choice({"skip": nn.Identity(), "pool": nn.MaxPool2d(3, 1, 1)}, "e", row)
+
+    group = Group("e", 1, ((0, 1),), (names,), 1)
+    net = Supernet(model(0), [group])
+    x = torch.rand(1, 1, 4, 4)
+    torch.testing.assert_close(net.forward({"e": torch.tensor([[1.0, 0.0]])}, x), x)
+    with pytest.raises(ArchgradError, match="does not fit"):
+        Supernet(model(-1), [group])
+    with pytest.raises(ArchgradError, match="different names"):
+        Supernet(model(0), [group, group])
+
+
+def test_statistics_are_updated_with_given_weights_too() -> None:
+    net = supernet()
+    net.model.train()
+    before = {name: buffer.clone() for name, buffer in net.model.named_buffers()}
+    given = {name: weight.detach() for name, weight in net.weights.items()}
+    mixing = {name: alpha.detach().softmax(-1) for name, alpha in net.alpha.items()}
+    net.forward(mixing, images(), given, update_statistics=True)
+    changed = [not torch.equal(b, before[n]) for n, b in net.model.named_buffers()]
+    assert any(changed)

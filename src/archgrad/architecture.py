@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -145,10 +146,11 @@ def resolve(reference: str | Path | Architecture) -> Architecture:
     if isinstance(reference, Architecture):
         return reference
     path = Path(reference)
-    if path.is_dir():
-        return Architecture.load(path / "architecture.json")
-    if path.suffix == ".json" or path.is_file():
-        return Architecture.load(path)
+    with suppress(OSError):  # a name that cannot be a path, such as a very long one
+        if path.is_dir():
+            return Architecture.load(path / "architecture.json")
+        if path.suffix == ".json" or path.is_file():
+            return Architecture.load(path)
     try:
         return published(str(reference))
     except ArchgradError as error:

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from archgrad.errors import ArchgradError, explain
 
@@ -17,6 +26,13 @@ CODE = "the original code"
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and info.field_name != "flip":
+            raise ValueError(f"found {value}, expected no truth value")
+        return value
 
 
 class DataConfig(_Section):
@@ -41,6 +57,14 @@ class DataConfig(_Section):
     )
 
 
+def _number(value: Any) -> Any:
+    if isinstance(value, str):
+        for kind in (int, float):
+            with suppress(ValueError):
+                return kind(value)
+    return value
+
+
 class SearchConfig(_Section):
     """One search. Defaults are the paper's for CIFAR-10."""
 
@@ -49,6 +73,18 @@ class SearchConfig(_Section):
     method_options: dict[str, float | int | str] = Field(
         default_factory=dict, description="an option of the method as KEY=VALUE; repeatable"
     )
+
+    @field_validator("method_options", mode="before")
+    @classmethod
+    def _numbers(cls, options: Any) -> Any:
+        """YAML reads 1e-3 as text: a text that is a number becomes one; truth values are none."""
+        if not isinstance(options, Mapping):
+            return options
+        for key, value in options.items():
+            if isinstance(value, bool):
+                raise ValueError(f"{key}: found {value}, expected a number or a text")
+        return {key: _number(value) for key, value in options.items()}
+
     channels: int = Field(16, ge=2, description=f"channels of the first cells ({PAPER})")
     cells: int = Field(8, ge=3, description=f"cells of the supernet ({PAPER})")
     nodes: int = Field(4, ge=1, description=f"intermediate nodes of a cell ({PAPER})")

@@ -21,8 +21,9 @@ class Diverged(ArchgradError):
 def unknown(kind: str, name: object, known: Iterable[str]) -> ArchgradError:
     """The error for a name that is not known, with the nearest known one and the whole list."""
     names = sorted(known)
-    near = difflib.get_close_matches(str(name), names, n=1)
-    hint = f' did you mean "{near[0]}"?' if near else ""
+    lower = {known_name.lower(): known_name for known_name in names}
+    near = difflib.get_close_matches(str(name).lower(), lower, n=1)
+    hint = f' did you mean "{lower[near[0]]}"?' if near else ""
     return ArchgradError(f'{kind} "{name}" is not known;{hint} Known: {", ".join(names)}')
 
 

@@ -101,12 +101,16 @@ class Meter:
         steps = min((len(v) for v in self.values.values()), default=0)
         if steps == self.checked or (steps % self.check_every and not last):
             return None
+        found = []
         for name, values in self.values.items():
             bad = (~torch.stack(values[self.checked :]).isfinite()).nonzero()
             if len(bad):
-                return name, self.checked + int(bad[0])
+                found.append((self.checked + int(bad[0]), name))
         self.checked = steps
-        return None
+        if not found:
+            return None
+        step, name = min(found, key=lambda pair: pair[0])
+        return name, step
 
     def means(self) -> dict[str, float]:
         """The mean of each name over the steps."""

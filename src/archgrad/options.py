@@ -5,11 +5,9 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import typer
-import yaml
 from pydantic import BaseModel
 
 from archgrad.config import PRESETS
@@ -93,16 +91,12 @@ def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _pairs(texts: list[str]) -> dict[str, Any]:
-    """KEY=VALUE texts as a dict; a value that reads as a number is one."""
+def _pairs(texts: list[str]) -> dict[str, str]:
+    """KEY=VALUE texts as a dict."""
     pairs = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not (key and equals and value):
             raise ArchgradError(f'--method-option: found "{text}", expected KEY=VALUE')
-        read = yaml.safe_load(value)
-        if isinstance(read, str):
-            with suppress(ValueError):
-                read = float(read)  # YAML takes 1e-3 for text
-        pairs[key] = read
+        pairs[key] = value
     return pairs

@@ -28,11 +28,15 @@ def write(path: Path, content: str | bytes) -> None:
     """Write a file to the side and rename it: a reader sees the old or the new one, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     side = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with side.open("wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(side, path)
+    try:
+        with side.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(side, path)
+    except OSError:
+        side.unlink(missing_ok=True)
+        raise
 
 
 class Run:
@@ -79,12 +83,15 @@ class Run:
         path = self.path / name
         if not path.is_file():
             return []
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # the last is empty or cut off
         try:
+            lines = path.read_bytes().split(b"\n")[:-1]  # the last is empty or cut off
             entries = [json.loads(line) for line in lines]
-        except json.JSONDecodeError as error:
-            raise ArchgradError(f"{path} is damaged: {error}; restore or remove it") from None
-        return [entry for entry in entries if epochs is None or entry["epoch"] <= epochs]
+            return [entry for entry in entries if epochs is None or entry["epoch"] <= epochs]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ArchgradError(
+                f"{path} is damaged ({error!r}); expected one JSON object an epoch: restore or "
+                "remove it"
+            ) from None
 
     def truncate(self, name: str, epochs: int) -> list[dict[str, Any]]:
         """Keep the lines of the first ``epochs`` epochs: what came after the checkpoint goes."""

@@ -41,17 +41,19 @@ class Supernet:
         self.criterion = criterion
         self.choices = [module for module in model.modules() if isinstance(module, Choice)]
         shapes = {group.name: group.shape for group in groups}
+        if len(shapes) < len(self.groups):
+            raise ArchgradError(f"groups {[g.name for g in groups]} must have different names")
         if not self.choices:
             raise ArchgradError("the model has no choices; put at least one archgrad.Choice in it")
         for choice in self.choices:
             edges, operations = shapes.get(choice.group, (0, 0))
-            if choice.row >= edges or len(choice.names) != operations:
+            if not 0 <= choice.row < edges or len(choice.names) != operations:
                 raise ArchgradError(
                     f"choice {choice.group}[{choice.row}] with {len(choice.names)} candidates "
                     f"does not fit the groups {shapes}"
                 )
         self.weights: dict[str, Tensor] = dict(model.named_parameters())
-        device = next(iter(self.weights.values())).device
+        device = next((w.device for w in self.weights.values()), torch.device("cpu"))
         self.alpha: dict[str, Tensor] = {
             name: (ALPHA_SCALE * torch.randn(shape, generator=generator))
             .to(device)
@@ -76,12 +78,10 @@ class Supernet:
         for choice in self.choices:
             choice.mixing = rows[choice.group][choice.row]
         try:
-            if weights is None and update_statistics:
-                output: Tensor = self.model(inputs)
-                return output
-            copies = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
-            state = {**(self.weights if weights is None else weights), **copies}
-            output = functional_call(self.model, state, (inputs,))
+            given = dict(weights or {})
+            if not update_statistics:
+                given |= {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+            output: Tensor = functional_call(self.model, given, (inputs,))
             return output
         finally:
             for choice in self.choices:

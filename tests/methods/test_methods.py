@@ -156,5 +156,5 @@ def test_an_unknown_estimator_comes_with_the_known() -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_values_that_no_part_takes_are_refused(name: str) -> None:
-    with pytest.raises(ArchgradError, match="must not be negative"):
+    with pytest.raises(ArchgradError, match="must be finite and not negative"):
         method(name, alpha_learning_rate=-1.0)

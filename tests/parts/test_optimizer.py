@@ -64,5 +64,5 @@ def test_an_iterator_of_tensors_will_do_and_zero_rate_moves_nothing() -> None:
 @pytest.mark.parametrize("knob", [{"learning_rate": -1e-4}, {"weight_decay": -1.0}])
 def test_negative_constants_are_refused(knob: dict[str, float]) -> None:
     (value,) = knob.values()
-    with pytest.raises(ArchgradError, match=f"{value} .*must not be negative"):
+    with pytest.raises(ArchgradError, match=f"{value} .*must be finite and not negative"):
         Adam(**knob)

@@ -49,7 +49,7 @@ def test_the_edges_are_node_major() -> None:
         assert (group.inputs, group.edges_per_node) == (2, 2)
 
 
-@given(st.integers(1, 7), st.integers(1, 8))
+@given(st.integers(1, 7), st.integers(2, 8))
 def test_alpha_has_one_row_an_edge_and_one_column_an_operation(nodes: int, count: int) -> None:
     found = DartsCNN(nodes=nodes, operations=tuple(OPERATIONS)[:count])
     shape = (nodes * (nodes + 3) // 2, count)
@@ -379,3 +379,24 @@ def test_the_generator_moves_on() -> None:
 def test_a_supernet_holds_one_choice_an_edge() -> None:
     choices = [m for m in TINY.supernet().modules() if isinstance(m, Choice)]
     assert len(choices) == 3 * 5
+
+
+@pytest.mark.parametrize(
+    ("operations", "message"),
+    [
+        (("none", "sep_conv_9x9"), 'operation of space darts-cnn "sep_conv_9x9" is not known'),
+        (("none",), "at least one of them not none"),
+        ((), "at least one of them not none"),
+        (("skip_connect", "skip_connect"), "expected different"),
+    ],
+)
+def test_operations_that_cannot_be_searched_are_refused(
+    operations: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(ArchgradError, match=message):
+        DartsCNN(operations=operations)
+
+
+def test_an_unknown_option_of_a_space_is_named() -> None:
+    with pytest.raises(ArchgradError, match='option .* "chanels" .* did you mean "channels"'):
+        space("darts-cnn", chanels=3)

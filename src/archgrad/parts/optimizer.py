@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from torch import Tensor
@@ -20,10 +21,10 @@ class Adam:
     weight_decay: float = 1e-3
 
     def __post_init__(self) -> None:
-        if self.learning_rate < 0 or self.weight_decay < 0:
+        if not (0 <= self.learning_rate < inf and 0 <= self.weight_decay < inf):
             raise ArchgradError(
                 f"architecture optimizer: learning rate {self.learning_rate} and weight decay "
-                f"{self.weight_decay} must not be negative"
+                f"{self.weight_decay} must be finite and not negative"
             )
 
     def __call__(self, alpha: Iterable[Tensor]) -> torch.optim.Optimizer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any, Protocol
 
 import torch
@@ -39,4 +40,8 @@ def space(name: str, **options: Any) -> SearchSpace:
     """The space called ``name``; options are the fields of its class."""
     if name not in SPACES:
         raise unknown("space", name, SPACES)
+    known = [field.name for field in fields(SPACES[name])]
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of space {name}", option, known)
     return SPACES[name](**options)

@@ -11,7 +11,7 @@ from torch import nn
 
 from archgrad.architecture import Architecture, Cell
 from archgrad.choice import Choice, Group
-from archgrad.errors import ArchgradError
+from archgrad.errors import ArchgradError, unknown
 from archgrad.network import DropPath, EdgeFactory, Network, Wiring, reductions
 from archgrad.operations import OPERATIONS
 
@@ -52,6 +52,14 @@ class DartsCNN:
                     f"space {self.name}: {field} is {getattr(self, field)}, expected at least "
                     f"{smallest}"
                 )
+        for operation in self.operations:
+            if operation not in OPERATIONS:
+                raise unknown(f"operation of space {self.name}", operation, OPERATIONS)
+        if len(set(self.operations)) < len(self.operations) or not {*self.operations} - {"none"}:
+            raise ArchgradError(
+                f"space {self.name}: operations are {list(self.operations)}; expected different "
+                "ones, at least one of them not none"
+            )
         if self.edges_per_node > INPUTS:
             raise ArchgradError(
                 f"space {self.name}: a derived node shall keep {self.edges_per_node} edges, but "
