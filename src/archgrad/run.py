@@ -141,10 +141,18 @@ def environment() -> dict[str, Any]:
         "commit": _commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "device": torch.cuda.get_device_name() if cuda else platform.processor() or "cpu",
+        "device": torch.cuda.get_device_name() if cuda else _processor(),
         "cpu_cores": os.cpu_count(),
         "platform": platform.platform(),
     }
+
+
+def _processor() -> str:
+    """The processor's name, or its architecture where the system does not tell."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
 
 
 def _commit() -> str | None:

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from archgrad.errors import ArchgradError
+from archgrad.kernels.convolution import twice_differentiable
 from archgrad.parts.state import State
 from archgrad.supernet import Alpha, Weights
 
@@ -88,8 +89,10 @@ class Exact:
 
     def __call__(self, alpha: Alpha, state: State) -> Estimate:
         weights = _leaves(state.problem.weights)
+        with twice_differentiable():
+            train_loss = state.train_loss(alpha, weights)
         gradient = torch.autograd.grad(
-            state.train_loss(alpha, weights),
+            train_loss,
             list(weights.values()),
             create_graph=True,
             materialize_grads=True,
