@@ -77,9 +77,8 @@ class Loaders:
         common = {"normalization": data.normalization, "device": device}
         shuffled = {"shuffle": True, "augmentation": augmentation, **common}
         size, seed = config.batch_size, config.seed
-        check_size = size
-        while len(alpha_half) % check_size == 1:  # batch statistics need two images
-            check_size += 1
+        images = len(alpha_half)  # batch statistics need two images in the last batch as well
+        check_size = next((s for s in range(size, size + images) if images % s != 1), size)
         return cls(
             weights_half.batches(size, seed=2 * seed, **shuffled),  # type: ignore[arg-type]
             alpha_half.batches(size, seed=2 * seed + 1, **shuffled),  # type: ignore[arg-type]

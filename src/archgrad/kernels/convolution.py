@@ -48,7 +48,7 @@ def _conv2d(
     groups: int = 1,
 ) -> Tensor:
     if isinstance(padding, str) or input.ndim != 4:
-        return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)  # type: ignore[arg-type]
+        return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
     settings = _pair(stride), _pair(padding), _pair(dilation), groups
     output: Tensor = _Convolution.apply(input, weight, settings)  # type: ignore[no-untyped-call]
     return output if bias is None else output + bias.view(1, -1, 1, 1)
