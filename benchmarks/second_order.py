@@ -31,7 +31,7 @@ from archgrad.data import load
 from archgrad.parts.hypergradient import Exact, FiniteDifference, first_order
 from archgrad.parts.relaxation import softmax
 from archgrad.parts.state import SGD, State
-from archgrad.run import environment
+from archgrad.folder import environment
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.supernet import Batch, Supernet
 

@@ -110,7 +110,7 @@ def main() -> None:
     pairs = zip(*(turns[case] for case in list(CASES)[1:]))
     ratio = median(e["step_seconds"] / f["step_seconds"] for f, e in pairs)
     print(f"exact / finite difference, whole step: {ratio:.2f}")
-    from archgrad.run import environment
+    from archgrad.folder import environment
 
     settings = {k: v for k, v in vars(options).items() if k not in ("out", "case")}
     out = options.out or Path(__file__).parent / "results" / f"step-{options.device}.json"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,14 +15,14 @@ from torch import Tensor
 
 import archgrad
 from archgrad import config as configuration
-from archgrad.api import Prepared, prepare
-from archgrad.bilevel import SearchResult, derive
+from archgrad.bilevel import Loaders, SearchResult, derive
 from archgrad.config import RunConfig, SearchConfig
 from archgrad.data import ArraySource, Data
 from archgrad.errors import ArchgradError, Diverged
+from archgrad.folder import Run, load_checkpoint
 from archgrad.loops import Silent
 from archgrad.methods import RECIPES
-from archgrad.run import Run, load_checkpoint
+from archgrad.prepared import Prepared, prepare
 
 TINY = {
     "channels": 2, "cells": 3, "nodes": 2, "epochs": 2, "batch_size": 16, "learning_rate": 0.1,
@@ -181,9 +182,17 @@ def test_metrics_hold_what_a_reader_needs(usual: SearchResult) -> None:
     assert usual.metrics[0]["entropy"] == pytest.approx(2.0794, abs=1e-3)  # ln 8: alpha near zero
 
 
-def test_the_shorter_half_is_walked_again() -> None:
-    many, few = searched(train_fraction=0.75, epochs=1), searched(train_fraction=0.3, epochs=1)
-    assert all(torch.isfinite(value).all() for r in (many, few) for value in r.alpha.values())
+@pytest.mark.parametrize(("fraction", "steps"), [(0.75, 4), (0.3, 2)])
+def test_the_shorter_half_is_walked_again(fraction: float, steps: int) -> None:
+    """80 images, batches of 16: every batch of the weights' half finds a partner."""
+    config = tiny_config(train_fraction=fraction)
+    prepared = prepare(config)
+    assert config.search is not None
+    loaders = Loaders.of(prepared.data, config.search, prepared.augmentation, torch.device("cpu"))
+    assert len(list(loaders.epoch(0))) == len(loaders.train) == steps
+    if fraction == 0.75:  # 20 images of alpha's half: two passes, differently shuffled
+        batches = [valid for _, valid in loaders.epoch(0)]
+        assert not torch.equal(batches[0][0], batches[2][0])
 
 
 # --- the run folder ---------------------------------------------------------------------------
@@ -272,19 +281,60 @@ def test_derive_gives_the_last_or_an_earlier_epoch(uninterrupted: Path) -> None:
 
 
 def test_a_checkpoint_of_another_search_is_refused(uninterrupted: Path, tmp_path: Path) -> None:
-    text = (uninterrupted / "config.yaml").read_text().replace("channels: 2", "channels: 3")
-    config = configuration.load(_written(tmp_path / "config.yaml", text))
-    run = Run.create(tmp_path / "other", config)
-    (run.path / "checkpoints").mkdir()
-    source = uninterrupted / "checkpoints" / "last.pt"
-    (run.path / "checkpoints" / "last.pt").write_bytes(source.read_bytes())
-    with pytest.raises(ArchgradError, match=r"does not fit this search.*config.yaml changed"):
-        prepare(config).search(run)
+    shutil.copytree(uninterrupted, tmp_path / "run")
+    path = tmp_path / "run" / "config.yaml"
+    path.write_text(path.read_text().replace("momentum: 0.9", "momentum: 0.8"))
+    run = Run.open(tmp_path / "run")
+    with pytest.raises(ArchgradError, match=r"was begun with other options than now given"):
+        prepare(run.config).search(run)
 
 
-def _written(path: Path, text: str) -> Path:
-    path.write_text(text)
-    return path
+def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
+    x, y = torch.rand(40, 1, 8, 8), torch.arange(40) % 2
+    options = {**TINY, "epochs": 1, "batch_size": 10, "nodes": 1}
+    archgrad.search(data=(x, y), out=tmp_path / "run", **options)
+    archgrad.search(data=(x, y), resume=tmp_path / "run")
+    with pytest.raises(ArchgradError, match="was begun with other data than now given"):
+        archgrad.search(data=(x.flip(0), y), resume=tmp_path / "run")
+
+
+@pytest.mark.parametrize("damage", ["keys", "optimizer", "shape"])
+def test_a_checkpoint_whose_parts_do_not_fit_is_named(
+    damage: str, uninterrupted: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(uninterrupted, tmp_path / "run")
+    last = tmp_path / "run" / "checkpoints" / "last.pt"
+    kept = torch.load(last, weights_only=True)
+    if damage == "keys":
+        kept = {"format": kept["format"]}
+    elif damage == "optimizer":
+        kept["weight_optimizer"] = {}
+    else:
+        kept["alpha"] = {"normal": torch.zeros(1, 1)}
+    torch.save(kept, last)
+    run = Run.open(tmp_path / "run")
+    with pytest.raises(ArchgradError, match=r"cannot be read \(parts of it|does not fit this run"):
+        prepare(run.config).search(run)
+
+
+def test_two_processes_cannot_work_in_one_folder(uninterrupted: Path) -> None:
+    first, second = Run.open(uninterrupted), Run.open(uninterrupted)
+    with first.working():
+        with first.working():  # its own inner steps may
+            pass
+        with pytest.raises(ArchgradError, match="another process is working in"):
+            prepare(second.config).search(second)
+    prepare(second.config).search(second)
+
+
+def test_weights_that_are_not_finite_are_never_kept(tmp_path: Path) -> None:
+    """A single step: the loss is finite before it, the weights are not after it."""
+    config = tiny_config(batch_size=40, learning_rate=1e38, final_learning_rate=1e38, clip=1e38,
+                         epochs=1)  # fmt: skip
+    with pytest.raises(Diverged, match="became infinite or not a number in epoch 1, step 1"):
+        prepare(config).search(Run.create(tmp_path / "run", config))
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_step_and_keeps_what_was_done(

@@ -70,12 +70,12 @@ def test_search_leaves_a_complete_run_folder(searched: Path) -> None:
     names = {path.name for path in searched.iterdir()}
     assert names == {
         "config.yaml", "environment.json", "metrics.jsonl", "alphas.jsonl", "architecture.json",
-        "checkpoints", "cells.svg", "cells.png",
+        "checkpoints", "cells.svg", "cells.png", ".lock",
     }  # fmt: skip
     config = yaml.safe_load((searched / "config.yaml").read_text())
     assert config["search"]["channels"] == 2
     assert set(config["search"]) == set(SearchConfig.model_fields)
-    environment = json.loads((searched / "environment.json").read_text())
+    environment = json.loads((searched / "environment.json").read_text())[-1]
     assert {"archgrad", "torch", "python", "device", "commit", "command"} <= set(environment)
     Architecture.load(searched / "architecture.json")
 
@@ -105,7 +105,7 @@ def test_method_options_reach_the_method(searched: Path, tmp_path: Path) -> None
     option = ["--method-option", "alpha_learning_rate=1e-2"]
     assert run("search", *TINY, *option, "--out", out) == 0
     config = yaml.safe_load((out / "config.yaml").read_text())["search"]
-    assert config["method_options"] == {"alpha_learning_rate": 0.01}
+    assert config["method_options"] == {"alpha_learning_rate": 0.01, "alpha_weight_decay": 0.001}
     assert (out / "alphas.jsonl").read_text() != (searched / "alphas.jsonl").read_text()
 
 
@@ -424,6 +424,6 @@ def test_a_disk_that_refuses_is_told_in_one_line(
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device", "somewhere")
 
-    monkeypatch.setattr("archgrad.run.os.replace", full)
+    monkeypatch.setattr("archgrad.folder.os.replace", full)
     message = refused(capsys, "search", *TINY, "--out", tmp_path / "run")
     assert message == "archgrad: No space left on device: somewhere\n"

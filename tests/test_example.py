@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from archgrad import config as configuration
-from archgrad.api import OWN, prepare
 from archgrad.bilevel import BilevelSearch, Loaders
 from archgrad.data import Batch, Batches
 from archgrad.loops import Silent
+from archgrad.prepared import prepare
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "darts_in_one_file.py"
 
@@ -76,7 +76,7 @@ def test_alphas_equal_the_librarys(
     images = torch.rand(160, 1, 8, 8, generator=generator), torch.arange(160) % 10
     config = configuration.build(
         {
-            "data": {"data": OWN},
+            "data": {"data": "own"},
             "search": {
                 "method": method, "method_options": options, "channels": 4, "cells": 4, "nodes": 2,
                 "epochs": 1, "batch_size": 16,
@@ -86,8 +86,8 @@ def test_alphas_equal_the_librarys(
     prepared = prepare(config, data=images)
     torch.manual_seed(0)
     library = BilevelSearch(
-        prepared.space, prepared.data, prepared.method, prepared.config, prepared.augmentation,
-        torch.device("cpu"), run=None,
+        prepared.space, prepared.data, prepared.method, prepared.config.search,
+        prepared.augmentation, torch.device("cpu"), run=None,
     )  # fmt: skip
     loaders = library.loaders
     library.loaders = Loaders(Double(loaders.train), Double(loaders.valid), Double(loaders.check))

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from archgrad import config as configuration
-from archgrad.api import prepare
 from archgrad.config import RunConfig
+from archgrad.folder import Run
 from archgrad.parts.hypergradient import Exact, FiniteDifference, first_order
 from archgrad.parts.relaxation import softmax
 from archgrad.parts.state import SGD, State
-from archgrad.run import Run
+from archgrad.prepared import prepare
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.supernet import Supernet
 

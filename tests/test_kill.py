@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from archgrad.run import load_checkpoint
+from archgrad.folder import load_checkpoint
 
 SEARCH = (
     "search --subset 100 --channels 2 --cells 3 --nodes 1 --epochs 4 --batch-size 10 "
@@ -89,3 +89,54 @@ def test_sigkill_anywhere_then_resume_is_bit_identical(tmp_path: Path) -> None:
     assert start("search", "--resume", str(run)).wait() == 0
     assert content(run) == content(whole)
     assert not [path for path in run.rglob("*") if path.suffix == ".part" and path.stat().st_size]
+
+
+def results(path: Path) -> object:
+    found = json.loads((path / "results.json").read_text())
+    del found["search_seconds"]
+    for scores in found["scores"].values():
+        for score in scores:
+            del score["seconds"]
+    return found
+
+
+@pytest.mark.timeout(240)
+def test_the_main_job_killed_in_retraining_leaves_no_worker_and_goes_on(tmp_path: Path) -> None:
+    options = (
+        "run --subset 100 --channels 2 --cells 3 --nodes 1 --epochs 1 --batch-size 20 "
+        "--train-channels 2 --train-cells 3 --train-epochs 12 --train-batch-size 20 "
+        "--train-jobs 2 --train-seeds 1 --random-cells 2"
+    ).split()
+    whole, run = tmp_path / "whole", tmp_path / "killed"
+    assert start(*options, "--out", str(whole)).wait() == 0
+    metrics = [
+        run / "train" / label / "seed-0" / "metrics.jsonl" for label in ("found", "random-1")
+    ]
+    process = start(*options, "--out", str(run))
+    assert killed_when(process, lambda: any(lines(path) >= 2 for path in metrics))
+    time.sleep(1.0)
+    before = [lines(path) for path in metrics]
+    time.sleep(1.0)
+    assert [lines(path) for path in metrics] == before  # no worker outlives its parent
+    assert max(before) < 12
+    assert start("run", "--resume", str(run)).wait() == 0
+    assert results(run) == results(whole)
+    assert (run / "alphas.jsonl").read_text() == (whole / "alphas.jsonl").read_text()
+    assert [lines(path) for path in metrics] == [12, 12]
+
+
+@pytest.mark.timeout(120)
+def test_ctrl_c_in_retraining_ends_at_once(tmp_path: Path) -> None:
+    options = (
+        "train DARTS_V1 --subset 400 --channels 2 --cells 3 --epochs 5000 --batch-size 20 "
+        "--seeds 4 --jobs 2"
+    ).split()
+    process = start(*options, "--out", str(tmp_path / "run"))
+    metrics = tmp_path / "run" / "found" / "seed-0" / "metrics.jsonl"
+    while lines(metrics) < 2:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    begun = time.monotonic()
+    assert process.wait() == 130
+    assert time.monotonic() - begun < 10

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -200,3 +203,16 @@ def test_preprocessing_is_relu_convolution_norm() -> None:
     torch.testing.assert_close(module(x), expected)
     assert count_parameters(module) == 15
     assert count_parameters(relu_conv_norm(3, 5, affine=True)) == 15 + 10
+
+
+def test_reduction_of_large_images_with_few_channels_does_not_corrupt_memory() -> None:
+    """A strided 1x1 convolution would: torch 2.13 writes its weight gradient out of bounds."""
+    code = (
+        "import torch; from archgrad.operations import FactorizedReduce\n"
+        "torch.set_num_threads(1)\n"
+        "layer = FactorizedReduce(8, 8, True).to(memory_format=torch.channels_last)\n"
+        "for _ in range(3): layer(torch.randn(16, 8, 64, 64)).square().sum().backward()\n"
+        "print('sound')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "sound", (done.returncode, done.stderr[-500:])

@@ -10,7 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from archgrad.api import TrainResult, search, train
+    from archgrad import data, methods, spaces
+    from archgrad.api import TrainResult, derive, run, search, train
     from archgrad.architecture import Architecture, Cell, published
     from archgrad.bilevel import SearchResult
     from archgrad.choice import Choice, Group
@@ -33,8 +34,10 @@ _HOMES = {
     "SearchResult": "archgrad.bilevel",
     "Supernet": "archgrad.supernet",
     "TrainResult": "archgrad.api",
+    "derive": "archgrad.api",
     "method": "archgrad.methods",
     "published": "archgrad.architecture",
+    "run": "archgrad.api",
     "search": "archgrad.api",
     "space": "archgrad.spaces",
     "train": "archgrad.api",
@@ -51,15 +54,25 @@ __all__ = [
     "SearchResult",
     "Supernet",
     "TrainResult",
+    "data",
+    "derive",
     "method",
+    "methods",
     "published",
+    "run",
     "search",
     "space",
+    "spaces",
     "train",
 ]
 
 
+_PACKAGES = ("data", "methods", "spaces")
+
+
 def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return import_module(f"archgrad.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'archgrad' has no attribute {name!r}; it has {__all__}")
     return getattr(import_module(_HOMES[name]), name)

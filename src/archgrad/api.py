@@ -1,4 +1,4 @@
-"""The verbs of the library in Python: search, train, and what the command line shares with them."""
+"""The verbs in Python, the same as on the command line: run, search, derive, train."""
 
 from __future__ import annotations
 
@@ -6,32 +6,115 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from archgrad import bilevel
 from archgrad import config as configuration
-from archgrad import data as data_sets
-from archgrad import methods, spaces
 from archgrad.architecture import Architecture, resolve
-from archgrad.bilevel import Loaders, SearchResult, bilevel_search
-from archgrad.config import DataConfig, RunConfig, SearchConfig, TrainConfig
-from archgrad.data import Augmentation, Data
+from archgrad.bilevel import SearchResult
+from archgrad.config import OWN, DataConfig, SearchConfig, TrainConfig
 from archgrad.errors import ArchgradError, unknown
-from archgrad.loops import Listener, resolve_device
+from archgrad.folder import Run, free_folder
+from archgrad.loops import Listener
 from archgrad.methods import Method
 from archgrad.network import Network
-from archgrad.retraining import (
-    Retraining,
-    Score,
-    augmentation_of,
-    check,
-    load_data,
-    retrain,
+from archgrad.prepared import (
+    came_from_python,
+    fits,
+    prepare,
+    prepare_data,
+    retraining_space,
+    search_method,
+    search_space,
+    section,
 )
-from archgrad.run import Run
+from archgrad.retraining import Score, check, retrain, retrainings
 from archgrad.spaces import SearchSpace
 from archgrad.statistics import spread
 
-OWN = "own"  # stands in config.yaml for a value that came from Python
+if TYPE_CHECKING:
+    from archgrad.experiment import Report
+
+Sections = dict[str, type[DataConfig] | type[SearchConfig] | type[TrainConfig]]
+SEARCH: Sections = {"data": DataConfig, "search": SearchConfig}
+TRAIN: Sections = {"data": DataConfig, "train": TrainConfig}
+
+
+def search(
+    space: str | SearchSpace | None = None,
+    data: Any = None,
+    *,
+    method: str | Method | None = None,
+    valid: Any = None,
+    classes: int | None = None,
+    out: str | Path | None = None,
+    resume: str | Path | None = None,
+    listener: Listener | None = None,
+    **options: Any,
+) -> SearchResult:
+    """Search an architecture on training images; test images are never looked at.
+
+    ``space``: a name (default "darts-cnn") or a space for the shape of the data; ``data``: a name
+    as on the command line (default "digits"), arrays (x, y) or (x, y, x_test, y_test), a Dataset,
+    a DataLoader (with a DataLoader as ``valid``), or an `archgrad.data.Data`; ``method``: a name
+    (default "darts") or an `archgrad.Method`; ``out``: a new run folder (None: nothing is
+    written); ``resume``: a run folder to continue, with every option as it was; ``options``: any
+    field of `archgrad.config.SearchConfig` or `archgrad.config.DataConfig`, as ``epochs=5``.
+
+    Raises `ArchgradError` for wrong input and `Diverged` when a loss is not finite.
+    """
+    own = {"space": space, "data": data, "method": method, "valid": valid, "classes": classes}
+    if resume is not None:
+        run = _resumed(resume, options, out)
+        return prepare(run.config, **own).search(run, listener)
+    sections = _sections(options, SEARCH, data, space, method)
+    prepared = prepare(configuration.build(sections), **own)
+    run_folder = None if out is None else Run.create(out, prepared.config)
+    return prepared.search(run_folder, listener)
+
+
+def run(
+    data: Any = None,
+    *,
+    space: str | SearchSpace | None = None,
+    method: str | Method | None = None,
+    valid: Any = None,
+    test: Any = None,
+    classes: int | None = None,
+    random_cells: int | None = None,
+    out: str | Path | None = None,
+    resume: str | Path | None = None,
+    listener: Listener | None = None,
+    **options: Any,
+) -> Report:
+    """The main job: search, retrain, test, and compare with random cells; see `experiment`.
+
+    Arguments as for `search`; ``test``: the test part of data from Python; ``random_cells``: how
+    many to compare with (default 3); ``out``: the run folder (default: a new one under runs/);
+    options of the retraining have the prefix ``train_``, as ``train_epochs=20``.
+    """
+    from archgrad.experiment import main_job, prepare_main_job
+
+    own = {"space": space, "data": data, "method": method, "valid": valid, "test": test}
+    if resume is not None:
+        extra = options if random_cells is None else {**options, "random_cells": random_cells}
+        folder = _resumed(resume, extra, out)
+        return main_job(folder, prepare_main_job(folder.config, **own, classes=classes), listener)
+    training = {k.removeprefix("train_"): v for k, v in options.items() if _of_training(k)}
+    rest = {key: value for key, value in options.items() if not _of_training(key)}
+    sections = _sections(rest, SEARCH, data, space, method)
+    sections["train"] = _sections(training, {"train": TrainConfig})["train"]
+    config = configuration.build(sections, random_cells=random_cells or 3)
+    job = prepare_main_job(config, **own, classes=classes)
+    folder = Run.create(out or free_folder(config), job.search.config)
+    return main_job(folder, job, listener)
+
+
+def derive(folder: str | Path, epoch: int | None = None) -> Architecture:
+    """The architecture of a search's last epoch, or of the given one (counted from 1)."""
+    run = Run.open(folder)
+    config = section(run.config)
+    return bilevel.derive(run, search_space(config, None), search_method(config), epoch)
 
 
 @dataclass(frozen=True)
@@ -58,145 +141,6 @@ class TrainResult:
         return spread(self.accuracies)
 
 
-def search(
-    space: str | SearchSpace = "darts-cnn",
-    data: Any = None,
-    *,
-    method: str | Method = "darts",
-    valid: Any = None,
-    classes: int | None = None,
-    out: str | Path | None = None,
-    resume: str | Path | None = None,
-    listener: Listener | None = None,
-    **options: Any,
-) -> SearchResult:
-    """Search an architecture on training images; test images are never looked at.
-
-    ``data``: a name as on the command line (default "digits"), arrays (x, y) or (x, y, x_test,
-    y_test), a Dataset, a DataLoader (with a DataLoader as ``valid``), or an `archgrad.data.Data`;
-    ``out``: a new run folder (None: nothing is written); ``resume``: a run folder to continue,
-    with every option as it was; ``options``: any field of `archgrad.config.SearchConfig` or
-    `archgrad.config.DataConfig`, for example ``epochs=5``.
-
-    Raises `ArchgradError` for wrong input and `Diverged` when a loss is not finite.
-    """
-    own = {"space": space, "data": data, "method": method, "valid": valid, "classes": classes}
-    if resume is not None:
-        if options or out is not None:
-            raise ArchgradError(
-                f"a resumed search keeps its options; leave out {sorted(options) or 'out'}"
-            )
-        run = Run.open(resume)
-        return prepare(run.config, **own).search(run, listener)
-    sections = _sorted_into_sections(options, {"data": DataConfig, "search": SearchConfig})
-    if data is not None:
-        sections["data"]["data"] = data if isinstance(data, str) else OWN
-    sections["search"]["space"] = space if isinstance(space, str) else OWN
-    sections["search"]["method"] = method if isinstance(method, str) else OWN
-    config = configuration.build(sections)
-    prepared = prepare(config, **own)
-    return prepared.search(None if out is None else Run.create(out, config), listener)
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A search that has passed every check and has not begun: nothing is on disk yet."""
-
-    config: SearchConfig
-    data: Data
-    augmentation: Augmentation
-    space: SearchSpace
-    method: Method
-
-    def search(self, run: Run | None = None, listener: Listener | None = None) -> SearchResult:
-        """Run it, or go on with it where ``run`` has a checkpoint."""
-        return bilevel_search(
-            self.space,
-            self.data,
-            self.method,
-            self.config,
-            augmentation=self.augmentation,
-            run=run,
-            listener=listener,
-        )
-
-
-def prepare(
-    config: RunConfig,
-    *,
-    space: str | SearchSpace = OWN,
-    data: Any = None,
-    method: str | Method = OWN,
-    valid: Any = None,
-    classes: int | None = None,
-) -> Prepared:
-    """Load and check all that a search needs; values from Python stand in where it says "own"."""
-    if config.search is None:
-        raise ArchgradError("the configuration has no search section; this folder holds no search")
-    loaded = _data(config.data, data, valid, classes)
-    prepared = Prepared(
-        config.search,
-        loaded,
-        augmentation_of(loaded, config.data),
-        search_space(config.search, loaded, space),
-        search_method(config.search, method),
-    )
-    device = resolve_device(config.search.device)
-    Loaders.of(loaded, config.search, prepared.augmentation, device)  # refuses what does not fit
-    return prepared
-
-
-def search_method(config: SearchConfig, value: str | Method = OWN) -> Method:
-    """The method of a configuration, or the given value where it says "own"."""
-    if config.method != OWN:
-        return methods.method(config.method, **config.method_options)
-    if not isinstance(value, Method):
-        raise _came_from_python("method")
-    return methods.method(value, **config.method_options)
-
-
-def search_space(config: SearchConfig, data: Data, value: str | SearchSpace = OWN) -> SearchSpace:
-    """The space of a configuration for the shape of the data, or the given value."""
-    if config.space != OWN:
-        return spaces.space(
-            config.space,
-            channels=config.channels,
-            cells=config.cells,
-            nodes=config.nodes,
-            edges_per_node=config.edges_per_node,
-            in_channels=data.shape[0],
-            image_size=data.shape[1:],
-            classes=len(data.classes),
-        )
-    if isinstance(value, str):
-        raise _came_from_python("space")
-    if value.input_shape != data.shape or value.classes != len(data.classes):
-        raise ArchgradError(
-            f"the space takes images of shape {value.input_shape} in {value.classes} classes, "
-            f"the data has {data.shape} in {len(data.classes)}; build the space for the data"
-        )
-    return value
-
-
-def _data(config: DataConfig, value: Any, valid: Any = None, classes: int | None = None) -> Data:
-    if isinstance(value, Data):
-        return value
-    if config.data != OWN:
-        return load_data(config)[0]
-    if value is None or isinstance(value, str):
-        raise _came_from_python("data")
-    return data_sets.as_data(
-        value, valid=valid, classes=classes, image_size=config.image_size, subset=config.subset
-    )
-
-
-def _came_from_python(what: str) -> ArchgradError:
-    return ArchgradError(
-        f"the {what} of this run came from Python and is not in its folder; give it again, from "
-        f"Python: archgrad.search({what}=..., resume=...) or archgrad.train(..., {what}=...)"
-    )
-
-
 def train(
     what: str | Path | Architecture | SearchResult,
     data: Any = None,
@@ -211,29 +155,18 @@ def train(
     ``what``: a search result, an architecture, a published name such as "DARTS_V2", a JSON file
     or a run folder; ``data``: as for `search`, with a test part (default: the data of the run
     folder, else "digits"); ``options``: any field of `archgrad.config.TrainConfig` or
-    `archgrad.config.DataConfig`, for example ``epochs=20, seeds=1``.
+    `archgrad.config.DataConfig`, as ``epochs=20, seeds=1``. Retrainings run one after the other.
     """
     architecture = what.architecture if isinstance(what, SearchResult) else resolve(what)
-    sections = _sorted_into_sections(options, {"data": DataConfig, "train": TrainConfig})
+    sections = _sections(options, TRAIN, data)
     if data is None:
         sections["data"] = {**data_of(what), **sections["data"]}
-    else:
-        sections["data"]["data"] = data if isinstance(data, str) else OWN
     config = configuration.build(sections)
     assert config.train is not None
-    loaded = (
-        load_data(config.data)[0]
-        if config.data.data != OWN
-        else data_sets.as_data(
-            data,
-            test=test,
-            classes=classes,
-            image_size=config.data.image_size,
-            subset=config.data.subset,
-        )
-    )
+    loaded, augmentation = prepare_data(config.data, data, test=test, classes=classes)
     space = retraining_space(config.train, loaded, architecture.space)
-    augmentation: Augmentation = augmentation_of(loaded, config.data)
+    if isinstance(what, SearchResult) and fits(what.space, loaded):
+        space = what.space.sized(config.train.channels, config.train.cells)
     check(space, architecture, config.train, loaded, augmentation)
     jobs = retrainings("found", architecture, space, config.train)
     done = [retrain(j, loaded, augmentation=augmentation, listener=listener) for j in jobs]
@@ -241,58 +174,42 @@ def train(
 
 
 def data_of(what: str | Path | Architecture | SearchResult) -> dict[str, Any]:
-    """The data options of the search that ``what`` is the result of, or none."""
-    folder = what.path if isinstance(what, SearchResult) else what
-    if isinstance(folder, Architecture) or folder is None:
-        if isinstance(what, SearchResult):
+    """The data options of the search that ``what`` is the result of; none for a bare cell."""
+    if isinstance(what, SearchResult):
+        if what.path is None:
             raise ArchgradError("this search has no run folder; say on which data to train")
+        what = what.path
+    if isinstance(what, Architecture):
         return {}
-    if not (Path(folder) / "config.yaml").is_file():
+    folder = Path(what) if Path(what).is_dir() else Path(what).parent
+    if folder == Path() or not (folder / "config.yaml").is_file():
         return {}
     options = Run.open(folder).config.data.model_dump()
     if options["data"] == OWN:
-        raise _came_from_python("data")
+        raise came_from_python("data")
     return options
 
 
-def retraining_space(config: TrainConfig, data: Data, name: str) -> SearchSpace:
-    """The space at the size of the retraining, for the shape of the data."""
-    return spaces.space(
-        name,
-        channels=config.channels,
-        cells=config.cells,
-        in_channels=data.shape[0],
-        image_size=data.shape[1:],
-        classes=len(data.classes),
-    )
+def _of_training(option: str) -> bool:
+    return option.startswith("train_") and option not in SearchConfig.model_fields
 
 
-def retrainings(
-    label: str,
-    architecture: Architecture,
-    space: SearchSpace,
-    config: TrainConfig,
-    folder: Path | None = None,
-) -> list[Retraining]:
-    """One job a seed; each keeps what it leaves under ``folder/label``."""
-    seeds = range(config.seed, config.seed + config.seeds)
-    return [
-        Retraining(
-            label,
-            architecture,
-            space,
-            config,
-            seed,
-            folder / label / f"seed-{seed}" if folder else None,
+def _resumed(resume: str | Path, options: dict[str, Any], out: str | Path | None) -> Run:
+    if options or out is not None:
+        raise ArchgradError(
+            f"a resumed run keeps its options; leave out {sorted(options) or 'out'}"
         )
-        for seed in seeds
-    ]
+    return Run.open(resume)
 
 
-def _sorted_into_sections(
-    options: dict[str, Any], sections: dict[str, type[DataConfig | SearchConfig | TrainConfig]]
+def _sections(
+    options: dict[str, Any],
+    sections: Sections,
+    data: Any = None,
+    space: str | SearchSpace | None = None,
+    method: str | Method | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Options of a Python call, by the section whose field they are."""
+    """Options of a Python call, by the section whose field they are; values become "own"."""
     result: dict[str, dict[str, Any]] = {name: {} for name in sections}
     for option, value in options.items():
         home = next((n for n, s in sections.items() if option in s.model_fields), None)
@@ -300,4 +217,11 @@ def _sorted_into_sections(
             known: Iterable[str] = (f for s in sections.values() for f in s.model_fields)
             raise unknown("option", option, known)
         result[home][option] = value
+    for home, name, value in (
+        ("data", "data", str(data) if isinstance(data, Path) else data),
+        ("search", "space", space),
+        ("search", "method", method),
+    ):
+        if value is not None:
+            result[home][name] = value if isinstance(value, str) else OWN
     return result

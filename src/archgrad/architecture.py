@@ -145,8 +145,18 @@ def resolve(reference: str | Path | Architecture) -> Architecture:
     """An architecture from a value, a published name, a JSON file or a run folder."""
     if isinstance(reference, Architecture):
         return reference
+    if not isinstance(reference, str | Path):
+        raise ArchgradError(
+            f"found a {type(reference).__name__}, expected an architecture, a published name, a "
+            ".json file or a run folder"
+        )
     path = Path(reference)
     with suppress(OSError):  # a name that cannot be a path, such as a very long one
+        if path.is_dir() and not (path / "architecture.json").is_file():
+            raise ArchgradError(
+                f"folder {path} holds no architecture.json; if it is an unfinished search, finish "
+                f"it with archgrad search --resume {path}"
+            )
         if path.is_dir():
             return Architecture.load(path / "architecture.json")
         if path.suffix == ".json" or path.is_file():

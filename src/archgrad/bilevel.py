@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,17 @@ from archgrad.config import SearchConfig
 from archgrad.data import Augmentation, Batches, Data
 from archgrad.diagnostics import entropy, skip_share
 from archgrad.errors import ArchgradError, Diverged
+from archgrad.folder import (
+    Run,
+    append,
+    fitting,
+    load_checkpoint,
+    read_lines,
+    refuse_other,
+    save_checkpoint,
+    truncate,
+    write,
+)
 from archgrad.loops import (
     Listener,
     Meter,
@@ -24,6 +37,7 @@ from archgrad.loops import (
     check_interval,
     cosine,
     evaluate,
+    first_infinite,
     peak_memory_mb,
     placed,
     random_state,
@@ -33,9 +47,8 @@ from archgrad.loops import (
 )
 from archgrad.methods import Method
 from archgrad.parts.state import SGD, State
-from archgrad.run import Run, load_checkpoint, save_checkpoint, write
 from archgrad.spaces import SearchSpace
-from archgrad.supernet import Alpha, Batch, Supernet
+from archgrad.supernet import Batch, Supernet
 
 METRICS, ALPHAS = "metrics.jsonl", "alphas.jsonl"
 
@@ -77,19 +90,33 @@ class Loaders:
         common = {"normalization": data.normalization, "device": device}
         shuffled = {"shuffle": True, "augmentation": augmentation, **common}
         size, seed = config.batch_size, config.seed
-        images = len(alpha_half)  # batch statistics need two images in the last batch as well
-        check_size = next((s for s in range(size, size + images) if images % s != 1), size)
         return cls(
             weights_half.batches(size, seed=2 * seed, **shuffled),  # type: ignore[arg-type]
             alpha_half.batches(size, seed=2 * seed + 1, **shuffled),  # type: ignore[arg-type]
-            alpha_half.batches(check_size, **common),  # type: ignore[arg-type]
+            alpha_half.batches(size, **common),  # type: ignore[arg-type]
         )
 
     def epoch(self, index: int) -> Iterator[tuple[Batch, Batch]]:
-        """Pairs of a training and a validation batch; the shorter half is walked again."""
-        passes = -(-len(self.train) // len(self.valid))
+        """Pairs of a training and a validation batch; the shorter half is walked again.
+
+        Batches of a single image are left out: BatchNorm needs two.
+        """
+        passes = 1 + -(-len(self.train) // max(1, len(self.valid)))
         valid = (b for turn in range(passes) for b in self.valid.epoch(index * passes + turn))
-        return zip(self.train.epoch(index), valid, strict=False)
+        return zip(_pairs(self.train.epoch(index)), _pairs(valid), strict=False)
+
+    def evaluation(self) -> Iterator[Batch]:
+        """Alpha's half in order, without augmentation."""
+        return _pairs(self.check.epoch(0))
+
+    @property
+    def exact_resume(self) -> bool:
+        """Whether an epoch can be repeated bit for bit, whatever ran before."""
+        return self.train.exact_resume and self.valid.exact_resume
+
+
+def _pairs(batches: Iterable[Batch]) -> Iterator[Batch]:
+    return (batch for batch in batches if len(batch[1]) > 1)
 
 
 def bilevel_search(
@@ -109,13 +136,14 @@ def bilevel_search(
     """
     device = resolve_device(config.device)
     listener = listener or Silent()
-    with seeded(config.seed, config.threads, device):
+    held = run.working() if run is not None else nullcontext()
+    with held, seeded(config.seed, config.threads, device):
         search = BilevelSearch(space, data, method, config, augmentation, device, run)
         for epoch in range(search.done, config.epochs):
             listener.epoch(search.epoch(epoch, listener), config.epochs)
         result = search.result()
-    if run is not None:
-        write(run.path / "architecture.json", result.architecture.to_json())
+        if run is not None:
+            write(run.path / "architecture.json", result.architecture.to_json())
     return result
 
 
@@ -144,6 +172,7 @@ class BilevelSearch:
         )
         self.arch_optimizer = method.arch_optimizer(self.net.alpha.values())
         self.metrics: list[dict[str, Any]] = []
+        self.begun_with = {"options": config.model_dump(mode="json"), "data": data.fingerprint()}
         self.done = self._restore()
 
     def epoch(self, epoch: int, listener: Listener) -> dict[str, Any]:
@@ -160,8 +189,17 @@ class BilevelSearch:
             self.weight_step(state, meter)
             self._check(meter, epoch)
             listener.step(step + 1, steps)
+        if not meter.values:
+            raise ArchgradError(
+                "no step could be made: every batch held a single image, and BatchNorm needs two; "
+                "use larger batches"
+            )
         self._check(meter, epoch, last=True)
         metrics = self._measure(epoch, rate, meter, started)
+        kept = {**self.net.weights, **dict(self.net.model.named_buffers()), **self.net.alpha}
+        kept["valid_loss"] = torch.tensor(metrics["valid_loss"], device=self.device)
+        if (bad := first_infinite(kept)) is not None:
+            raise self._diverged(bad, epoch, steps)
         self.metrics.append(metrics)
         self._save(epoch + 1, metrics)
         return metrics
@@ -206,7 +244,7 @@ class BilevelSearch:
         mixing = self._mixing(state)
         self.net.evaluation_mode()
         loss, right = evaluate(
-            lambda inputs: self.net.forward(mixing, inputs), self.loaders.check.epoch(0)
+            lambda inputs: self.net.forward(mixing, inputs), self.loaders.evaluation()
         )
         return {
             "epoch": epoch + 1,
@@ -222,15 +260,17 @@ class BilevelSearch:
 
     def _check(self, meter: Meter, epoch: int, last: bool = False) -> None:
         bad = meter.first_bad(last)
-        if bad is None:
-            return
+        if bad is not None:
+            raise self._diverged(bad[0], epoch, bad[1] + 1)
+
+    def _diverged(self, what: str, epoch: int, step: int) -> Diverged:
         kept = "no epoch was finished before"
         if self.metrics:
             kept = f"epoch {self.metrics[-1]['epoch']} is the last good one"
             if self.run is not None:
                 kept += f", kept in {self.run.path / 'checkpoints' / 'last.pt'}"
-        raise Diverged(
-            f"{bad[0]} became infinite or not a number in epoch {epoch + 1}, step {bad[1] + 1}; "
+        return Diverged(
+            f"{what} became infinite or not a number in epoch {epoch + 1}, step {step}; "
             f"{kept}. Try a learning rate below {self.config.learning_rate}, a gradient clip below "
             f"{self.config.clip}, or look for extreme values in the images"
         )
@@ -249,10 +289,11 @@ class BilevelSearch:
         if self.run is None:
             return
         alpha = {name: value.tolist() for name, value in self.net.alpha.items()}
-        self.run.append(METRICS, metrics)
-        self.run.append(ALPHAS, {"epoch": done, "alpha": alpha})
+        append(self.run.path / METRICS, metrics)
+        append(self.run.path / ALPHAS, {"epoch": done, "alpha": alpha})
         content = {
             "epoch": done,
+            "begun_with": self.begun_with,
             "model": self.net.model.state_dict(),
             "alpha": {name: value.detach() for name, value in self.net.alpha.items()},
             "weight_optimizer": self.weight_optimizer.state_dict(),
@@ -266,41 +307,45 @@ class BilevelSearch:
         if self.run is None:
             return 0
         content = load_checkpoint(self.run.path / "checkpoints", self.device)
-        done = int(content["epoch"]) if content else 0
-        self.metrics = self.run.truncate(METRICS, done)
-        self.run.truncate(ALPHAS, done)
+        done = 0
+        if content is not None:
+            with fitting(self.run.path):
+                refuse_other(content["begun_with"], self.begun_with, self.run.path)
+                done = int(content["epoch"])
+            if not self.loaders.exact_resume:
+                warnings.warn(
+                    "the batches come from a DataLoader, whose order may depend on more than "
+                    "torch's random state: the resumed search may differ from an uninterrupted one",
+                    stacklevel=2,
+                )
+        self.metrics = truncate(self.run.path / METRICS, done)
+        truncate(self.run.path / ALPHAS, done)
         if content is None:
             return 0
-        try:
+        with fitting(self.run.path):
             self.net.model.load_state_dict(content["model"])
             with torch.no_grad():
                 for name, alpha in self.net.alpha.items():
                     alpha.copy_(content["alpha"][name])
             self.weight_optimizer.load_state_dict(content["weight_optimizer"])
             self.arch_optimizer.load_state_dict(content["arch_optimizer"])
-        except (KeyError, RuntimeError, ValueError) as error:
-            reason = str(error).strip().split("\n")[0]
-            raise ArchgradError(
-                f"the checkpoint in {self.run.path} does not fit this search: {reason}; "
-                "was config.yaml changed?"
-            ) from None
         restore_random_state(content["random"], self.device)
         return done
 
 
 def derive(run: Run, space: SearchSpace, method: Method, epoch: int | None = None) -> Architecture:
     """Another discretization of a finished or running search: of its last or of the given epoch."""
-    lines = run.lines(ALPHAS)
-    epochs = [line["epoch"] for line in lines]
-    chosen = next((line for line in lines if line["epoch"] == (epoch or epochs[-1])), None)
+    lines = read_lines(run.path / ALPHAS)
+    epochs = [line.get("epoch") for line in lines]
+    chosen = next((line for line in lines if line.get("epoch") == (epoch or epochs[-1])), None)
     if chosen is None:
         raise ArchgradError(
             f"run {run.path} has no epoch {epoch or 1}; "
             + (f"expected {epochs[0]} to {epochs[-1]}" if epochs else "it finished none so far")
         )
-    alpha: Alpha = {name: torch.tensor(rows) for name, rows in chosen["alpha"].items()}
-    for group in space.groups:
-        if tuple(alpha.get(group.name, torch.empty(0)).shape) != group.shape:
-            raise ArchgradError(f"{run.path / ALPHAS} does not fit the space in config.yaml")
+    with fitting(run.path / ALPHAS):
+        alpha = {group.name: torch.tensor(chosen["alpha"][group.name]) for group in space.groups}
+        if any(tuple(alpha[group.name].shape) != group.shape for group in space.groups):
+            raise ValueError("other groups than the space of config.yaml")
     state = State(problem=None, relaxation=method.relaxation, groups=space.groups)  # type: ignore[arg-type]
     return Architecture(space=space.name, cells=method.discretization(alpha, state))

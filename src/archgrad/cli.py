@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import inspect
-import io
-import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from archgrad import config as configuration
-from archgrad.config import DataConfig, RunConfig, SearchConfig, TrainConfig
+from archgrad.config import DataConfig, SearchConfig, TrainConfig
 from archgrad.errors import ArchgradError
 from archgrad.options import Given, with_options
 
 if TYPE_CHECKING:
-    from archgrad.run import Run
+    from archgrad.folder import Run
 
 app = typer.Typer(
     name="archgrad",
@@ -48,6 +46,16 @@ def main(arguments: list[str] | None = None) -> None:
     except ArchgradError as error:
         typer.echo(f"archgrad: {error}", err=True)
         sys.exit(2)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        reason = str(error).strip().splitlines()[0] if str(error) else "no memory left"
+        typer.echo(
+            f"archgrad: out of memory ({reason}); try fewer channels or cells, a smaller batch or "
+            "smaller images",
+            err=True,
+        )
+        sys.exit(2)
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
         typer.echo(f"archgrad: {error.strerror or error}:{where}", err=True)
@@ -69,24 +77,22 @@ def run_command(
 ) -> None:
     """Search, retrain from scratch, test, and compare with random cells: the main job."""
     from archgrad.display import Display
-    from archgrad.experiment import check_main_job, main_job, rows, verdict
-    from archgrad.run import write
+    from archgrad.experiment import main_job, prepare_main_job, summary
+    from archgrad.folder import Run, free_folder
 
-    extra = {} if random_cells is None else {"random_cells": random_cells}
-
-    def build(base: RunConfig | None) -> RunConfig:
+    if resume is not None:
+        _refuse_options(resume, given, out=out, config=config, random_cells=random_cells)
+        folder = Run.open(resume)
+        job = prepare_main_job(folder.config)
+    else:
+        base = configuration.load(config) if config else None
         cells = random_cells or (base.random_cells if base else None) or 3
-        return configuration.build(given, base, random_cells=cells)
-
-    folder = _folder(given, out, resume, config, build, check_main_job, extra)
+        job = prepare_main_job(configuration.build(given, base, random_cells=cells))
+        made = job.search.config
+        folder = Run.create(out or free_folder(made), made)
     with Display(folder) as display, _interruptible("run", folder):
-        report = main_job(folder, display, display.searched, display.retrained)
-    plain = Console(file=io.StringIO(), width=120, highlight=False)
-    for console in (Console(file=sys.stdout, highlight=False), plain):
-        console.print(_table(rows(report)))
-        for sentence in verdict(report):
-            console.print(sentence, soft_wrap=True)
-    write(folder.path / "summary.txt", plain.file.getvalue())  # type: ignore[attr-defined]
+        report = main_job(folder, job, display, display.searched, display.retraining)
+    typer.echo(summary(report))
     typer.echo(f"everything is in {folder.path}")
 
 
@@ -96,15 +102,21 @@ def search_command(
     given: Given, out: Out = None, resume: Resume = None, config: Config = None
 ) -> None:
     """Search an architecture and draw its cells."""
-    from archgrad.api import prepare
     from archgrad.display import Display
+    from archgrad.folder import Run, free_folder
+    from archgrad.prepared import prepare
     from archgrad.report.cells import save_drawing
 
-    folder = _folder(
-        given, out, resume, config, lambda base: configuration.build(given, base), prepare
-    )
+    if resume is not None:
+        _refuse_options(resume, given, out=out, config=config)
+        folder = Run.open(resume)
+        prepared = prepare(folder.config)
+    else:
+        base = configuration.load(config) if config else None
+        prepared = prepare(configuration.build(given, base))
+        folder = Run.create(out or free_folder(prepared.config), prepared.config)
     with Display(folder) as display, _interruptible("search", folder):
-        result = prepare(folder.config).search(folder, display)
+        result = prepared.search(folder, display)
     save_drawing(result.architecture, folder.path)
     typer.echo(str(result.architecture))
     typer.echo(f"everything is in {folder.path}")
@@ -122,19 +134,12 @@ def derive_command(
     ] = None,
 ) -> None:
     """Derive the architecture of any epoch of a search."""
-    from archgrad.api import search_method, search_space
-    from archgrad.bilevel import derive
-    from archgrad.retraining import load_data
-    from archgrad.run import Run, write
+    from archgrad.api import derive
+    from archgrad.folder import write
 
-    folder = Run.open(run)
-    if folder.config.search is None:
-        raise ArchgradError(f"folder {run} holds no search; give the folder of archgrad search")
     if out is not None and out.exists():
         raise ArchgradError(f"file {out} already exists; choose another --out")
-    data, _ = load_data(folder.config.data)
-    space = search_space(folder.config.search, data)
-    architecture = derive(folder, space, search_method(folder.config.search), epoch)
+    architecture = derive(run, epoch)
     if out is None:
         typer.echo(architecture.to_json(), nl=False)
     else:
@@ -155,57 +160,48 @@ def train_command(
     config: Config = None,
 ) -> None:
     """Retrain an architecture from scratch and test it."""
-    from archgrad.api import data_of, retraining_space, retrainings
+    from archgrad.api import data_of
     from archgrad.architecture import Architecture, resolve
     from archgrad.display import Display
+    from archgrad.folder import Run, free_folder
+    from archgrad.prepared import retraining_space
     from archgrad.report.cells import save_drawing
-    from archgrad.retraining import Retraining, check, load_data, retrain_all
-    from archgrad.run import write
+    from archgrad.retraining import check, load_data, retrain_all, retrainings
 
     if (what is None) == (resume is None):
         raise ArchgradError(
             "give either what to retrain (a folder, a .json file or a published name such as "
             "DARTS_V2) or --resume FOLDER"
         )
-    if what is not None and config is None and "data" not in given["data"]:
-        given = {**given, "data": {**data_of(what), **given["data"]}}
-    architecture = resolve(what) if what is not None else None
-
-    def build(base: RunConfig | None) -> RunConfig:
-        return configuration.build(given, base)
-
-    def jobs_of(made: RunConfig, path: Path | None = None) -> list[Retraining]:
-        if made.train is None:
-            raise ArchgradError("this folder holds no retraining; give one that train wrote")
-        cell = architecture or Architecture.load(str(path) + "/architecture.json")
-        data, augmentation = load_data(made.data)
-        space = retraining_space(made.train, data, cell.space)
-        check(space, cell, made.train, data, augmentation)
-        return retrainings("found", cell, space, made.train, path)
-
-    name = f"train-{Path(what).stem}" if what else None
-    folder = _folder(given, out, resume, config, build, jobs_of, name=name)
-    if architecture is not None:
-        write(folder.path / "architecture.json", architecture.to_json())
+    if resume is not None:
+        _refuse_options(resume, given, out=out, config=config)
+        made = Run.open(resume).config
+        architecture = Architecture.load(resume / "architecture.json")
+    else:
+        assert what is not None
+        architecture = resolve(what)
+        if config is None and "data" not in given["data"]:
+            given = {**given, "data": {**data_of(what), **given["data"]}}
+        made = configuration.build(given, configuration.load(config) if config else None)
+    if made.train is None:
+        raise ArchgradError("this folder holds no retraining; give one that train wrote")
+    data, augmentation = load_data(made.data)
+    space = retraining_space(made.train, data, architecture.space)
+    check(space, architecture, made.train, data, augmentation)
+    if resume is not None:
+        folder = Run.open(resume)
+    else:
+        place = out or free_folder(made, f"train-{Path(str(what)).stem}")
+        folder = Run.create(place, made, {"architecture.json": architecture.to_json()})
+    jobs = retrainings("found", architecture, space, made.train, folder.path)
+    with Display(folder) as display, _interruptible("train", folder), folder.working():
         save_drawing(architecture, folder.path)
-    jobs = jobs_of(folder.config, folder.path)
-    scores = []
-    with Display(folder) as display, _interruptible("train", folder):
-        for score in retrain_all(jobs, folder.config.data):
-            scores.append(score)
-            display.retrained(len(scores), len(jobs))
+        scores = list(retrain_all(jobs, made.data, progress=display.retraining))
     scores.sort(key=lambda score: score["seed"])
     table = [["seed", "test accuracy, %", "test loss", "training loss", "seconds"]]
     for s in scores:
-        table.append(
-            [
-                str(s["seed"]),
-                f"{100 * s['accuracy']:.2f}",
-                f"{s['loss']:.4f}",
-                f"{s['train_loss']:.4f}",
-                f"{s['seconds']:.1f}",
-            ]
-        )
+        accuracy, loss = f"{100 * s['accuracy']:.2f}", f"{s['loss']:.4f}"
+        table.append([str(s["seed"]), accuracy, loss, f"{s['train_loss']:.4f}", f"{s['seconds']}"])
     Console(file=sys.stdout).print(_table(table))
     typer.echo(
         f"{scores[0]['parameters']:,} parameters, {scores[0]['multiply_adds']:,} multiply-adds; "
@@ -261,39 +257,15 @@ def _version(
         raise typer.Exit
 
 
-def _folder(
-    given: Given,
-    out: Path | None,
-    resume: Path | None,
-    config: Path | None,
-    build: Callable[[RunConfig | None], RunConfig],
-    check: Callable[[RunConfig], object],
-    extra: dict[str, Any] | None = None,
-    name: str | None = None,
-) -> Run:
-    """The run folder of a command: resumed, or new once its options have passed ``check``."""
-    from archgrad.run import Run
-
-    if resume is not None:
-        changed = [f for section in given.values() for f in section] + list(extra or {})
-        changed += ["out"] if out else []
-        changed += ["config"] if config else []
-        if changed:
-            raise ArchgradError(
-                f"a resumed run keeps its options; leave out {', '.join(changed)}, or begin a new "
-                f"run from its options with --config {resume / 'config.yaml'}"
-            )
-        return Run.open(resume)
-    made = build(configuration.load(config) if config else None)
-    check(made)
-    return Run.create(out or _free_folder(made, name), made)
-
-
-def _free_folder(config: RunConfig, name: str | None) -> Path:
-    """The first folder runs/NAME-N that does not exist."""
-    data = re.split(r"[:/\\]", config.data.data)[0]
-    stem = name or f"{data}-{config.search.method if config.search else 'train'}"
-    return next(p for i in range(10**6) if not (p := Path("runs") / f"{stem}-{i}").exists())
+def _refuse_options(resume: Path, given: Given, **others: object) -> None:
+    """A resumed run keeps its options."""
+    changed = [field for section in given.values() for field in section]
+    changed += [name for name, value in others.items() if value is not None]
+    if changed:
+        raise ArchgradError(
+            f"a resumed run keeps its options; leave out {', '.join(changed)}, or begin a new run "
+            f"from its options with --config {resume / 'config.yaml'}"
+        )
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from archgrad.errors import ArchgradError, explain
 
 PAPER = "arXiv:1806.09055"
 CODE = "the original code"
+OWN = "own"  # stands for a value that came from Python
 
 
 class _Section(BaseModel):
@@ -105,10 +106,12 @@ class SearchConfig(_Section):
     momentum: float = Field(0.9, ge=0, lt=1, description=f"of the weights' SGD ({PAPER})")
     weight_decay: float = Field(3e-4, ge=0, description=f"of the weights ({PAPER})")
     clip: float = Field(5.0, gt=0, description=f"largest gradient norm of the weights ({CODE})")
-    seed: int = Field(0, ge=0, description="of initialization, data order and augmentation")
+    seed: int = Field(
+        0, ge=0, lt=2**32, description="of initialization, data order and augmentation"
+    )
     device: str = Field("auto", description="cpu, cuda, cuda:N, or auto: cuda where there is one")
     threads: int = Field(
-        1, ge=1, description="CPU threads of torch (on shared cores more can be slower)"
+        1, ge=1, le=1024, description="CPU threads of torch (on shared cores more can be slower)"
     )
 
 
@@ -132,7 +135,7 @@ class TrainConfig(_Section):
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing (paper: 0)")
     seeds: int = Field(3, ge=1, description="retrainings, with the seeds seed, seed + 1, ...")
-    seed: int = Field(0, ge=0, description="first seed of the retrainings")
+    seed: int = Field(0, ge=0, lt=2**32, description="first seed of the retrainings")
     device: str = Field("auto", description="cpu, cuda, cuda:N, or auto: cuda where there is one")
     threads: int = Field(
         1,

@@ -12,17 +12,19 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
 from archgrad import __version__
+from archgrad.folder import read_lines
 from archgrad.loops import resolve_device
 
 if TYPE_CHECKING:
     from archgrad.bilevel import SearchResult
-    from archgrad.run import Run
+    from archgrad.folder import Run
 
 
 class Display:
@@ -38,25 +40,24 @@ class Display:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[step]}{task.fields[note]}"),
             console=self.console,
             disable=not self.live,
         )
-        self.search = self.progress.add_task("search  ", total=None, note="", visible=False)
-        self.retraining = self.progress.add_task("retrain ", total=None, note="", visible=False)
-        self.epochs_done, self.started = 0, time.monotonic()
+        search, self.done = run.config.search, len(read_lines(run.path / "metrics.jsonl"))
+        hidden: dict[str, Any] = {"visible": False, "start": False, "step": "", "note": ""}
+        epochs = search.epochs if search else None
+        self.searching = self.progress.add_task("search ", total=epochs, **hidden)
+        self.training = self.progress.add_task("retrain", total=None, **hidden)
+        self.told = 0.0
 
     def __enter__(self) -> Self:
         config = self.run.config
         parts = [f"archgrad {__version__}"]
-        if config.search is not None:
-            search = config.search
-            parts += [
-                search.method,
-                f"{search.space} {search.channels} channels x {search.cells} cells",
-            ]
-        section = config.search or config.train
-        if section is not None:
+        if (search := config.search) is not None:
+            size = f"{search.channels} channels x {search.cells} cells"
+            parts += [search.method, f"{search.space} {size}"]
+        if (section := config.search or config.train) is not None:
             threads = f"{section.threads} thread{'s' if section.threads > 1 else ''}"
             parts += [config.data.data, f"{resolve_device(section.device)}, {threads}"]
         self.console.print(" | ".join(parts), soft_wrap=True)
@@ -71,38 +72,37 @@ class Display:
     ) -> None:
         self.progress.stop()
 
+    def _show(self, task: TaskID, **fields: Any) -> None:
+        self.progress.start_task(task)
+        self.progress.update(task, visible=True, **fields)
+
     def step(self, done: int, steps: int) -> None:
-        """A search step is done; the bar counts epochs, this gives their fraction."""
+        """A search step is done."""
         if self.live:
-            self.progress.update(
-                self.search,
-                visible=True,
-                completed=self.epochs_done + done / steps,
-                note=f"step {done}/{steps}",
-            )
+            completed = self.done + done / steps
+            self._show(self.searching, completed=completed, step=f"step {done}/{steps}  ")
 
     def epoch(self, metrics: Mapping[str, Any], epochs: int) -> None:
         """A search epoch is done."""
-        self.epochs_done = metrics["epoch"]
+        self.done = metrics["epoch"]
         note = (
             f"train {metrics['train_loss']:.3f}  valid {100 * metrics['valid_accuracy']:.1f} %  "
             f"skips {100 * metrics['skip_share']:.0f} %  entropy {metrics['entropy']:.3f}"
         )
         if self.live:
-            self.progress.update(
-                self.search, visible=True, total=epochs, completed=self.epochs_done, note=note
-            )
+            self._show(self.searching, completed=self.done, step="", note=note)
         else:
-            self.console.print(f"search   {self.epochs_done}/{epochs}  {note}", soft_wrap=True)
+            self.console.print(f"search   {self.done}/{epochs}  {note}", soft_wrap=True)
 
     def searched(self, result: SearchResult) -> None:
         """The search is done: show the cells."""
         for cell in result.architecture.cells:
             self.console.print(f"found    {cell}", soft_wrap=True)
 
-    def retrained(self, done: int, total: int) -> None:
-        """One more retraining is done."""
+    def retraining(self, epochs: int, total: int) -> None:
+        """Of all epochs of all retrainings, this many are done."""
         if self.live:
-            self.progress.update(self.retraining, visible=True, total=total, completed=done)
-        else:
-            self.console.print(f"retrain  {done}/{total}")
+            self._show(self.training, total=total, completed=epochs, note="epochs")
+        elif epochs == total or time.monotonic() - self.told >= 10:
+            self.told = time.monotonic()
+            self.console.print(f"retrain  {epochs}/{total} epochs")

@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
+from typing import Any
 
 import torch
 
-from archgrad.api import prepare, retrainings
 from archgrad.architecture import Architecture
-from archgrad.bilevel import METRICS, SearchResult
-from archgrad.config import RunConfig
+from archgrad.bilevel import SearchResult
+from archgrad.config import OWN, RunConfig
 from archgrad.cost import Cost, cost
 from archgrad.errors import ArchgradError
-from archgrad.loops import Listener
+from archgrad.folder import Run, write
+from archgrad.loops import Listener, resolve_device
+from archgrad.prepared import Prepared, prepare
 from archgrad.report.cells import save_drawing
-from archgrad.retraining import Score, check, retrain_all
-from archgrad.run import Run, write
+from archgrad.retraining import Score, check, retrain_all, retrainings
 from archgrad.spaces import SearchSpace
 from archgrad.statistics import Comparison, compare, spread
 
@@ -43,67 +44,78 @@ class Report:
         return [label for label in self.scores if label != "found"]
 
 
+@dataclass(frozen=True)
+class MainJob:
+    """A main job that has passed every check: the search, the random cells, the retraining."""
+
+    search: Prepared
+    random: list[Architecture]
+    space: SearchSpace  # at the size of the retraining
+
+
+def prepare_main_job(config: RunConfig, **own: Any) -> MainJob:
+    """Refuse, before anything is written, what any step of the main job would refuse later.
+
+    ``own``: values from Python, as for `archgrad.prepared.prepare`.
+    """
+    if config.search is None or config.train is None or config.random_cells is None:
+        raise ArchgradError(
+            "this configuration does not hold the main job (search, train and random_cells); "
+            "continue a single search with archgrad search --resume"
+        )
+    search = prepare(config, **own)
+    train = config.train.model_copy(update={"device": str(resolve_device(config.train.device))})
+    search = replace(search, config=search.config.model_copy(update={"train": train}))
+    drawn = draw_random(search.space, config.search.seed, config.random_cells)
+    space = search.space.sized(train.channels, train.cells)
+    check(space, drawn[0], train, search.data, search.augmentation)
+    return MainJob(search, drawn, space)
+
+
 def main_job(
     run: Run,
+    job: MainJob,
     listener: Listener | None = None,
     on_search: Callable[[SearchResult], None] = lambda result: None,
-    on_score: Callable[[int, int], None] = lambda done, total: None,
+    on_retraining: Callable[[int, int], None] = lambda epochs, total: None,
 ) -> Report:
     """Do (or go on with) everything that the run's configuration asks for.
 
     Nothing is selected by test data: the cell is that of the search's last epoch, the random cells
     are drawn from the seed, every network is tested once after its last epoch.
     """
-    config = run.config
-    if config.search is None or config.train is None or config.random_cells is None:
-        raise ArchgradError(
-            f"folder {run.path} does not hold the main job (search, train and random_cells in "
-            "config.yaml); continue a single search with archgrad search --resume"
+    config, train = run.config, run.config.train
+    assert train is not None
+    with run.working():
+        result = job.search.search(run, listener)
+        save_drawing(result.architecture, run.path)
+        on_search(result)
+        cells = {"found": result.architecture}
+        cells |= {f"random-{i}": cell for i, cell in enumerate(job.random, start=1)}
+        folder = run.path / "train"
+        scores: dict[str, list[Score]] = {label: [] for label in cells}
+        jobs = []
+        for label, cell in cells.items():
+            write(folder / label / "architecture.json", cell.to_json())
+            jobs += retrainings(label, cell, job.space, train, folder)
+        own = (job.search.data, job.search.augmentation) if config.data.data == OWN else None
+        for score in retrain_all(jobs, config.data, own, on_retraining):
+            scores[score["label"]].append(score)
+        for entries in scores.values():
+            entries.sort(key=lambda score: score["seed"])
+        report = Report(
+            search=result,
+            scores=scores,
+            costs={label: cost(job.space, cell) for label, cell in cells.items()},
+            comparison=compare(
+                [s["accuracy"] for s in scores["found"]],
+                [[s["accuracy"] for s in e] for label, e in scores.items() if label != "found"],
+            ),
+            search_seconds=sum(line["seconds"] for line in result.metrics),
         )
-    prepared = prepare(config)
-    drawn = draw_random(prepared.space, config.search.seed, config.random_cells)
-    result = prepared.search(run, listener)
-    save_drawing(result.architecture, run.path)
-    on_search(result)
-    space = prepared.space.sized(config.train.channels, config.train.cells)
-    cells = {"found": result.architecture}
-    cells |= {f"random-{i}": cell for i, cell in enumerate(drawn, start=1)}
-    folder = run.path / "train"
-    jobs = [
-        job
-        for label, cell in cells.items()
-        for job in retrainings(label, cell, space, config.train, folder)
-    ]
-    for label, cell in cells.items():
-        write(folder / label / "architecture.json", cell.to_json())
-    scores: dict[str, list[Score]] = {label: [] for label in cells}
-    for done, score in enumerate(retrain_all(jobs, config.data), start=1):
-        scores[score["label"]].append(score)
-        on_score(done, len(jobs))
-    for entries in scores.values():
-        entries.sort(key=lambda score: score["seed"])
-    report = Report(
-        search=result,
-        scores=scores,
-        costs={label: cost(space, cell) for label, cell in cells.items()},
-        comparison=compare(
-            [s["accuracy"] for s in scores["found"]],
-            [[s["accuracy"] for s in e] for label, e in scores.items() if label != "found"],
-        ),
-        search_seconds=sum(line["seconds"] for line in run.lines(METRICS)),
-    )
-    write(run.path / "results.json", json.dumps(as_json(report), indent=2) + "\n")
+        write(run.path / "results.json", json.dumps(as_json(report), indent=2) + "\n")
+        write(run.path / "summary.txt", summary(report))
     return report
-
-
-def check_main_job(config: RunConfig) -> None:
-    """Refuse, before anything is written, what a step of the main job would refuse later."""
-    assert config.search is not None
-    assert config.train is not None
-    prepared = prepare(config)
-    drawn = draw_random(prepared.space, config.search.seed, config.random_cells or 1)
-    space = prepared.space.sized(config.train.channels, config.train.cells)
-    check(space, drawn[0], config.train, prepared.data, prepared.augmentation)
 
 
 def draw_random(space: SearchSpace, seed: int, count: int) -> list[Architecture]:
@@ -169,6 +181,16 @@ def _row(
         search,
         clock(seconds),
     ]
+
+
+def summary(report: Report) -> str:
+    """The table and what may be claimed, as plain text."""
+    table = rows(report)
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in table
+    ]
+    return "\n".join([*lines, "", *verdict(report)]) + "\n"
 
 
 def clock(seconds: float) -> str:

@@ -117,6 +117,15 @@ class Meter:
         return {name: float(torch.stack(v).mean()) for name, v in self.values.items()}
 
 
+def first_infinite(tensors: Mapping[str, Tensor]) -> str | None:
+    """The name of a tensor that holds a value that is not finite, or None."""
+    names = [name for name, tensor in tensors.items() if tensor.is_floating_point()]
+    if not names:
+        return None
+    finite = torch.stack([tensors[name].detach().isfinite().all() for name in names])
+    return None if bool(finite.all()) else names[int(finite.logical_not().nonzero()[0])]
+
+
 def check_interval(device: torch.device) -> int:
     """Steps between looks at the losses: each look makes a GPU wait."""
     return 1 if device.type == "cpu" else 50

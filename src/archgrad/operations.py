@@ -38,8 +38,8 @@ class FactorizedReduce(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, affine: bool) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs // 2, 1, stride=2, bias=False)
-        self.conv2 = nn.Conv2d(inputs, outputs - outputs // 2, 1, stride=2, bias=False)
+        self.conv1 = nn.Conv2d(inputs, outputs // 2, 1, bias=False)
+        self.conv2 = nn.Conv2d(inputs, outputs - outputs // 2, 1, bias=False)
         self.norm = nn.BatchNorm2d(outputs, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -47,7 +47,10 @@ class FactorizedReduce(nn.Module):
         height, width = x.shape[-2:]
         if height % 2 or width % 2:
             x = F.pad(x, (0, width % 2, 0, height % 2))
-        halves = self.conv1(x), self.conv2(x[:, :, 1:, 1:])
+        # Taking every second pixel first is the same function as a stride of 2. The weight gradient
+        # of a strided 1x1 convolution writes out of bounds in torch 2.13 on a CPU (channels_last,
+        # few channels, 56 pixels or more a side).
+        halves = self.conv1(x[:, :, ::2, ::2]), self.conv2(x[:, :, 1::2, 1::2])
         out: Tensor = self.norm(torch.cat(halves, dim=1))
         return out
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
+import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from multiprocessing import get_context
+from multiprocessing import active_children, connection, get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,15 @@ from archgrad.config import DataConfig, TrainConfig
 from archgrad.cost import cost
 from archgrad.data import Augmentation, Batches, Data
 from archgrad.errors import ArchgradError, Diverged
+from archgrad.folder import (
+    append,
+    fitting,
+    load_checkpoint,
+    refuse_other,
+    save_checkpoint,
+    truncate,
+    write,
+)
 from archgrad.loops import (
     Listener,
     Meter,
@@ -33,6 +45,7 @@ from archgrad.loops import (
     check_interval,
     cosine,
     evaluate,
+    first_infinite,
     placed,
     random_state,
     resolve_device,
@@ -40,10 +53,9 @@ from archgrad.loops import (
     seeded,
 )
 from archgrad.network import DropPath, Network
-from archgrad.run import load_checkpoint, save_checkpoint, write
 from archgrad.spaces import SearchSpace
 
-RESULT, WEIGHTS = "result.json", "weights.safetensors"
+METRICS, RESULT, WEIGHTS = "metrics.jsonl", "result.json", "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,22 @@ class Retraining:
 
 
 Score = dict[str, Any]  # label, seed, accuracy, loss, train_loss, seconds, parameters, ...
+
+
+def retrainings(
+    label: str,
+    architecture: Architecture,
+    space: SearchSpace,
+    config: TrainConfig,
+    folder: Path | None = None,
+) -> list[Retraining]:
+    """One job a seed; each keeps what it leaves under ``folder/label``."""
+    seeds = range(config.seed, config.seed + config.seeds)
+    folders = [folder / label / f"seed-{seed}" if folder else None for seed in seeds]
+    return [
+        Retraining(label, architecture, space, config, seed, place)
+        for seed, place in zip(seeds, folders, strict=True)
+    ]
 
 
 def retrain(
@@ -93,7 +121,10 @@ def retrain(
         test = data.test.batches(config.batch_size, normalization=data.normalization, device=device)
         network = training.network.eval()
         loss, right = evaluate(network, test.epoch(0))
+        if not math.isfinite(loss):
+            raise training.diverged("test loss", config.epochs - 1, len(training.batches))
     score = {
+        "begun_with": training.begun_with,
         "label": job.label,
         "seed": job.seed,
         "accuracy": right,
@@ -107,7 +138,7 @@ def retrain(
         weights = {n: t for n, t in network.state_dict().items() if not n.startswith("auxiliary.")}
         content = save({n: t.cpu().contiguous() for n, t in weights.items()})
         write(job.folder / WEIGHTS, content)
-        write(job.folder / RESULT, json.dumps(score, indent=2) + "\n")
+        write(job.folder / RESULT, json.dumps(score, indent=2, allow_nan=False) + "\n")
         shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
     return score, network
 
@@ -129,6 +160,7 @@ class Training:
             weight_decay=job.config.weight_decay,
         )
         self.train_loss, self.seconds = float("nan"), 0.0
+        self.begun_with = begun_with(job) | {"data": data.fingerprint()}
         self.done = self._restore()
 
     def epoch(self, epoch: int) -> dict[str, Any]:
@@ -157,9 +189,13 @@ class Training:
         self._check(meter, epoch, last=True)
         means = meter.means()
         self.train_loss = means["train_loss"]
-        self.seconds += time.perf_counter() - started
-        self._save(epoch + 1)
-        return {"epoch": epoch + 1, "learning_rate": rate, **means}
+        if (bad := first_infinite(self.network.state_dict())) is not None:
+            raise self.diverged(bad, epoch, len(self.batches))
+        seconds = time.perf_counter() - started
+        self.seconds += seconds
+        metrics = {"epoch": epoch + 1, "learning_rate": rate, **means, "seconds": round(seconds, 3)}
+        self._save(epoch + 1, metrics)
+        return metrics
 
     def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
         return F.cross_entropy(logits, target, label_smoothing=self.config.label_smoothing)
@@ -167,17 +203,23 @@ class Training:
     def _check(self, meter: Meter, epoch: int, last: bool = False) -> None:
         bad = meter.first_bad(last)
         if bad is not None:
-            raise Diverged(
-                f"retraining {self.job.label}, seed {self.job.seed}: {bad[0]} became infinite or "
-                f"not a number in epoch {epoch + 1}, step {bad[1] + 1}; finished retrainings and "
-                f"whole epochs are kept. Try a learning rate below {self.config.learning_rate}"
-            )
+            raise self.diverged(bad[0], epoch, bad[1] + 1)
 
-    def _save(self, done: int) -> None:
+    def diverged(self, what: str, epoch: int, step: int) -> Diverged:
+        """The error for a value that is not finite."""
+        return Diverged(
+            f"retraining {self.job.label}, seed {self.job.seed}: {what} became infinite or not a "
+            f"number in epoch {epoch + 1}, step {step}; finished retrainings and whole epochs are "
+            f"kept. Try a learning rate below {self.config.learning_rate}"
+        )
+
+    def _save(self, done: int, metrics: dict[str, Any]) -> None:
         if self.job.folder is None:
             return
+        append(self.job.folder / METRICS, metrics)
         content = {
             "epoch": done,
+            "begun_with": self.begun_with,
             "model": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "random": random_state(self.device),
@@ -188,14 +230,27 @@ class Training:
 
     def _restore(self) -> int:
         folder = self.job.folder
-        content = load_checkpoint(folder / "checkpoints", self.device) if folder else None
-        if content is None:
+        if folder is None:
             return 0
-        self.network.load_state_dict(content["model"])
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.seconds, self.train_loss = content["seconds"], content["train_loss"]
-        restore_random_state(content["random"], self.device)
-        return int(content["epoch"])
+        content = load_checkpoint(folder / "checkpoints", self.device)
+        if content is None:
+            truncate(folder / METRICS, 0)
+            return 0
+        with fitting(folder):
+            refuse_other(content["begun_with"], self.begun_with, folder)
+            done = int(content["epoch"])
+            self.network.load_state_dict(content["model"])
+            self.optimizer.load_state_dict(content["optimizer"])
+            self.seconds, self.train_loss = content["seconds"], content["train_loss"]
+            restore_random_state(content["random"], self.device)
+        truncate(folder / METRICS, done)
+        return done
+
+
+def begun_with(job: Retraining) -> dict[str, Any]:
+    """What a kept result must agree with to be that of this job."""
+    options = job.config.model_dump(mode="json", exclude={"seeds", "seed", "jobs"})
+    return {"options": options, "architecture": job.architecture.to_json()}
 
 
 def training_batches(
@@ -230,41 +285,80 @@ def _no_test(data: Data) -> ArchgradError:
     return ArchgradError(f"data set {data.name} has no test part; give one with test=")
 
 
-def retrain_all(jobs: Sequence[Retraining], data: DataConfig) -> Iterator[Score]:
+def retrain_all(
+    jobs: Sequence[Retraining],
+    data: DataConfig,
+    own: tuple[Data, Augmentation] | None = None,
+    progress: Callable[[int, int], None] = lambda epochs, total: None,
+) -> Iterator[Score]:
     """Run retrainings side by side, each in a process of its own; yields each score as it comes.
 
     Scores do not depend on how many run at a time. Finished ones are read back, not repeated.
+    ``own``: data from Python, which no other process can load: then one after the other, here.
+    ``progress`` hears now and then how many epochs of how many are done.
     """
     open_jobs = []
     for job in jobs:
         if job.folder is not None and (job.folder / RESULT).is_file():
-            yield _read_score(job.folder / RESULT)
+            yield _read_score(job.folder / RESULT, job)
         else:
             open_jobs.append(job)
     if not open_jobs:
         return
     workers = min(parallel_jobs(open_jobs[0].config), len(open_jobs))
-    if workers == 1:
+    if workers == 1 or own is not None:
+        loaded, augmentation = own or load_data(data)
         for job in open_jobs:
-            yield _work(job, data)
+            yield retrain(job, loaded, augmentation=augmentation)[0]
+            progress(_epochs_done(jobs), sum(job.config.epochs for job in jobs))
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    others = set(active_children())
+    with ProcessPoolExecutor(workers, get_context("spawn"), _end_with_parent) as pool:
         try:
-            for future in as_completed([pool.submit(_work, job, data) for job in open_jobs]):
-                yield future.result()
+            waiting = {pool.submit(_work, job, data) for job in open_jobs}
+            while waiting:
+                done, waiting = wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
+                progress(_epochs_done(jobs), sum(job.config.epochs for job in jobs))
+                yield from (future.result() for future in done)
+        except BrokenProcessPool:
+            raise ArchgradError(
+                "a retraining process was killed, perhaps for want of memory; finished epochs are "
+                "kept: go on with --resume, if need be after lowering jobs in config.yaml"
+            ) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for child in set(active_children()) - others:
+                child.terminate()  # each has its checkpoint
             raise
 
 
-def _read_score(path: Path) -> Score:
+def _epochs_done(jobs: Sequence[Retraining]) -> int:
+    files = [job.folder / METRICS for job in jobs if job.folder is not None]
+    return sum(file.read_bytes().count(b"\n") for file in files if file.is_file())
+
+
+def _end_with_parent() -> None:
+    """Let this worker die with the process that started it, however that one dies."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _read_score(path: Path, job: Retraining) -> Score:
     try:
         score: Score = json.loads(path.read_text(encoding="utf-8"))
         float(score["accuracy"])
+        kept = dict(score["begun_with"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArchgradError(
             f"result {path} is damaged ({error}); remove it to repeat that retraining"
         ) from None
+    refuse_other(kept, begun_with(job), path)
     return score
 
 
@@ -274,21 +368,24 @@ def parallel_jobs(config: TrainConfig) -> int:
         return config.jobs
     if resolve_device(config.device).type == "cuda":
         return 1
-    return max(1, len(os.sched_getaffinity(0)) // config.threads)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, (cores or 1) // config.threads)
 
 
 def _work(job: Retraining, data: DataConfig) -> Score:
-    loaded, augmentation = load_data(data)
+    loaded, augmentation = _load_once(data)
     return retrain(job, loaded, augmentation=augmentation)[0]
 
 
-@lru_cache(maxsize=1)
 def load_data(config: DataConfig) -> tuple[Data, Augmentation]:
     """The data set of a configuration and the augmentation of its training images."""
     data = data_sets.load(
         config.data, config.data_root, image_size=config.image_size, subset=config.subset
     )
     return data, augmentation_of(data, config)
+
+
+_load_once = lru_cache(maxsize=1)(load_data)  # a worker's jobs share their data
 
 
 def augmentation_of(data: Data, config: DataConfig) -> Augmentation:

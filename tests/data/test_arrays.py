@@ -246,6 +246,33 @@ NAN[2, 1, 1] = np.nan
         (X.astype(bool), Y, "x is a ndarray of type bool"),
         (X.astype(str), Y, "x is a ndarray of type <U"),
         (object(), Y, "x is a object"),
+        (X.astype(object), Y, "train: x is a ndarray of type object; expected a numpy array or a"),
+        (X, Y.astype(object), "train: y is a ndarray of type object; expected a numpy array or a"),
+        (
+            [[[1.0, 2.0]], [[3.0]]],
+            [0, 1],
+            "train: x is a list that makes no array .*; expected a numpy array or a torch tensor",
+        ),
+        (X, [[0, 1], [2]], "train: y is a list that makes no array .*; expected a numpy array"),
+        (
+            [torch.zeros(2, 2), torch.zeros(3, 3)],
+            [0, 1],
+            "train: x is a list that makes no array .*; expected a numpy array",
+        ),
+        (
+            torch.from_numpy(X).to_sparse(),
+            Y,
+            r"train: x is a tensor of layout torch.sparse_coo of shape \(4, 5, 5\) .*; expected a "
+            "numpy array or a dense torch tensor",
+        ),
+        (X, torch.from_numpy(Y).to_sparse(), "train: y is a tensor of layout torch.sparse_coo"),
+        (
+            torch.zeros(4, 5, 5, device="meta"),
+            Y,
+            r"train: x is a tensor of shape \(4, 5, 5\) and type torch.float32 on the meta device, "
+            "without values; expected a numpy array or a dense",
+        ),
+        (X, torch.zeros(4, dtype=torch.int64, device="meta"), "train: y is .* on the meta device"),
         (X, Y.astype(float), "and type torch.float32; expected one integer label"),
         (X, Y[:, None], r"y has shape \(4, 1\)"),
         (X, np.array([0, 1, -1, 0]), "label -1 at index 2 is out of range"),
@@ -258,6 +285,17 @@ NAN[2, 1, 1] = np.nan
 def test_bad_arrays_are_refused(x: Any, y: Any, message: str) -> None:
     with pytest.raises(ArchgradError, match=message):
         array_source(x, y, "train")
+
+
+def test_a_source_takes_no_tensors_without_values() -> None:
+    dense, labels = torch.zeros(2, 1, 4, 4), torch.tensor([0, 1])
+    with pytest.raises(ArchgradError, match="images: x is a tensor of layout torch.sparse_coo"):
+        ArraySource(dense.to_sparse(), labels)
+    with pytest.raises(ArchgradError, match="images: y is .* on the meta device"):
+        ArraySource(dense, labels.to("meta"))
+    nested = torch.nested.nested_tensor([dense[0], dense[1, :, :2]], layout=torch.jagged)
+    with pytest.raises(ArchgradError, match="images: x is a nested tensor; expected"):
+        ArraySource(nested, labels)
 
 
 def test_the_index_of_a_value_not_finite_is_right_past_the_first_chunk() -> None:
@@ -278,9 +316,7 @@ def test_the_index_of_a_value_not_finite_is_right_past_the_first_chunk() -> None
         ((2, 5, 7), (1, 5, 7)),
     ],
 )
-def test_the_channel_axis_is_found(
-    shape: tuple[int, ...], channels_first: tuple[int, ...]
-) -> None:
+def test_the_channel_axis_is_found(shape: tuple[int, ...], channels_first: tuple[int, ...]) -> None:
     x = np.random.default_rng(0).random(shape, dtype=np.float32)
     source = array_source(x, np.zeros(2, dtype=int), "train")
     assert source.shape == channels_first

@@ -126,13 +126,33 @@ def test_arrays_with_test_and_valid() -> None:
         ((X, Y), {"subset": 13}, "subset is 13; expected 1..12"),
         ({"x": X}, {}, "data is a dict; expected a name"),
         (X, {}, "data is a ndarray; expected a name"),
+        *(
+            (
+                value,
+                {"image_size": 8},
+                f"data is a {kind}; expected a name, a path, a pair .x, y. of arrays, a torch "
+                "Dataset or a DataLoader",
+            )
+            for value, kind in ((3, "int"), (None, "NoneType"), ({}, "dict"))
+        ),
+        *(
+            (
+                (X, Y),
+                {name: value},
+                f"{name} is {value!r}, a {type(value).__name__}; expected a whole number, so give "
+                "an int",
+            )
+            for name in ("classes", "image_size", "subset")
+            for value in ("3", 3.0, True)
+        ),
+        ("digits", {"root": 3}, "root is a int; expected the path of a folder"),
+        ("digits", {"subset": "50"}, "subset is '50', a str; expected a whole number"),
         (TENSORS, {"image_size": 8}, "image_size was given with a TensorDataset"),
         (TENSORS, {"test": (X, Y)}, "test is a tuple; expected a torch Dataset"),
         (TENSORS, {"classes": 4}, 'class "3" has no image'),
         (TENSORS, {"subset": 2}, 'class "2" has no image in the subset'),
         (Bare(), {}, "the number of classes of a Bare is not known.*give classes="),
         (Bare(), {"classes": 3, "subset": 6}, "subset was given with a Bare whose labels"),
-        (DataLoader(TENSORS), {}, "valid is a NoneType; expected a DataLoader"),
         (DataLoader(TENSORS), {"valid": TENSORS}, "valid is a TensorDataset; expected a DataLoa"),
         (DataLoader(TENSORS), {"valid": DataLoader(TENSORS), "test": 3}, "test is a int"),
         (DataLoader(TENSORS), {"valid": DataLoader(TENSORS), "subset": 3}, "subset was given"),
@@ -246,6 +266,64 @@ def test_balanced_subsets_differ_by_one_unless_a_class_runs_out(
     taken = np.bincount(values[chosen], minlength=len(counts))
     unfinished = taken[taken < np.array(counts)]
     assert not len(unfinished) or taken.max() - unfinished.min() <= 1
+
+
+def test_numpy_integers_are_whole_numbers() -> None:
+    assert as_data((X, Y), classes=np.int64(3), subset=np.int32(6)).classes == tuple("012")
+
+
+def test_a_loader_without_valid_can_only_be_retrained() -> None:
+    loader = DataLoader(Bare(), batch_size=4)
+    data = as_data(loader, test=loader, classes=3)
+    assert data.valid is None
+    assert data.test is not None
+    assert len(list(data.test.batches(4, normalization=None).epoch(0))) == 3
+    with pytest.raises(
+        ArchgradError,
+        match="valid is None; expected a DataLoader as for training, since a DataLoader cannot be "
+        "split, so give a second one as valid=, or give its data set instead",
+    ):
+        data.split()
+
+
+@pytest.mark.parametrize("large", [12, 2**32 - 1, 2**40])
+def test_a_label_too_large_for_the_images_is_refused_before_classes_are_made(large: int) -> None:
+    y = Y.copy()
+    y[5] = large
+    tensors = TensorDataset(TENSORS.tensors[0], torch.from_numpy(y))
+    loader = DataLoader(tensors)
+    for make in (
+        lambda: as_data((X, y)),
+        lambda: as_data(tensors),
+        lambda: as_data(loader, valid=loader),
+    ):
+        with pytest.raises(
+            ArchgradError,
+            match=f"train: label {large} at index 5 is too large for 12 images, as each class "
+            r"below it needs one; expected 0..11, so number the classes from 0 without gaps",
+        ):
+            make()
+    assert len(as_data((X, np.arange(12))).classes) == 12
+
+
+def test_an_empty_loader_is_told_as_such() -> None:
+    empty = DataLoader(TensorDataset(torch.zeros(0, 1, 4, 4), torch.zeros(0, dtype=torch.int64)))
+    with pytest.raises(ArchgradError, match="train is empty; expected at least one batch"):
+        as_data(empty, valid=empty)
+
+
+def test_data_that_came_from_python_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for read in (load, as_data):
+        with pytest.raises(
+            ArchgradError,
+            match="the data of this run came from Python and is not in its folder; give it again "
+            r"with archgrad.search\(data=..., resume=...\) or archgrad.train\(..., data=...\)",
+        ):
+            read("own", root=tmp_path, image_size=8)
 
 
 def test_a_path_object_is_a_name(tmp_path: Path) -> None:

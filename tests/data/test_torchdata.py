@@ -198,6 +198,50 @@ def test_bad_batches_of_a_loader_are_refused(batch: Any, message: str) -> None:
         list(LoaderSource(loader, classes=2).batches(2, normalization=None).epoch(0))
 
 
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_images_that_are_not_finite_are_told(value: str) -> None:
+    x = torch.zeros(10, 1, 4, 4)
+    x[7, 0, 3, 1] = float(value)
+    tensors = TensorDataset(x, torch.arange(10) % 2)
+    end = f"found {value}, expected finite values in float32, so mend or remove it"
+    source = DatasetSource(tensors, name="test")
+    for batches, message in (
+        (
+            source.batches(3, normalization=None),
+            f"test: batch 2, image 7 of the TensorDataset: {end}",
+        ),
+        (
+            source.subset([0, 1, 8, 7]).subset([0, 3]).batches(1, normalization=None),
+            f"test: batch 1, image 7 of the TensorDataset: {end}",
+        ),
+        (
+            LoaderSource(DataLoader(tensors, 4), name="valid").batches(4, normalization=None),
+            f"valid: batch 1, image 3 of the batch: {end}",
+        ),
+    ):
+        with pytest.raises(ArchgradError, match=message):
+            list(batches.epoch(0))
+    shuffled = source.batches(5, shuffle=True, seed=1, normalization=None)
+    with pytest.raises(ArchgradError, match="image 7 of the TensorDataset"):
+        list(shuffled.epoch(3))
+
+
+def test_values_too_large_for_float32_are_not_finite() -> None:
+    large = Items(one(torch.full((1, 4, 4), 1e300, dtype=torch.float64)))
+    with pytest.raises(ArchgradError, match="batch 0, image 0 of the Items: found inf"):
+        list(DatasetSource(large).batches(1, normalization=None).epoch(0))
+
+
+def test_sparse_and_meta_tensors_are_told() -> None:
+    sparse = Items(one(torch.zeros(1, 4, 4).to_sparse()))
+    with pytest.raises(ArchgradError, match="images that are a tensor of layout torch.sparse_coo"):
+        _ = DatasetSource(sparse).shape
+    batch = (torch.zeros(2, 1, 4, 4, device="meta"), LABELS)
+    loader = DataLoader(Items([batch]), batch_size=None, collate_fn=lambda item: item)
+    with pytest.raises(ArchgradError, match="images are a tensor of .* on the meta device"):
+        _ = LoaderSource(loader).shape
+
+
 def test_a_loader_without_length_images_or_split_is_refused() -> None:
     stream = LoaderSource(DataLoader(Stream(), batch_size=1))
     with pytest.raises(ArchgradError, match="the data set of loader has no length"):

@@ -132,23 +132,23 @@ def test_values_refuse_nonsense() -> None:
 
 
 @pytest.mark.parametrize(
-    ("augmentation", "good"),
+    ("good", "bad", "name"),
     [
-        (Augmentation(crop_padding=3), True),
-        (Augmentation(crop_padding=4), False),
-        (Augmentation(cutout=4), True),
-        (Augmentation(cutout=5), False),
+        (Augmentation(crop_padding=3), Augmentation(crop_padding=4), "crop_padding"),
+        (Augmentation(cutout=3), Augmentation(cutout=4), "cutout"),
     ],
 )
 def test_augmentation_must_leave_something_of_the_image(
-    augmentation: Augmentation, good: bool
+    good: Augmentation, bad: Augmentation, name: str
 ) -> None:
-    transform = Transform(augmentation, None, "cpu")
-    if good:
-        transform.check((1, 9, 4))
-    else:
-        with pytest.raises(ArchgradError, match="can blank whole images of 9x4"):
-            transform.check((1, 9, 4))
+    Transform(good, None, "cpu").check((1, 9, 4))
+    message = (
+        f"{name} is 4, which can blank whole images of 9x4 pixels; expected at most 3, so give a "
+        f"smaller {name} .0 turns it off."
+    )
+    for shape in ((1, 9, 4), (1, 4, 9)):
+        with pytest.raises(ArchgradError, match=message.replace("9x4", f"{shape[1]}x{shape[2]}")):
+            Transform(bad, None, "cpu").check(shape)
 
 
 def test_normalization_must_have_the_channels_of_the_images() -> None:

@@ -17,7 +17,9 @@ from archgrad.data.base import (
     Indices,
     Normalization,
     Shape,
+    describe,
     index_tensor,
+    is_dense,
 )
 from archgrad.data.transform import Schedule, Transform, epoch_generator
 from archgrad.errors import ArchgradError
@@ -29,10 +31,13 @@ class ArraySource:
     """Images (N, C, H, W) uint8 (0..255) or float and labels (N,) of an integer type.
 
     The tensors are never written to. Raises ArchgradError for a wrong rank, type or length, a
-    negative label, an empty set or an image that is not finite; `name` leads each message.
+    negative label, an empty set, an image that is not finite or a tensor that is sparse or holds
+    no values; `name` leads each message.
     """
 
     def __init__(self, x: Tensor, y: Tensor, name: str = "images") -> None:
+        _check_dense(x, f"{name}: x")
+        _check_dense(y, f"{name}: y")
         if x.ndim != 4 or not x.numel():
             raise ArchgradError(
                 f"{name}: x has shape {tuple(x.shape)}; expected images (N, C, H, W), at least one"
@@ -58,14 +63,12 @@ class ArraySource:
         self._check_finite()
 
     def _check_finite(self) -> None:
-        if self.x.dtype == torch.uint8:
-            return
         for start in range(0, len(self), _CHUNK):
-            bad = ~self.x[start : start + _CHUNK].isfinite().flatten(1).all(1)
-            if bad.any():
+            found = find_not_finite(self.x[start : start + _CHUNK])
+            if found is not None:
                 raise ArchgradError(
-                    f"{self.name}: image {start + int(bad.int().argmax())} holds a value that is "
-                    "not finite in float32; expected numbers, so mend or remove it"
+                    f"{self.name}: image {start + found[0]} holds a value that is not finite in "
+                    "float32; expected numbers, so mend or remove it"
                 )
 
     def __len__(self) -> int:
@@ -162,6 +165,19 @@ def check_labels(labels: Tensor, classes: int | None, name: str) -> None:
         )
 
 
+def find_not_finite(images: Tensor) -> tuple[int, str] | None:
+    """The place of the first image (N, C, H, W) that is not finite in float32 and what it holds,
+    "nan" or "inf"; None where all are finite.
+    """
+    if images.dtype == torch.uint8:
+        return None
+    bad = ~images.float().isfinite().flatten(1).all(1)
+    if not bad.any():
+        return None
+    index = int(bad.int().argmax())
+    return index, "nan" if images[index].isnan().any() else "inf"
+
+
 def array_source(x: Any, y: Any, name: str) -> ArraySource:
     """A source of numpy or torch arrays: x (N, H, W), (N, H, W, C) or (N, C, H, W)."""
     return ArraySource(
@@ -171,8 +187,15 @@ def array_source(x: Any, y: Any, name: str) -> ArraySource:
 
 def _tensor(value: Any, name: str) -> Tensor:
     if isinstance(value, Tensor):
+        _check_dense(value, name)
         return value
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ArchgradError(
+            f"{name} is a {type(value).__name__} that makes no array ({error}); expected a numpy "
+            "array or a torch tensor of numbers, all images of one shape"
+        ) from None
     if array.dtype.kind not in "uif":
         raise ArchgradError(
             f"{name} is a {type(value).__name__} of type {array.dtype}; expected a numpy array or "
@@ -185,6 +208,14 @@ def _tensor(value: Any, name: str) -> Tensor:
     # torch takes neither negative strides nor (without a warning) read-only memory.
     array = np.ascontiguousarray(array)
     return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def _check_dense(value: Tensor, name: str) -> None:
+    if not is_dense(value):
+        raise ArchgradError(
+            f"{name} is {describe(value)}; expected a numpy array or a dense torch tensor of "
+            "numbers, so convert it"
+        )
 
 
 def _channels_first(x: Tensor, name: str) -> Tensor:

@@ -104,6 +104,22 @@ class Source(Protocol):
         """The images at `indices`, in that order."""
 
 
+def is_dense(tensor: Tensor) -> bool:
+    """Whether the tensor holds its values one by one: neither sparse, nested nor a meta tensor."""
+    return tensor.layout == torch.strided and not tensor.is_nested and not tensor.is_meta
+
+
+def describe(value: Any) -> str:
+    """What a value is, for a message."""
+    if not isinstance(value, Tensor):
+        return f"a {type(value).__name__}"
+    if value.is_nested:
+        return "a nested tensor"
+    layout = "" if value.layout == torch.strided else f" of layout {value.layout}"
+    place = " on the meta device, without values" if value.is_meta else ""
+    return f"a tensor{layout} of shape {tuple(value.shape)} and type {value.dtype}{place}"
+
+
 def index_tensor(indices: Indices, count: int) -> Tensor:
     """`indices` as an int64 tensor, each checked to lie in 0..count-1."""
     array = np.asarray(indices.cpu() if isinstance(indices, Tensor) else indices)

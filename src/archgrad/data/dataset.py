@@ -11,7 +11,9 @@ from torch import Tensor
 
 from archgrad.data.arrays import ArraySource, check_labels
 from archgrad.data.base import Augmentation, Normalization, Shape, Source
+from archgrad.data.fingerprint import fingerprint
 from archgrad.data.splits import balanced, check_every_class, shuffled, stratified
+from archgrad.data.torchdata import LoaderSource
 from archgrad.errors import ArchgradError
 
 _HELD_OUT = 0.2
@@ -44,10 +46,15 @@ class Data:
         With `valid` these are `train` and `valid`. Otherwise `train` is cut in two, always in the
         same way: `fraction` of it for the weights, the rest for the architecture. Each part must
         hold every class (ArchgradError). Where labels are not known the choice is random and the
-        classes are not checked.
+        classes are not checked. A DataLoader cannot be cut: ArchgradError without `valid`.
         """
         if self.valid is not None:
             return self.train, self.valid
+        if isinstance(self.train, LoaderSource):
+            raise ArchgradError(
+                "valid is None; expected a DataLoader as for training, since a DataLoader cannot "
+                "be split, so give a second one as valid=, or give its data set instead"
+            )
         if not 0 < fraction < 1:
             raise ArchgradError(
                 f"split fraction is {fraction}; expected a number between 0 and 1, such as 0.5"
@@ -66,6 +73,14 @@ class Data:
                     labels[part], self.classes, "a split part", "change the fraction or add images"
                 )
         return self.train.subset(first), self.train.subset(rest)
+
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits, equal for the same data in any process.
+
+        They follow from the shape, the classes, and the labels and a sample of the images of
+        `train` and `valid`; see `archgrad.data.fingerprint`.
+        """
+        return fingerprint(self.shape, self.classes, self.train, self.valid)
 
 
 @dataclass(frozen=True)
@@ -96,7 +111,7 @@ def assemble(
     """
     if image_size is not None and image_size < 1:
         raise ArchgradError(f"image_size is {image_size}; expected a side of 1 or more pixels")
-    classes = parts.classes or numbered(int(parts.train.labels.max()) + 1)
+    classes = parts.classes or numbered_by(parts.train.labels, "train")
     check_parts(parts.train, {"valid": parts.valid, "test": parts.test}, classes)
     train, test = parts.train, parts.test
     if test is None and hold_out:
@@ -159,3 +174,15 @@ def check_subset(labels: Tensor | None, classes: Sequence[str]) -> None:
 def numbered(count: int) -> tuple[str, ...]:
     """Names of classes that have none: "0", "1", ..."""
     return tuple(map(str, range(count)))
+
+
+def numbered_by(labels: Tensor, name: str) -> tuple[str, ...]:
+    """The names "0" to the largest label; ArchgradError where some class must lack an image."""
+    largest = int(labels.max()) if len(labels) else -1
+    if largest >= len(labels) > 0:
+        raise ArchgradError(
+            f"{name}: label {largest} at index {int(labels.argmax())} is too large for "
+            f"{len(labels)} images, as each class below it needs one; expected "
+            f"0..{len(labels) - 1}, so number the classes from 0 without gaps"
+        )
+    return numbered(largest + 1)

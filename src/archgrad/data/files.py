@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import os
 import zipfile
 import zlib
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import torch
@@ -29,8 +30,12 @@ def read_digits() -> Parts:
 def read_npz(path: Path) -> dict[str, Array]:
     """The arrays of an npz file, which holds x and y, and y_test where it holds x_test."""
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
+        with path.open("rb") as stream:
+            _check_zip(stream, path)
+            with np.load(stream, allow_pickle=False) as file:
+                arrays = {key: file[key] for key in file.files}
+    except ArchgradError:
+        raise
     except FileNotFoundError:
         raise ArchgradError(f"{path} is missing; expected an npz file, so check the path") from None
     except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
@@ -53,6 +58,17 @@ def read_npz(path: Path) -> dict[str, Array]:
     return arrays
 
 
+def _check_zip(stream: BinaryIO, path: Path) -> None:
+    start = stream.read(8)
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    if not start.startswith(b"PK"):
+        raise ArchgradError(
+            f"{path} is not an npz file: found {size} bytes beginning with {start!r}; expected "
+            "what numpy.savez writes, so save the arrays with it"
+        )
+
+
 def npz_parts(path: Path) -> Parts:
     """The parts of an npz file: x, y and, where it holds them, x_test, y_test and classes."""
     arrays = read_npz(path)
@@ -63,7 +79,10 @@ def npz_parts(path: Path) -> Parts:
 
 
 def read_folder(path: Path, image_size: int | None) -> Parts:
-    """The images of a folder with one subfolder a class, or of its `train` and `test` folders."""
+    """The images of a folder with one subfolder a class, or of its `train` and `test` folders.
+
+    A folder that holds `train` alone has no test part.
+    """
     if not path.is_dir():
         raise ArchgradError(f"{path} is not a folder; expected one subfolder of images a class")
     if image_size is None or image_size < 1:
@@ -72,7 +91,8 @@ def read_folder(path: Path, image_size: int | None) -> Parts:
             "give image_size, such as 32"
         )
     if not ((path / "train").is_dir() and (path / "test").is_dir()):
-        train, classes = _read_classes(path, image_size, "train")
+        alone = [folder.name for folder in _subfolders(path)] == ["train"]
+        train, classes = _read_classes(path / "train" if alone else path, image_size, "train")
         return Parts(train, classes=classes)
     train, classes = _read_classes(path / "train", image_size, "train")
     test, test_classes = _read_classes(path / "test", image_size, "test")
@@ -86,7 +106,7 @@ def read_folder(path: Path, image_size: int | None) -> Parts:
 
 
 def _read_classes(path: Path, side: int, part: str) -> tuple[ArraySource, tuple[str, ...]]:
-    folders = [entry for entry in _visible(path) if entry.is_dir()]
+    folders = _subfolders(path)
     if not folders:
         raise ArchgradError(f"{path} holds no subfolder; expected one subfolder of images a class")
     images: list[Array] = []
@@ -102,6 +122,10 @@ def _read_classes(path: Path, side: int, part: str) -> tuple[ArraySource, tuple[
         labels += [label] * len(files)
     x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
     return ArraySource(x, torch.tensor(labels), part), tuple(folder.name for folder in folders)
+
+
+def _subfolders(path: Path) -> list[Path]:
+    return [entry for entry in _visible(path) if entry.is_dir()]
 
 
 def _visible(path: Path) -> list[Path]:

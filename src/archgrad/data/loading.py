@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -18,6 +19,7 @@ from archgrad.data.dataset import (
     check_parts,
     check_subset,
     numbered,
+    numbered_by,
 )
 from archgrad.data.files import npz_parts, read_digits, read_folder
 from archgrad.data.splits import balanced
@@ -28,8 +30,8 @@ DATASETS: dict[str, str] = {
     "digits": "1,797 handwritten digits, 8x8 gray (scikit-learn; nothing to download)",
     "cifar10": "CIFAR-10, 60,000 color images of 32x32, read from a folder given as root",
     "npz:FILE": "arrays x, y and optionally x_test, y_test, classes of an npz file",
-    "folder:DIR": "image files in one subfolder a class, or in train/ and test/ of such; needs "
-    "image_size",
+    "folder:DIR": "image files in one subfolder a class, or in train/ and test/ of such (train/ "
+    "alone: a test part is held out); needs image_size",
 }
 """The names `load` takes, and a line on each."""
 
@@ -48,7 +50,15 @@ def load(
     `subset`: how many training images to keep, class-balanced; test images are never cut.
     The same arguments always give the same data. Raises ArchgradError for all that is wrong.
     """
+    _check_whole(image_size=image_size, subset=subset)
+    if not isinstance(root, str | Path | None):
+        raise ArchgradError(f"root is a {type(root).__name__}; expected the path of a folder")
     text = str(name)
+    if text == "own":
+        raise ArchgradError(
+            "the data of this run came from Python and is not in its folder; give it again with "
+            "archgrad.search(data=..., resume=...) or archgrad.train(..., data=...)"
+        )
     kind, _, rest = text.partition(":")
     base = Path() if root is None else Path(root).expanduser()
     if text == "digits":
@@ -93,11 +103,13 @@ def as_data(
     (x, y) or (x, y, x_test, y_test); a map-style torch Dataset of (image, label); a DataLoader.
 
     `valid` and `test` are of the same kind as `value`: a pair (x, y), a Dataset or a DataLoader.
-    A DataLoader needs a `valid`, as it cannot be split. `classes`: how many there are, where the
-    training labels do not tell. Images of a Dataset or a DataLoader are used as they come, without
-    normalization or augmentation; those of arrays are normalized by the training images and
-    cropped with a padding of an eighth of their height. Raises ArchgradError for all that is wrong.
+    A DataLoader needs a `valid` for a search, as it cannot be split. `classes`: how many there
+    are, where the training labels do not tell. Images of a Dataset or a DataLoader are used as they
+    come, without normalization or augmentation; those of arrays are normalized by the training
+    images and cropped with a padding of an eighth of their height. Raises ArchgradError for all
+    that is wrong.
     """
+    _check_whole(image_size=image_size, subset=subset, classes=classes)
     if classes is not None and classes < 1:
         raise ArchgradError(f"classes is {classes}; expected 1 or more")
     if isinstance(value, Data):
@@ -108,19 +120,28 @@ def as_data(
         return _with_classes(load(value, root, image_size=image_size, subset=subset), classes)
     if isinstance(value, tuple | list):
         return _from_arrays(value, valid, test, image_size, subset, classes)
+    if not isinstance(value, Dataset | DatasetSource | DataLoader):
+        raise ArchgradError(
+            f"data is a {type(value).__name__}; expected a name, a path, a pair (x, y) of arrays, "
+            "a torch Dataset or a DataLoader"
+        )
     if image_size is not None:
         raise ArchgradError(
             f"image_size was given with a {type(value).__name__}; expected arrays, a file or a "
             "folder with it, so resize in the data set's own transform"
         )
-    if isinstance(value, Dataset | DatasetSource):
-        return _from_datasets(value, valid, test, subset, classes)
     if isinstance(value, DataLoader):
         return _from_loaders(value, valid, test, subset, classes)
-    raise ArchgradError(
-        f"data is a {type(value).__name__}; expected a name, a path, a pair (x, y) of arrays, a "
-        "torch Dataset or a DataLoader"
-    )
+    return _from_datasets(value, valid, test, subset, classes)
+
+
+def _check_whole(**options: Any) -> None:
+    for name, value in options.items():
+        if isinstance(value, bool) or not isinstance(value, int | np.integer | None):
+            raise ArchgradError(
+                f"{name} is {value!r}, a {type(value).__name__}; expected a whole number, so give "
+                "an int"
+            )
 
 
 def _refuse(value: Any, **options: Any) -> None:
@@ -211,10 +232,9 @@ def _from_loaders(
     value: Any, valid: Any, test: Any, subset: int | None, classes: int | None
 ) -> Data:
     for part, loader in (("valid", valid), ("test", test)):
-        if not isinstance(loader, DataLoader) and (loader is not None or part == "valid"):
+        if not isinstance(loader, DataLoader | None):
             raise ArchgradError(
-                f"{part} is a {type(loader).__name__}; expected a DataLoader as for training, "
-                "since a DataLoader cannot be split"
+                f"{part} is a {type(loader).__name__}; expected a DataLoader as for training"
             )
     if subset is not None:
         raise ArchgradError(
@@ -222,7 +242,7 @@ def _from_loaders(
         )
     names = _class_names(value.dataset, known_labels(value.dataset), classes)
     train = LoaderSource(value, classes=len(names), name="train")
-    own = LoaderSource(valid, classes=len(names), name="valid")
+    own = None if valid is None else LoaderSource(valid, classes=len(names), name="valid")
     held = None if test is None else LoaderSource(test, classes=len(names), name="test")
     check_parts(train, {"valid": own, "test": held}, names)
     return Data("loader", train, held, train.shape, names, None, Augmentation(), own)
@@ -240,4 +260,4 @@ def _class_names(dataset: Any, labels: Tensor | None, classes: int | None) -> tu
             f"the number of classes of a {type(dataset).__name__} is not known; expected classes "
             "or targets on the data set, so give classes="
         )
-    return numbered(int(labels.max()) + 1)
+    return numbered_by(labels, "train")

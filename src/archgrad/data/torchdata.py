@@ -12,14 +12,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
-from archgrad.data.arrays import check_labels
+from archgrad.data.arrays import check_labels, find_not_finite
 from archgrad.data.base import (
     Augmentation,
     Batch,
     Indices,
     Normalization,
     Shape,
+    describe,
     index_tensor,
+    is_dense,
 )
 from archgrad.data.transform import Schedule, Transform, epoch_generator
 from archgrad.errors import ArchgradError
@@ -120,13 +122,17 @@ class DatasetBatches:
             collate_fn=collate,
             generator=generator,  # else the loader would draw from the global generator
         )
-        for chosen, (images, labels) in zip(plan, loader, strict=True):
+        for number, (chosen, (images, labels)) in enumerate(zip(plan, loader, strict=True)):
             if images.shape[1:] != source.shape:
                 raise ArchgradError(
                     f"{source.name}: found images of shape {tuple(images.shape[1:])}; expected "
                     f"{source.shape} as the first one, so resize them"
                 )
             check_labels(labels, source.classes, source.name)
+            found = find_not_finite(images)
+            if found is not None:
+                image = _origin(source.dataset, int(chosen[found[0]]))
+                raise _not_finite(source.name, number, image, found[1])
             moved = images.to(self.device), noise[chosen].to(self.device)
             yield self.transform(*moved), labels.to(self.device)
 
@@ -191,12 +197,12 @@ class LoaderSource:
         images, labels = batch
         if not _is_images(images, 4):
             raise ArchgradError(
-                f"{self.name}: images are {_describe(images)}; expected a float or uint8 tensor "
+                f"{self.name}: images are {describe(images)}; expected a float or uint8 tensor "
                 "(B, C, H, W)"
             )
         if not _is_integers(labels) or labels.ndim != 1 or len(labels) != len(images):
             raise ArchgradError(
-                f"{self.name}: labels are {_describe(labels)}; expected an integer tensor of "
+                f"{self.name}: labels are {describe(labels)}; expected an integer tensor of "
                 f"{len(images)} labels, one an image"
             )
         check_labels(labels, self.classes, self.name)
@@ -219,8 +225,11 @@ class LoaderBatches:
     def epoch(self, index: int) -> Iterator[Batch]:
         """One pass over the loader; random numbers are drawn by place, as images have no index."""
         generator = epoch_generator(self.seed, index)
-        for batch in self.source.loader:
+        for number, batch in enumerate(self.source.loader):
             images, labels = self.source.check(batch)
+            found = find_not_finite(images)
+            if found is not None:
+                raise _not_finite(self.source.name, number, f"{found[0]} of the batch", found[1])
             channels, height, width = images.shape[1:]
             self.transform.check((channels, height, width))
             noise = self.transform.noise(len(images), (height, width), generator)
@@ -240,18 +249,18 @@ def collate(items: Sequence[Any]) -> Batch:
         image, label = item
         if not _is_images(image, 2) and not _is_images(image, 3):
             raise ArchgradError(
-                f"the data set yields images that are {_describe(image)}; expected a float or "
+                f"the data set yields images that are {describe(image)}; expected a float or "
                 "uint8 tensor (C, H, W) or (H, W), so add a transform such as ToTensor"
             )
         if not isinstance(label, int | np.integer) and not (
             _is_integers(label) and label.ndim == 0
         ):
             raise ArchgradError(
-                f"the data set yields labels that are {_describe(label)}; expected an integer"
+                f"the data set yields labels that are {describe(label)}; expected an integer"
             )
         images.append(image if image.ndim == 3 else image.unsqueeze(0))
         labels.append(int(label))
-    kinds = sorted({_describe(image) for image in images})
+    kinds = sorted({describe(image) for image in images})
     if len(kinds) > 1:
         raise ArchgradError(
             f"the data set yields images that are {' and '.join(kinds)}; expected one shape and "
@@ -279,6 +288,20 @@ def known_labels(dataset: Any) -> Tensor | None:
     return labels.to("cpu", torch.int64) if known else None
 
 
+def _origin(dataset: Any, index: int) -> str:
+    """An image as the user counts it: its index in the data set that subsets were taken of."""
+    while isinstance(dataset, Subset):
+        dataset, index = dataset.dataset, int(dataset.indices[index])
+    return f"{index} of the {type(dataset).__name__}"
+
+
+def _not_finite(name: str, batch: int, image: str, found: str) -> ArchgradError:
+    return ArchgradError(
+        f"{name}: batch {batch}, image {image}: found {found}, expected finite values in float32, "
+        "so mend or remove it"
+    )
+
+
 def _length(value: Any, name: str) -> int:
     try:
         return len(value)
@@ -291,6 +314,7 @@ def _length(value: Any, name: str) -> int:
 def _is_images(value: Any, rank: int) -> bool:
     return (
         isinstance(value, Tensor)
+        and is_dense(value)
         and value.ndim == rank
         and (value.dtype == torch.uint8 or value.is_floating_point())
     )
@@ -299,13 +323,8 @@ def _is_images(value: Any, rank: int) -> bool:
 def _is_integers(value: Any) -> bool:
     return (
         isinstance(value, Tensor)
+        and is_dense(value)
         and not value.is_floating_point()
         and not value.is_complex()
         and value.dtype != torch.bool
     )
-
-
-def _describe(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f"a tensor of shape {tuple(value.shape)} and type {value.dtype}"
-    return f"a {type(value).__name__}"

@@ -79,12 +79,14 @@ class Transform:
                 f"{channels}; give one mean and one std for each channel"
             )
         side = min(size)
-        if self.augmentation.crop_padding >= side or self.augmentation.cutout > side:
-            raise ArchgradError(
-                f"crop_padding {self.augmentation.crop_padding} or cutout "
-                f"{self.augmentation.cutout} can blank whole images of {size[0]}x{size[1]} "
-                f"pixels; give a crop_padding below {side} and a cutout of at most {side}"
-            )
+        for name in ("crop_padding", "cutout"):
+            found = getattr(self.augmentation, name)
+            if found >= side:
+                raise ArchgradError(
+                    f"{name} is {found}, which can blank whole images of {size[0]}x{size[1]} "
+                    f"pixels; expected at most {side - 1}, so give a smaller {name} (0 turns it "
+                    "off)"
+                )
 
     def noise(self, count: int, size: tuple[int, int], generator: Generator) -> Tensor:
         """Random numbers (count, 5) int64 on the CPU, one row an image.

@@ -7,7 +7,7 @@ With the virtual step :math:`w'(\alpha) = w - \xi (g + m v + \lambda w)`,
 .. math:: \frac{d}{d\alpha} L_{val}(w'(\alpha), \alpha) = \partial_\alpha L_{val}(w', \alpha)
           - \xi\, \nabla^2_{\alpha, w} L_{train}(w, \alpha)\, \nabla_{w'} L_{val}(w', \alpha)
 
-`FirstOrder` takes :math:`\xi = 0`; `FiniteDifference` and `Exact` differ only in how they take
+`first_order` takes :math:`\xi = 0`; `FiniteDifference` and `Exact` differ only in how they take
 the mixed second derivative. All evaluate the model functionally: weights, their gradients and
 running statistics are bit-identical afterwards, and no copy of the network is made. (The original
 code updates running statistics in the alpha step as well.)
@@ -99,8 +99,10 @@ class Exact:
         )
         named = {name: g.detach() for name, g in zip(weights, gradient, strict=True)}
         direct, vector, loss = _at_virtual_step(alpha, state, named)
-        differentiable = [(g, vector[n]) for n, g in zip(weights, gradient) if g.requires_grad]
-        outputs, vectors = zip(*differentiable, strict=True)
+        pairs = [(g, vector[n]) for n, g in zip(weights, gradient) if g.requires_grad]
+        if not pairs:  # no weight gradient depends on alpha
+            return Estimate(direct, loss)
+        outputs, vectors = zip(*pairs, strict=True)
         mixed = _gradient(outputs, alpha, vectors)
         return Estimate(_subtract(direct, state.optimizer.learning_rate, mixed), loss)
 

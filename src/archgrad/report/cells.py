@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from archgrad.architecture import Architecture
+from archgrad.folder import write
 from archgrad.report.drawing import png, svg
-from archgrad.run import write
 
 
 def save_drawing(architecture: Architecture, folder: Path) -> list[Path]:

@@ -17,10 +17,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import archgrad
-from archgrad import run as module
+from archgrad import folder as module
 from archgrad.config import RunConfig, SearchConfig, build
 from archgrad.errors import ArchgradError
-from archgrad.run import Run, environment, load_checkpoint, save_checkpoint, write
+from archgrad.folder import (
+    Run,
+    append,
+    environment,
+    load_checkpoint,
+    read_lines,
+    save_checkpoint,
+    truncate,
+    write,
+)
 
 CPU = torch.device("cpu")
 CONFIG = build({"data": {}, "search": {"epochs": 3}})
@@ -65,7 +74,7 @@ def test_a_run_holds_its_configuration_and_environment(tmp_path: Path) -> None:
     assert {path.name for path in made.path.iterdir()} == {"config.yaml", "environment.json"}
     opened = Run.open(str(made.path))
     assert (opened.path, opened.config) == (made.path, CONFIG)
-    saved = json.loads((made.path / "environment.json").read_text())
+    saved = json.loads((made.path / "environment.json").read_text())[0]
     assert saved["archgrad"] == archgrad.__version__
 
 
@@ -107,15 +116,15 @@ def entries(count: int) -> list[dict[str, Any]]:
 def run(tmp_path: Path) -> Run:
     made = Run(tmp_path, CONFIG)
     for entry in entries(4):
-        made.append("metrics.jsonl", entry)
+        append(made.path / "metrics.jsonl", entry)
     return made
 
 
 def test_lines_come_back_in_order(run: Run) -> None:
-    assert run.lines("metrics.jsonl") == entries(4)
-    assert run.lines("metrics.jsonl", 2) == entries(2)
-    assert run.lines("metrics.jsonl", 0) == []
-    assert run.lines("other.jsonl") == []
+    assert read_lines(run.path / "metrics.jsonl") == entries(4)
+    assert read_lines(run.path / "metrics.jsonl", 2) == entries(2)
+    assert read_lines(run.path / "metrics.jsonl", 0) == []
+    assert read_lines(run.path / "other.jsonl") == []
 
 
 @given(cut=st.integers(1, 30))
@@ -125,31 +134,31 @@ def test_a_line_that_was_cut_off_is_left_out(
     path = tmp_path_factory.mktemp("cut")
     made = Run(path, CONFIG)
     for entry in entries(2):
-        made.append("metrics.jsonl", entry)
+        append(made.path / "metrics.jsonl", entry)
     content = (path / "metrics.jsonl").read_bytes()
     first = content.index(b"\n") + 1
     kept = max(first, len(content) - cut)
     (path / "metrics.jsonl").write_bytes(content[:kept])
-    assert made.lines("metrics.jsonl") == entries(1)
-    assert made.truncate("metrics.jsonl", 9) == entries(1)
-    made.append("metrics.jsonl", entries(2)[1])
-    assert made.lines("metrics.jsonl") == entries(2)
+    assert read_lines(made.path / "metrics.jsonl") == entries(1)
+    assert truncate(made.path / "metrics.jsonl", 9) == entries(1)
+    append(made.path / "metrics.jsonl", entries(2)[1])
+    assert read_lines(made.path / "metrics.jsonl") == entries(2)
 
 
 def test_truncating_drops_what_came_after_the_checkpoint(run: Run) -> None:
-    assert run.truncate("metrics.jsonl", 2) == entries(2)
-    assert run.lines("metrics.jsonl") == entries(2)
-    run.append("metrics.jsonl", entries(3)[2])
-    assert run.lines("metrics.jsonl") == entries(3)
-    assert run.truncate("metrics.jsonl", 0) == []
+    assert truncate(run.path / "metrics.jsonl", 2) == entries(2)
+    assert read_lines(run.path / "metrics.jsonl") == entries(2)
+    append(run.path / "metrics.jsonl", entries(3)[2])
+    assert read_lines(run.path / "metrics.jsonl") == entries(3)
+    assert truncate(run.path / "metrics.jsonl", 0) == []
     assert (run.path / "metrics.jsonl").read_bytes() == b""
 
 
 def test_a_damaged_line_in_the_middle_is_an_error_that_names_the_file(run: Run) -> None:
     path = run.path / "metrics.jsonl"
     path.write_text('{"epoch": 1}\n{"epo\n{"epoch": 3}\n')
-    with pytest.raises(ArchgradError, match=r"metrics\.jsonl is damaged .*: restore or remove it"):
-        run.lines("metrics.jsonl")
+    with pytest.raises(ArchgradError, match=r"metrics\.jsonl is damaged .*: restore it, or begin"):
+        read_lines(run.path / "metrics.jsonl")
 
 
 # --- checkpoints -------------------------------------------------------------------------------
@@ -279,7 +288,7 @@ def test_the_environment_has_what_is_needed_to_repeat_a_run(
     monkeypatch.setattr("sys.argv", ["/somewhere/bin/archgrad", "search", "--epochs", "3"])
     found = environment()
     assert list(found) == [
-        *("started", "command", "archgrad", "commit", "python", "torch"),
+        *("started", "process", "command", "archgrad", "commit", "python", "torch"),
         *("device", "cpu_cores", "platform"),
     ]
     assert found["command"] == "archgrad search --epochs 3"
@@ -314,7 +323,7 @@ def test_damaged_lines_are_one_clear_error(tmp_path: Path, content: bytes) -> No
     run = Run.create(tmp_path / "run", RunConfig(search=SearchConfig()))
     (run.path / "metrics.jsonl").write_bytes(content)
     with pytest.raises(ArchgradError, match=r"metrics\.jsonl is damaged"):
-        run.lines("metrics.jsonl", epochs=1)
+        read_lines(run.path / "metrics.jsonl", epochs=1)
 
 
 def test_a_failed_write_leaves_nothing_beside(
@@ -323,7 +332,7 @@ def test_a_failed_write_leaves_nothing_beside(
     def full(*paths: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("archgrad.run.os.replace", full)
+    monkeypatch.setattr("archgrad.folder.os.replace", full)
     with pytest.raises(OSError, match="No space"):
         write(tmp_path / "file", "text")
     assert list(tmp_path.iterdir()) == []

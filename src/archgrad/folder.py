@@ -1,0 +1,267 @@
+"""The run folder: configuration, environment, metrics, checkpoints; never half-written."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import itertools
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+import archgrad
+from archgrad import config as configuration
+from archgrad.config import RunConfig
+from archgrad.errors import ArchgradError
+
+CHECKPOINT_FORMAT = "archgrad-checkpoint/1"
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Write a file to the side and rename it: a reader sees the old or the new one, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    side = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with side.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(side, path)
+    except OSError:
+        side.unlink(missing_ok=True)
+        raise
+
+
+class Run:
+    """A folder that holds everything about one run."""
+
+    def __init__(self, path: str | Path, config: RunConfig) -> None:
+        self.path = Path(path)
+        self.config = config
+        self._lock: BinaryIO | None = None
+
+    @classmethod
+    def create(
+        cls, path: str | Path, config: RunConfig, files: Mapping[str, str] | None = None
+    ) -> Run:
+        """A new folder; one that already holds a run is refused, nothing is overwritten.
+
+        ``files``: name -> text, written with it. config.yaml comes last: with it there is a run.
+        """
+        path = Path(path)
+        if path.is_file() or (path.is_dir() and any(path.iterdir())):
+            raise ArchgradError(
+                f"output folder {path} already exists and is not empty; choose another --out, "
+                f"or continue the run in it with --resume {path}"
+            )
+        run = cls(path, config)
+        for name, text in (files or {}).items():
+            write(path / name, text)
+        write(path / "environment.json", _json([environment(run.device)]))
+        write(path / "config.yaml", config.to_yaml())
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """An existing folder."""
+        path = Path(path)
+        if not (path / "config.yaml").is_file():
+            raise ArchgradError(
+                f"folder {path} holds no run (no config.yaml); give the folder that a search or "
+                "a run wrote"
+            )
+        return cls(path, configuration.load(path / "config.yaml"))
+
+    @property
+    def device(self) -> str:
+        """The device of the run, as the configuration names it."""
+        section = self.config.search or self.config.train
+        return section.device if section else "auto"
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Hold the folder for this process; another that works in it is refused.
+
+        Tidies what a killed process left, and notes the environment where it goes on with a run.
+        """
+        if self._lock is not None:  # held further out
+            yield
+            return
+        lock = (self.path / ".lock").open("ab")
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise ArchgradError(
+                    f"another process is working in {self.path}; wait for it, or end it"
+                ) from None
+            self._lock = lock
+            for rest in self.path.rglob(".*.part"):
+                rest.unlink(missing_ok=True)
+            self._note_environment()
+            yield
+        finally:
+            self._lock = None
+            lock.close()
+
+    def _note_environment(self) -> None:
+        """One entry in environment.json for each process that worked here."""
+        path, here = self.path / "environment.json", environment(self.device)
+        try:
+            entries = json.loads(path.read_bytes()) if path.is_file() else []
+        except ValueError:
+            entries = []
+        if not entries or entries[-1]["process"] != here["process"]:
+            write(path, _json([*entries, here]))
+
+
+def append(path: Path, entry: Mapping[str, Any]) -> None:
+    """Add one line to a JSON-lines file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(entry, allow_nan=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_lines(path: Path, epochs: int | None = None) -> list[dict[str, Any]]:
+    """The whole lines of a JSON-lines file, of the first ``epochs`` epochs if given."""
+    if not path.is_file():
+        return []
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1]  # the last is empty or cut off
+        entries = [json.loads(line) for line in lines]
+        return [entry for entry in entries if epochs is None or entry["epoch"] <= epochs]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArchgradError(
+            f"{path} is damaged ({error!r}); expected one JSON object an epoch: restore it, or "
+            "begin a new run with --config"
+        ) from None
+
+
+def truncate(path: Path, epochs: int) -> list[dict[str, Any]]:
+    """Keep the lines of the first ``epochs`` epochs: what came after the checkpoint goes."""
+    kept = read_lines(path, epochs)
+    if path.is_file():
+        write(path, "".join(json.dumps(entry) + "\n" for entry in kept))
+    return kept
+
+
+def save_checkpoint(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write last.pt, keeping the one before as previous.pt."""
+    buffer = io.BytesIO()
+    torch.save({"format": CHECKPOINT_FORMAT, **content}, buffer)
+    last = folder / "last.pt"
+    if last.exists():
+        os.replace(last, folder / "previous.pt")
+    write(last, buffer.getvalue())
+
+
+@contextmanager
+def fitting(path: Path) -> Iterator[None]:
+    """Turns what goes wrong while kept state is taken up into one clear error."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
+        if isinstance(error, ArchgradError):
+            raise
+        reason = str(error).strip().split("\n")[0]
+        raise ArchgradError(
+            f"what is kept in {path} does not fit this run ({type(error).__name__}: {reason}); "
+            "was a file changed? Restore it, or begin a new run"
+        ) from None
+
+
+def refuse_other(kept: Mapping[str, Any], now: Mapping[str, Any], where: Path) -> None:
+    """Refuse to go on with what was begun with other options or other data."""
+    for what in now:
+        if kept.get(what) != now[what]:
+            raise ArchgradError(
+                f"{where} was begun with other {what} than now given; restore config.yaml and the "
+                f"data as they were, or begin a new run"
+            )
+
+
+def load_checkpoint(folder: Path, device: torch.device) -> dict[str, Any] | None:
+    """The newest checkpoint of a folder, or None where there is none; tensors and numbers only."""
+    path = next((p for n in ("last.pt", "previous.pt") if (p := folder / n).is_file()), None)
+    if path is None:
+        return None
+    try:
+        content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        if content["format"] != CHECKPOINT_FORMAT:
+            raise ValueError(f"format {content['format']}, expected {CHECKPOINT_FORMAT}")
+    except Exception as error:  # torch.load raises many types on damaged files
+        reason = re.split(r"[\n.]", str(error).strip())[0]
+        other = folder / "previous.pt"
+        remedy = (
+            f"remove it to continue from {other}"
+            if path.name == "last.pt" and other.is_file()
+            else "remove it to begin again"
+        )
+        raise ArchgradError(f"checkpoint {path} cannot be read ({reason}); {remedy}") from None
+    return content
+
+
+def free_folder(config: RunConfig, name: str | None = None) -> Path:
+    """A new, empty folder runs/NAME-N, made so that no other process gets the same."""
+    data = re.split(r"[:/\\]", config.data.data)[0]
+    stem = name or f"{data}-{config.search.method if config.search else 'train'}"
+    for number in itertools.count():
+        path = Path("runs") / f"{stem}-{number}"
+        with suppress(FileExistsError):
+            path.mkdir(parents=True)
+            return path
+    raise AssertionError  # count() does not end
+
+
+def environment(device: str = "auto") -> dict[str, Any]:
+    """Versions, device and command of this process."""
+    cuda = torch.cuda.is_available() and device != "cpu"
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "process": os.getpid(),
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "archgrad": archgrad.__version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name() if cuda else _processor(),
+        "cpu_cores": os.cpu_count(),
+        "platform": platform.platform(),
+    }
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
+
+
+def _processor() -> str:
+    """The processor's name, or its architecture where the system does not tell."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+def _commit() -> str | None:
+    """The commit of the library where it runs from a checkout."""
+    here = Path(__file__).resolve().parent
+    if not (here.parent.parent / ".git").exists():
+        return None
+    command = ["git", "-C", str(here), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

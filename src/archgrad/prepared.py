@@ -1,0 +1,185 @@
+"""From a configuration to a search that has passed every check and has not begun."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from archgrad import data as data_sets
+from archgrad import methods, spaces
+from archgrad.bilevel import Loaders, SearchResult, bilevel_search
+from archgrad.config import OWN, DataConfig, RunConfig, SearchConfig, TrainConfig
+from archgrad.data import Augmentation, Data
+from archgrad.errors import ArchgradError
+from archgrad.folder import Run
+from archgrad.loops import Listener, resolve_device
+from archgrad.methods import Method
+from archgrad.retraining import augmentation_of, load_data
+from archgrad.spaces import SearchSpace
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that a search needs, loaded and checked; nothing is on disk yet."""
+
+    config: RunConfig
+    data: Data
+    augmentation: Augmentation
+    space: SearchSpace
+    method: Method
+
+    def search(self, run: Run | None = None, listener: Listener | None = None) -> SearchResult:
+        """Run it, or go on with it where ``run`` has a checkpoint."""
+        return bilevel_search(
+            self.space,
+            self.data,
+            self.method,
+            section(self.config),
+            augmentation=self.augmentation,
+            run=run,
+            listener=listener,
+        )
+
+
+def prepare(
+    config: RunConfig,
+    *,
+    space: str | SearchSpace | None = None,
+    data: Any = None,
+    method: str | Method | None = None,
+    valid: Any = None,
+    test: Any = None,
+    classes: int | None = None,
+) -> Prepared:
+    """Load and check; values from Python stand in where the configuration says "own".
+
+    The configuration of the result is complete: options of the method that were left to their
+    defaults, and the device, are filled in.
+    """
+    search = section(config)
+    loaded, augmentation = prepare_data(config.data, data, valid=valid, test=test, classes=classes)
+    found_method = search_method(search, method)
+    found_space = search_space(search, loaded, space)
+    device = resolve_device(search.device)
+    Loaders.of(loaded, search, augmentation, device)  # refuses what does not fit
+    filled = {"device": str(device), "method_options": method_options(search)}
+    complete = config.model_copy(update={"search": search.model_copy(update=filled)})
+    return Prepared(complete, loaded, augmentation, found_space, found_method)
+
+
+def section(config: RunConfig) -> SearchConfig:
+    """The search section, or an error where there is none."""
+    if config.search is None:
+        raise ArchgradError("the configuration has no search section; this folder holds no search")
+    return config.search
+
+
+def prepare_data(
+    config: DataConfig,
+    value: Any = None,
+    *,
+    valid: Any = None,
+    test: Any = None,
+    classes: int | None = None,
+) -> tuple[Data, Augmentation]:
+    """The data of a configuration, or the given value where it says "own"; its augmentation."""
+    if config.data != OWN:
+        if isinstance(value, str | Path | None) and (valid, test, classes) == (None, None, None):
+            return load_data(config)
+        raise ArchgradError(
+            f'valid, test and classes go with data from Python; "{config.data}" brings its own: '
+            "leave them out"
+        )
+    if value is None:
+        raise came_from_python("data")
+    loaded = data_sets.as_data(
+        value,
+        valid=valid,
+        test=test,
+        classes=classes,
+        image_size=config.image_size,
+        subset=config.subset,
+    )
+    return loaded, augmentation_of(loaded, config)
+
+
+def search_method(config: SearchConfig, value: str | Method | None = None) -> Method:
+    """The method of a configuration, or the given value where it says "own"."""
+    if config.method != OWN:
+        _agree("method", config.method, value)
+        return methods.method(config.method, **config.method_options)
+    if not isinstance(value, Method):
+        raise came_from_python("method")
+    return methods.method(value, **config.method_options)
+
+
+def method_options(config: SearchConfig) -> dict[str, Any]:
+    """The options of the method, those left to their defaults included."""
+    if config.method == OWN:
+        return config.method_options
+    knobs = inspect.signature(methods.RECIPES[config.method]).parameters
+    return {name: knob.default for name, knob in knobs.items()} | config.method_options
+
+
+def search_space(
+    config: SearchConfig, data: Data | None, value: str | SearchSpace | None = None
+) -> SearchSpace:
+    """The space of a configuration for the shape of the data, or the given value for "own".
+
+    Without ``data`` the space serves for its groups alone, not for building networks.
+    """
+    if config.space != OWN:
+        _agree("space", config.space, value)
+        options = {
+            "channels": config.channels,
+            "cells": config.cells,
+            "nodes": config.nodes,
+            "edges_per_node": config.edges_per_node,
+        }
+        return spaces.space(config.space, **options, **({} if data is None else _shape(data)))
+    if value is None or isinstance(value, str):
+        raise came_from_python("space")
+    if data is not None and not fits(value, data):
+        raise ArchgradError(
+            f"the space takes images of shape {value.input_shape} in {value.classes} classes, "
+            f"the data has {data.shape} in {len(data.classes)}; build the space for the data"
+        )
+    return value
+
+
+def retraining_space(config: TrainConfig, data: Data, name: str) -> SearchSpace:
+    """The space called ``name`` at the size of the retraining, for the shape of the data."""
+    return spaces.space(name, channels=config.channels, cells=config.cells, **_shape(data))
+
+
+def fits(space: SearchSpace, data: Data) -> bool:
+    """Whether the space takes these images and classes."""
+    return space.input_shape == data.shape and space.classes == len(data.classes)
+
+
+def _shape(data: Data) -> dict[str, Any]:
+    channels, *image_size = data.shape
+    return {
+        "in_channels": channels,
+        "image_size": tuple(image_size),
+        "classes": len(data.classes),
+    }
+
+
+def _agree(what: str, kept: str, value: object) -> None:
+    """Refuse a value from Python beside another name in the configuration."""
+    if value is not None and value != kept:
+        raise ArchgradError(
+            f'this run has the {what} "{kept}" and keeps it; leave out {what}={value!r}, or '
+            "begin a new run"
+        )
+
+
+def came_from_python(what: str) -> ArchgradError:
+    """The error for a value that config.yaml calls "own" and nobody gave again."""
+    return ArchgradError(
+        f"the {what} of this run came from Python and is not in its folder; give it again, from "
+        f"Python: archgrad.search({what}=..., resume=...) or archgrad.train(..., {what}=...)"
+    )
