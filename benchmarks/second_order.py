@@ -28,10 +28,10 @@ import torch
 from torch import Tensor
 
 from archgrad.data import load
+from archgrad.folder import environment
 from archgrad.parts.hypergradient import Exact, FiniteDifference, first_order
 from archgrad.parts.relaxation import softmax
 from archgrad.parts.state import SGD, State
-from archgrad.folder import environment
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.supernet import Batch, Supernet
 
