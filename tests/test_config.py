@@ -185,7 +185,8 @@ OPTIONS = st.builds(
         weight_decay=st.floats(0, 1e-3),
         device=NAME,
     ),
-    train=st.none() | st.builds(TrainConfig, drop_path=st.floats(0, 0.9), seed=st.integers(0)),
+    train=st.none()
+    | st.builds(TrainConfig, drop_path=st.floats(0, 0.9), seed=st.integers(0, 2**32 - 1)),
     random_cells=st.none() | st.integers(2, 9),
 )
 

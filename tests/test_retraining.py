@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,9 +20,7 @@ from archgrad.retraining import (
     Training,
     check,
     load_data,
-    parallel_jobs,
     retrain,
-    retrain_all,
 )
 from archgrad.spaces import space
 
@@ -210,42 +206,6 @@ def test_a_loss_that_is_not_finite_stops_with_the_step(tmp_path: Path) -> None:
         retrain(made, load_data(DATA)[0])
 
 
-def jobs(folder: Path, **changes: object) -> list[Retraining]:
-    return [job(folder / f"seed-{seed}", seed, epochs=1, **changes) for seed in (0, 1)]
-
-
-def test_processes_side_by_side_give_the_scores_of_one_after_the_other(tmp_path: Path) -> None:
-    def by_seed(scores: Iterator[dict[str, object]]) -> list[dict[str, object]]:
-        found = sorted(scores, key=lambda score: int(score["seed"]))  # type: ignore[call-overload]
-        return [{**score, "seconds": 0} for score in found]
-
-    alone = by_seed(retrain_all(jobs(tmp_path / "a", jobs=1), DATA))
-    together = by_seed(retrain_all(jobs(tmp_path / "b", jobs=2), DATA))
-    assert alone == together
-    assert alone[0]["loss"] != alone[1]["loss"]
-    # finished ones are read back, and the weights on disk give the network
-    again = by_seed(retrain_all(jobs(tmp_path / "b", jobs=2), DATA))
-    assert again == together
-    network = jobs(tmp_path / "b")[0].network()
-    assert network(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
-
-
-def test_a_damaged_result_is_named(tmp_path: Path) -> None:
-    made = jobs(tmp_path, jobs=1)
-    assert made[0].folder is not None
-    made[0].folder.mkdir(parents=True)
-    (made[0].folder / "result.json").write_text('{"accuracy": ')
-    with pytest.raises(ArchgradError, match=r"result\.json is damaged.*remove it"):
-        list(retrain_all(made, DATA))
-
-
 def test_a_retraining_without_a_folder_has_no_weights_on_disk() -> None:
     with pytest.raises(ArchgradError, match="left no weights on disk"):
         job().network()
-
-
-def test_jobs_default_to_one_a_core() -> None:
-    config = TrainConfig(**TINY)  # type: ignore[arg-type]
-    assert parallel_jobs(config) == len(os.sched_getaffinity(0))
-    assert parallel_jobs(config.model_copy(update={"jobs": 3})) == 3
-    assert parallel_jobs(config.model_copy(update={"threads": 1000})) == 1

@@ -165,8 +165,9 @@ def train_command(
     from archgrad.display import Display
     from archgrad.folder import Run, free_folder
     from archgrad.prepared import retraining_space
+    from archgrad.processes import retrain_all
     from archgrad.report.cells import save_drawing
-    from archgrad.retraining import check, load_data, retrain_all, retrainings
+    from archgrad.retraining import check, load_data, retrainings
 
     if (what is None) == (resume is None):
         raise ArchgradError(

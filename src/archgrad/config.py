@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -62,7 +63,7 @@ def _number(value: Any) -> Any:
     if isinstance(value, str):
         for kind in (int, float):
             with suppress(ValueError):
-                return kind(value)
+                return kind(value) if math.isfinite(kind(value)) else value
     return value
 
 

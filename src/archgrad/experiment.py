@@ -19,8 +19,9 @@ from archgrad.errors import ArchgradError
 from archgrad.folder import Run, write
 from archgrad.loops import Listener, resolve_device
 from archgrad.prepared import Prepared, prepare
+from archgrad.processes import retrain_all
 from archgrad.report.cells import save_drawing
-from archgrad.retraining import Score, check, retrain_all, retrainings
+from archgrad.retraining import Score, check, retrainings
 from archgrad.spaces import SearchSpace
 from archgrad.statistics import Comparison, compare, spread
 

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from multiprocessing import active_children, connection, get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -285,107 +278,12 @@ def _no_test(data: Data) -> ArchgradError:
     return ArchgradError(f"data set {data.name} has no test part; give one with test=")
 
 
-def retrain_all(
-    jobs: Sequence[Retraining],
-    data: DataConfig,
-    own: tuple[Data, Augmentation] | None = None,
-    progress: Callable[[int, int], None] = lambda epochs, total: None,
-) -> Iterator[Score]:
-    """Run retrainings side by side, each in a process of its own; yields each score as it comes.
-
-    Scores do not depend on how many run at a time. Finished ones are read back, not repeated.
-    ``own``: data from Python, which no other process can load: then one after the other, here.
-    ``progress`` hears now and then how many epochs of how many are done.
-    """
-    open_jobs = []
-    for job in jobs:
-        if job.folder is not None and (job.folder / RESULT).is_file():
-            yield _read_score(job.folder / RESULT, job)
-        else:
-            open_jobs.append(job)
-    if not open_jobs:
-        return
-    workers = min(parallel_jobs(open_jobs[0].config), len(open_jobs))
-    if workers == 1 or own is not None:
-        loaded, augmentation = own or load_data(data)
-        for job in open_jobs:
-            yield retrain(job, loaded, augmentation=augmentation)[0]
-            progress(_epochs_done(jobs), sum(job.config.epochs for job in jobs))
-        return
-    others = set(active_children())
-    with ProcessPoolExecutor(workers, get_context("spawn"), _end_with_parent) as pool:
-        try:
-            waiting = {pool.submit(_work, job, data) for job in open_jobs}
-            while waiting:
-                done, waiting = wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
-                progress(_epochs_done(jobs), sum(job.config.epochs for job in jobs))
-                yield from (future.result() for future in done)
-        except BrokenProcessPool:
-            raise ArchgradError(
-                "a retraining process was killed, perhaps for want of memory; finished epochs are "
-                "kept: go on with --resume, if need be after lowering jobs in config.yaml"
-            ) from None
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in set(active_children()) - others:
-                child.terminate()  # each has its checkpoint
-            raise
-
-
-def _epochs_done(jobs: Sequence[Retraining]) -> int:
-    files = [job.folder / METRICS for job in jobs if job.folder is not None]
-    return sum(file.read_bytes().count(b"\n") for file in files if file.is_file())
-
-
-def _end_with_parent() -> None:
-    """Let this worker die with the process that started it, however that one dies."""
-    parent = parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _read_score(path: Path, job: Retraining) -> Score:
-    try:
-        score: Score = json.loads(path.read_text(encoding="utf-8"))
-        float(score["accuracy"])
-        kept = dict(score["begun_with"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ArchgradError(
-            f"result {path} is damaged ({error}); remove it to repeat that retraining"
-        ) from None
-    refuse_other(kept, begun_with(job), path)
-    return score
-
-
-def parallel_jobs(config: TrainConfig) -> int:
-    """How many retrainings run at a time: as configured, or one a CPU core, or one on a GPU."""
-    if config.jobs:
-        return config.jobs
-    if resolve_device(config.device).type == "cuda":
-        return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, (cores or 1) // config.threads)
-
-
-def _work(job: Retraining, data: DataConfig) -> Score:
-    loaded, augmentation = _load_once(data)
-    return retrain(job, loaded, augmentation=augmentation)[0]
-
-
 def load_data(config: DataConfig) -> tuple[Data, Augmentation]:
     """The data set of a configuration and the augmentation of its training images."""
     data = data_sets.load(
         config.data, config.data_root, image_size=config.image_size, subset=config.subset
     )
     return data, augmentation_of(data, config)
-
-
-_load_once = lru_cache(maxsize=1)(load_data)  # a worker's jobs share their data
 
 
 def augmentation_of(data: Data, config: DataConfig) -> Augmentation:

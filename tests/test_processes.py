@@ -1,0 +1,70 @@
+"""Retrainings side by side: the same scores, read back when finished, refused when damaged."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from archgrad import config as configuration
+from archgrad.architecture import published
+from archgrad.config import DataConfig, TrainConfig
+from archgrad.errors import ArchgradError
+from archgrad.processes import parallel_jobs, retrain_all
+from archgrad.retraining import Retraining
+from archgrad.spaces import space
+
+CELL = published("DARTS_V2")
+DATA = DataConfig(subset=100)
+TINY = {
+    "channels": 2, "cells": 3, "epochs": 2, "batch_size": 20, "cutout": 0, "drop_path": 0.0,
+    "auxiliary_weight": 0.0, "learning_rate": 0.1,
+}  # fmt: skip
+
+
+def job(folder: Path | None = None, seed: int = 0, **changes: object) -> Retraining:
+    config = configuration.build({"data": {}, "train": {**TINY, **changes}}).train
+    assert config is not None
+    made = space(
+        "darts-cnn", channels=config.channels, cells=config.cells, in_channels=1, image_size=(8, 8)
+    )
+    return Retraining("found", CELL, made, config, seed, folder)
+
+
+def jobs(folder: Path, **changes: object) -> list[Retraining]:
+    return [job(folder / f"seed-{seed}", seed, epochs=1, **changes) for seed in (0, 1)]
+
+
+def test_processes_side_by_side_give_the_scores_of_one_after_the_other(tmp_path: Path) -> None:
+    def by_seed(scores: Iterator[dict[str, object]]) -> list[dict[str, object]]:
+        found = sorted(scores, key=lambda score: int(score["seed"]))  # type: ignore[call-overload]
+        return [{**score, "seconds": 0} for score in found]
+
+    alone = by_seed(retrain_all(jobs(tmp_path / "a", jobs=1), DATA))
+    together = by_seed(retrain_all(jobs(tmp_path / "b", jobs=2), DATA))
+    assert alone == together
+    assert alone[0]["loss"] != alone[1]["loss"]
+    # finished ones are read back, and the weights on disk give the network
+    again = by_seed(retrain_all(jobs(tmp_path / "b", jobs=2), DATA))
+    assert again == together
+    network = jobs(tmp_path / "b")[0].network()
+    assert network(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
+
+
+def test_a_damaged_result_is_named(tmp_path: Path) -> None:
+    made = jobs(tmp_path, jobs=1)
+    assert made[0].folder is not None
+    made[0].folder.mkdir(parents=True)
+    (made[0].folder / "result.json").write_text('{"accuracy": ')
+    with pytest.raises(ArchgradError, match=r"result\.json is damaged.*remove it"):
+        list(retrain_all(made, DATA))
+
+
+def test_jobs_default_to_one_a_core() -> None:
+    config = TrainConfig(**TINY)  # type: ignore[arg-type]
+    assert parallel_jobs(config) == len(os.sched_getaffinity(0))
+    assert parallel_jobs(config.model_copy(update={"jobs": 3})) == 3
+    assert parallel_jobs(config.model_copy(update={"threads": 1000})) == 1
