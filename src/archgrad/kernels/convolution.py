@@ -12,18 +12,21 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
+
+from archgrad.kernels.normalization import batch_norm
 
 Settings = tuple[list[int], list[int], list[int], int]  # stride, padding, dilation, groups
 
 
 class twice_differentiable(TorchFunctionMode):
-    """Within this context `torch.conv2d` can be differentiated twice without loss of speed.
+    """Within this context convolutions and batch normalization are fast to differentiate twice.
 
     Values and derivatives are PyTorch's up to rounding; tested in float64. Convolutions with a
-    named padding ("same") are left as they are.
+    named padding ("same") and normalization by running statistics are left as they are.
     """
 
     def __torch_function__(
@@ -33,9 +36,12 @@ class twice_differentiable(TorchFunctionMode):
         arguments: Sequence[Any] = (),
         options: Mapping[str, Any] | None = None,
     ) -> Any:
+        given = dict(options or {})
         if function is torch.conv2d:
-            return _conv2d(*arguments, **(options or {}))
-        return function(*arguments, **(options or {}))
+            return _conv2d(*arguments, **given)
+        if function is F.batch_norm:
+            return batch_norm(*arguments, **given)
+        return function(*arguments, **given)
 
 
 def _conv2d(

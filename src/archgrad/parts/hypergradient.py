@@ -82,24 +82,21 @@ class Exact:
     r"""Second order with the mixed derivative by automatic differentiation.
 
     :math:`\nabla^2_{\alpha,w} L_{train}\, v` is the alpha-gradient of
-    :math:`\langle \nabla_w L_{train}(w, \alpha), v \rangle`, :math:`v` held constant; the gradient
-    of the virtual step is differentiated once more, so nothing is computed twice. It ignores the
-    kinks of ReLU and max-pooling, as every derivative of such a network does.
+    :math:`\langle \nabla_w L_{train}(w, \alpha), v \rangle`, :math:`v` held constant. It
+    ignores the kinks of ReLU and max-pooling, as every derivative of such a network does.
     """
 
     def __call__(self, alpha: Alpha, state: State) -> Estimate:
         weights = _leaves(state.problem.weights)
         with twice_differentiable():
             train_loss = state.train_loss(alpha, weights)
-        gradient = torch.autograd.grad(
-            train_loss,
-            list(weights.values()),
-            create_graph=True,
-            materialize_grads=True,
-        )
-        named = {name: g.detach() for name, g in zip(weights, gradient, strict=True)}
-        direct, vector, loss = _at_virtual_step(alpha, state, named)
-        pairs = [(g, vector[n]) for n, g in zip(weights, gradient) if g.requires_grad]
+        # Two passes back through the same graph, not one: the graph of the first derivative, as
+        # large as that of the loss, need not exist while the graph of L_val does.
+        gradient = _gradient(train_loss, weights, retain_graph=True)
+        direct, vector, loss = _at_virtual_step(alpha, state, gradient)
+        del gradient
+        inner = _gradient(train_loss, weights, create_graph=True)
+        pairs = [(g, vector[name]) for name, g in inner.items() if g.requires_grad]
         if not pairs:  # no weight gradient depends on alpha
             return Estimate(direct, loss)
         outputs, vectors = zip(*pairs, strict=True)
@@ -125,9 +122,12 @@ def _gradient(
     outputs: Tensor | Sequence[Tensor],
     inputs: Mapping[str, Tensor],
     vectors: Sequence[Tensor] | None = None,
+    **graph: bool,
 ) -> dict[str, Tensor]:
     """Named gradients; zero where the output does not depend on an input."""
-    values = torch.autograd.grad(outputs, list(inputs.values()), vectors, materialize_grads=True)
+    values = torch.autograd.grad(
+        outputs, list(inputs.values()), vectors, materialize_grads=True, **graph
+    )
     return dict(zip(inputs, values, strict=True))
 
 
