@@ -32,8 +32,9 @@ def measure(case: str, options: argparse.Namespace) -> dict[str, float]:
     from archgrad.bilevel import BilevelSearch
     from archgrad.config import SearchConfig
     from archgrad.data import Augmentation, as_data
-    from archgrad.loops import Meter, peak_memory_mb
+    from archgrad.loops import Meter, keep_freed_memory, peak_memory_mb
 
+    keep_freed_memory()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     name, method_options = CASES[case]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -204,3 +206,13 @@ def test_the_earliest_bad_value_is_named() -> None:
     meter.add(train=torch.tensor(1.0), valid=torch.tensor(float("nan")))
     meter.add(train=torch.tensor(float("nan")), valid=torch.tensor(float("nan")))
     assert meter.first_bad(last=True) == ("valid", 0)
+
+
+def test_keeping_freed_memory_changes_no_result() -> None:
+    code = (
+        "import torch; from archgrad.loops import keep_freed_memory, peak_memory_mb\n"
+        "keep_freed_memory(); x = torch.ones(300, 1000); del x\n"
+        "print(float(torch.ones(500, 1000).sum()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "500000.0"

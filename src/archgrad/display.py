@@ -20,7 +20,7 @@ from rich.progress import (
 
 from archgrad import __version__
 from archgrad.folder import read_lines
-from archgrad.loops import resolve_device
+from archgrad.loops import keep_freed_memory, resolve_device
 
 if TYPE_CHECKING:
     from archgrad.bilevel import SearchResult
@@ -62,6 +62,7 @@ class Display:
             parts += [config.data.data, f"{resolve_device(section.device)}, {threads}"]
         self.console.print(" | ".join(parts), soft_wrap=True)
         self.progress.start()
+        keep_freed_memory()
         return self
 
     def __exit__(

@@ -16,7 +16,7 @@ from archgrad.config import DataConfig, TrainConfig
 from archgrad.data import Augmentation, Data
 from archgrad.errors import ArchgradError
 from archgrad.folder import refuse_other
-from archgrad.loops import resolve_device
+from archgrad.loops import keep_freed_memory, resolve_device
 from archgrad.retraining import (
     METRICS,
     RESULT,
@@ -82,6 +82,7 @@ def _epochs_done(jobs: Sequence[Retraining]) -> int:
 
 def _end_with_parent() -> None:
     """Let this worker die with the process that started it, however that one dies."""
+    keep_freed_memory()
     parent = parent_process()
     assert parent is not None
 
