@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from scipy import stats
-
 
 @dataclass(frozen=True)
 class Comparison:
@@ -49,5 +47,7 @@ def compare(
     if variance == 0.0:
         return Comparison(difference, -math.inf, math.inf)
     freedom = variance**2 / sum(part**2 / df for part, df in parts)
+    from scipy import stats  # half a second: not at import
+
     half = float(stats.t.ppf((1 + confidence) / 2, freedom)) * math.sqrt(variance)
     return Comparison(difference, difference - half, difference + half)
