@@ -1,7 +1,8 @@
-"""The twice differentiable batch normalization equals PyTorch's own, to the second derivative."""
+"""Batch normalization in forward mode: the change of its gradient equals double backward."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,24 +10,60 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from archgrad.errors import ArchgradError
-from archgrad.kernels.convolution import twice_differentiable
+from archgrad.kernels.normalization import forward_differentiable
+from archgrad.parts.curvature import dual
 
 
-def derivatives(layer: nn.Module, x: Tensor, inside: bool) -> list[Tensor]:
-    """Output, first derivatives, those of a product with the first, running statistics."""
+def objective(layer: nn.Module, x: Tensor) -> Tensor:
+    output = layer(x)
+    scale = torch.linspace(0.5, 1.5, output.numel(), dtype=output.dtype).view_as(output)
+    loss: Tensor = (output.pow(3) * scale).sum()
+    return loss
+
+
+def waves(values: list[Tensor]) -> list[Tensor]:
+    return [torch.linspace(-1, 2, v.numel(), dtype=v.dtype).view_as(v).cos() for v in values]
+
+
+def in_forward_mode(layer: nn.Module, x: Tensor) -> list[Tensor]:
+    """Loss, gradients and how both move with the input and the parameters, and buffers."""
     leaves = [x.clone().requires_grad_(), *layer.parameters()]
-    if inside:
-        with twice_differentiable():
-            output = layer(leaves[0])
-    else:
-        output = layer(leaves[0])
-    scale = torch.linspace(0.5, 1.5, output.numel(), dtype=x.dtype).view_as(output)
-    first = torch.autograd.grad((output.pow(3) * scale).sum(), leaves, create_graph=True)
-    vectors = [torch.linspace(-1, 2, g.numel(), dtype=g.dtype).view_as(g).cos() for g in first]
-    second = torch.autograd.grad(first, leaves, vectors)
-    return [output, *first, *second, *layer.buffers()]
+    names = [name for name, _ in layer.named_parameters()]
+    with forward_ad.dual_level(), forward_differentiable():
+        moving = [dual(v, t) for v, t in zip(leaves, waves(leaves), strict=True)]
+        for name, value in zip(names, moving[1:], strict=True):
+            delattr(layer, name)
+            setattr(layer, name, value)
+        loss = objective(layer, moving[0])
+        gradients = torch.autograd.grad(loss, leaves)
+        pairs = [forward_ad.unpack_dual(v) for v in (loss, *gradients)]
+        return [v for pair in pairs for v in pair] + list(layer.buffers())
+
+
+def by_double_backward(layer: nn.Module, x: Tensor) -> list[Tensor]:
+    leaves = [x.clone().requires_grad_(), *layer.parameters()]
+    loss = objective(layer, leaves[0])
+    gradients = torch.autograd.grad(loss, leaves, create_graph=True)
+    slope = sum((g * v).sum() for g, v in zip(gradients, waves(leaves), strict=True))
+    moved = torch.autograd.grad(slope, leaves)
+    pairs = zip((loss, *gradients), (slope, *moved), strict=True)
+    return [v for pair in pairs for v in pair] + list(layer.buffers())
+
+
+def assert_equal(make: Callable[[], nn.Module], x: Tensor) -> None:
+    def layer() -> nn.Module:
+        torch.manual_seed(1)
+        made = make().double()
+        for parameter in made.parameters():
+            nn.init.uniform_(parameter, 0.5, 1.5)
+        return made
+
+    mine, its = in_forward_mode(layer(), x), by_double_backward(layer(), x)
+    for one, other in zip(mine, its, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-8)
 
 
 @given(
@@ -39,7 +76,7 @@ def derivatives(layer: nn.Module, x: Tensor, inside: bool) -> list[Tensor]:
     eps=st.sampled_from([1e-5, 0.3]),
     offset=st.sampled_from([0.0, 100.0]),
 )
-def test_values_derivatives_and_statistics_equal_torchs(
+def test_gradients_their_tangents_and_statistics(
     batch: int, channels: int, size: tuple[int, int], affine: bool, track: bool, last: bool,
     eps: float, offset: float,
 ) -> None:  # fmt: skip
@@ -47,41 +84,38 @@ def test_values_derivatives_and_statistics_equal_torchs(
     x = torch.randn(batch, channels, *size, generator=generator, dtype=torch.float64) + offset
     if last:
         x = x.contiguous(memory_format=torch.channels_last)
-
-    def layer() -> nn.Module:
-        torch.manual_seed(1)
-        made = nn.BatchNorm2d(channels, eps, affine=affine, track_running_stats=track).double()
-        for parameter in made.parameters():
-            nn.init.uniform_(parameter, 0.5, 1.5)
-        return made
-
-    for mine, its in zip(
-        derivatives(layer(), x, True), derivatives(layer(), x, False), strict=True
-    ):
-        torch.testing.assert_close(mine, its, rtol=1e-8, atol=1e-8)
-
-
-def test_numerical_second_derivatives() -> None:
-    x = torch.randn(3, 2, 2, 2, dtype=torch.float64, requires_grad=True)
-    layer = nn.BatchNorm2d(2, affine=False, track_running_stats=False)
-
-    def ours(x: Tensor) -> Tensor:
-        with twice_differentiable():
-            output: Tensor = layer(x)
-            return output
-
-    assert torch.autograd.gradgradcheck(ours, (x,))
+    assert_equal(
+        lambda: nn.BatchNorm2d(channels, eps, affine=affine, track_running_stats=track), x
+    )
 
 
 @pytest.mark.parametrize(
-    "layer", [nn.BatchNorm2d(3).eval(), nn.BatchNorm1d(3), nn.InstanceNorm2d(3)]
+    ("make", "shape"),
+    [
+        (lambda: nn.BatchNorm1d(3), (4, 3)),
+        (lambda: nn.BatchNorm1d(3), (4, 3, 5)),
+        (lambda: nn.BatchNorm3d(3), (4, 3, 2, 2, 2)),
+        (lambda: nn.BatchNorm2d(3).eval(), (4, 3, 5, 5)),
+        (lambda: nn.InstanceNorm2d(3), (4, 3, 5, 5)),
+        (lambda: nn.InstanceNorm1d(3, affine=True), (4, 3, 5)),
+        (lambda: nn.InstanceNorm2d(3, track_running_stats=True).eval(), (4, 3, 5, 5)),
+    ],
 )
-def test_other_forms_pass(layer: Any) -> None:
-    x = torch.randn(4, 3) if isinstance(layer, nn.BatchNorm1d) else torch.randn(4, 3, 5, 5)
-    with twice_differentiable():
-        output = layer(x)
-    layer = type(layer)(3).train(layer.training)
-    torch.testing.assert_close(output, layer(x))
+def test_every_form_of_the_layer(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    assert_equal(make, torch.randn(shape, generator=generator, dtype=torch.float64))
+
+
+def test_only_the_input_or_only_the_gradient_moves() -> None:
+    x = torch.randn(3, 2, 2, 2, dtype=torch.float64, requires_grad=True)
+    layer = nn.BatchNorm2d(2, affine=False).double()
+    factor = torch.randn(3, 2, 2, 2, dtype=torch.float64)
+    with forward_ad.dual_level(), forward_differentiable():
+        moving = dual(factor, torch.ones_like(factor) * factor.cos())
+        (gradient,) = torch.autograd.grad((layer(x) * moving).sum(), x)
+        found = forward_ad.unpack_dual(gradient).tangent
+    (expected,) = torch.autograd.grad((layer(x) * factor.cos()).sum(), x)
+    torch.testing.assert_close(found, expected)
 
 
 def test_one_value_a_channel_is_the_same_error() -> None:
@@ -89,13 +123,19 @@ def test_one_value_a_channel_is_the_same_error() -> None:
     with pytest.raises(ValueError, match="more than 1 value per channel") as expected:
         layer(x)
     assert not isinstance(expected.value, ArchgradError)
-    with twice_differentiable(), pytest.raises(ValueError, match="more than 1 value per channel"):
+    with (
+        forward_differentiable(),
+        pytest.raises(ValueError, match="more than 1 value per channel"),
+    ):
         layer(x)
 
 
-def test_it_is_in_use_within_the_context() -> None:
-    """Equality alone would hold if PyTorch's own were called."""
+@pytest.mark.parametrize("kind", [nn.BatchNorm2d, nn.InstanceNorm2d])
+def test_it_is_in_use_within_the_context(kind: Any) -> None:
+    """Equality alone would hold where PyTorch's own is right."""
     x = torch.randn(2, 3, 4, 4, requires_grad=True)
-    with twice_differentiable():
-        output = nn.BatchNorm2d(3, affine=False)(x)
-    assert "_Normalize" in type(output.grad_fn).__name__
+    with forward_differentiable():
+        output = kind(3, affine=False)(x)
+    node = output.grad_fn
+    while "_Normalize" not in type(node).__name__:
+        node = node.next_functions[0][0]

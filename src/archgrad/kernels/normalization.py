@@ -1,24 +1,45 @@
-r"""Batch normalization whose second derivative is one short formula instead of some thirty kernels.
+r"""Batch normalization with a right and fast derivative of its gradient in forward mode.
 
-With means :math:`m(\cdot)` over batch and positions, :math:`s = (var + \epsilon)^{-1/2}`,
-:math:`\hat x = s (x - m(x))`, the first derivative is
-:math:`dx = s (dy - m(dy) - \hat x\, m(dy\, \hat x))`, which is linear and symmetric in dy. For a
-cotangent v of dx, with :math:`b = m(dy\, \hat x)`, :math:`c = m(v\, \hat x)` and
-:math:`A = m(v\, dy) - m(v)\, m(dy)`,
+Forward-mode differentiation of PyTorch's own is wrong in training mode (torch 2.13: its backward
+takes mean and variance for constants). With means :math:`m(\cdot)` over batch and positions,
+:math:`s = (var + \epsilon)^{-1/2}`, :math:`\hat x = s (x - m(x))`, the first derivative is
 
-.. math:: \partial_{dy} \langle v, dx \rangle = s (v - m(v) - \hat x\, c), \qquad
-          \partial_x \langle v, dx \rangle =
-          -s^2 [ c (dy - m(dy)) + b (v - m(v)) + \hat x (A - 3 b c) ].
+.. math:: J dy = s (dy - m(dy) - \hat x\, m(dy\, \hat x)),
+
+symmetric, so it is also the tangent of the output for a tangent of the input. Where x itself moves
+along v, J dy moves by
+
+.. math:: -s^2 [ c (dy - m(dy)) + b (v - m(v)) + \hat x (A - 3 b c) ], \qquad
+          b = m(dy\, \hat x), \; c = m(v\, \hat x), \; A = m(v\, dy) - m(v)\, m(dy).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.autograd.forward_ad import unpack_dual
+from torch.overrides import TorchFunctionMode
+
+
+class forward_differentiable(TorchFunctionMode):
+    """Within this context the gradient of batch and instance normalization has right tangents.
+
+    Values and gradients are PyTorch's. Normalization by running statistics is left as it is.
+    """
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        arguments: Sequence[Any] = (),
+        options: Mapping[str, Any] | None = None,
+    ) -> Any:
+        replacement = {F.batch_norm: batch_norm, F.instance_norm: instance_norm}.get(function)
+        return (replacement or function)(*arguments, **(options or {}))
 
 
 def batch_norm(
@@ -33,7 +54,7 @@ def batch_norm(
 ) -> Tensor:
     """`torch.nn.functional.batch_norm`: (B, C, ...) normalized over all but C."""
     count = input.numel() / input.shape[1]
-    if not training or count < 2:  # nothing to differentiate fast, or PyTorch's own error
+    if not training or count < 2:  # a linear function, or PyTorch's own error
         return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
     output, mean, scale = _Normalize.apply(input, eps)  # type: ignore[no-untyped-call]
     if running_mean is not None and running_var is not None:
@@ -41,10 +62,32 @@ def batch_norm(
             variance = (scale.double().pow(-2) - eps) * count / (count - 1)
             running_mean.lerp_(mean.to(running_mean), momentum)
             running_var.lerp_(variance.to(running_var), momentum)
-    shape = [1, -1] + [1] * (input.ndim - 2)
+    return _affine(output, weight, bias)
+
+
+def instance_norm(
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """`torch.nn.functional.instance_norm`: (B, C, ...) normalized over all but B and C."""
+    if not use_input_stats or running_mean is not None:
+        given = weight, bias, use_input_stats, momentum, eps
+        return F.instance_norm(input, running_mean, running_var, *given)
+    flat = input.reshape(1, -1, *input.shape[2:])
+    output = batch_norm(flat, None, None, training=True, eps=eps).view(input.shape)
+    return _affine(output, weight, bias)
+
+
+def _affine(output: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    shape = [1, -1] + [1] * (output.ndim - 2)
     output = output if weight is None else output * weight.view(shape)
-    normalized: Tensor = output if bias is None else output + bias.view(shape)
-    return normalized
+    return output if bias is None else output + bias.view(shape)
 
 
 class _Normalize(torch.autograd.Function):
@@ -54,51 +97,57 @@ class _Normalize(torch.autograd.Function):
     def forward(ctx: Any, input: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
         output, mean, scale = torch.native_batch_norm(input, None, None, None, None, True, 0.0, eps)
         ctx.save_for_backward(input, mean, scale)
+        ctx.save_for_forward(input, mean, scale)
         ctx.eps = eps
         ctx.mark_non_differentiable(mean, scale)
         return output, mean, scale
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, *unused: Tensor) -> tuple[Tensor, None]:
-        input, mean, scale = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return _Gradient.apply(grad, input, mean, scale, ctx.eps), None  # type: ignore[no-untyped-call]
-        return _input_gradient(grad, input, mean, scale, ctx.eps), None
+        found: Tensor = _Gradient.apply(grad, *ctx.saved_tensors, ctx.eps)  # type: ignore[no-untyped-call]
+        return found, None
+
+    @staticmethod
+    def jvp(ctx: Any, v: Tensor, unused: None) -> tuple[Tensor, None, None]:
+        return _input_gradient(v, *map(_primal, ctx.saved_tensors), ctx.eps), None, None
 
 
 class _Gradient(torch.autograd.Function):
-    """(dy, x) -> dx."""
+    """(dy, x) -> J(x) dy."""
 
     @staticmethod
     def forward(
         ctx: Any, grad: Tensor, input: Tensor, mean: Tensor, scale: Tensor, eps: float
     ) -> Tensor:
-        ctx.save_for_backward(grad, input, mean, scale)
+        ctx.save_for_forward(grad, input, mean, scale)
+        ctx.set_materialize_grads(False)
         ctx.eps = eps
         return _input_gradient(grad, input, mean, scale, eps)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
-        dy, x, mean, s = ctx.saved_tensors
-        to_grad = to_input = None
-        if ctx.needs_input_grad[0]:
-            to_grad = _input_gradient(v, x, mean, s, ctx.eps)
-        if ctx.needs_input_grad[1]:
-            axes = [axis for axis in range(x.ndim) if axis != 1]
-            shape = [1, -1] + [1] * (x.ndim - 2)
-            mean, s = mean.view(shape), s.view(shape)
+    def jvp(ctx: Any, to_grad: Tensor | None, v: Tensor | None, *unused: Any) -> Tensor | None:
+        dy, x, mean, s = map(_primal, ctx.saved_tensors)
+        moved = None if to_grad is None else _input_gradient(to_grad, x, mean, s, ctx.eps)
+        if v is None:
+            return moved
+        axes = [axis for axis in range(x.ndim) if axis != 1]
+        shape = [1, -1] + [1] * (x.ndim - 2)
+        mean, s = mean.view(shape), s.view(shape)
 
-            def average(value: Tensor) -> Tensor:
-                return value.mean(axes, keepdim=True)
+        def average(value: Tensor) -> Tensor:
+            return value.mean(axes, keepdim=True)
 
-            centered = x - mean
-            m_dy, m_v = average(dy), average(v)
-            b, c = s * average(dy * centered), s * average(v * centered)
-            a = average(v * dy) - m_v * m_dy
-            to_input = centered.mul_(s * (a - 3 * b * c))
-            to_input.addcmul_(c, dy).addcmul_(b, v).sub_(c * m_dy + b * m_v).mul_(-s.square())
-        return to_grad, to_input, None, None, None
+        centered = x - mean
+        m_dy, m_v = average(dy), average(v)
+        b, c = s * average(dy * centered), s * average(v * centered)
+        a = average(v * dy) - m_v * m_dy
+        bent = centered.mul_(s * (a - 3 * b * c))
+        bent.addcmul_(c, dy).addcmul_(b, v).sub_(c * m_dy + b * m_v).mul_(-s.square())
+        return bent if moved is None else moved.add_(bent)
+
+
+def _primal(dual: Tensor) -> Tensor:
+    return unpack_dual(dual).primal
 
 
 def _input_gradient(grad: Tensor, input: Tensor, mean: Tensor, scale: Tensor, eps: float) -> Tensor:

@@ -15,7 +15,7 @@ code updates running statistics in the alpha step as well.)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from archgrad.errors import ArchgradError
-from archgrad.kernels.convolution import twice_differentiable
+from archgrad.parts.curvature import hessian_vector
 from archgrad.parts.state import State
 from archgrad.supernet import Alpha, Weights
 
@@ -81,26 +81,20 @@ class FiniteDifference:
 class Exact:
     r"""Second order with the mixed derivative by automatic differentiation.
 
-    :math:`\nabla^2_{\alpha,w} L_{train}\, v` is the alpha-gradient of
-    :math:`\langle \nabla_w L_{train}(w, \alpha), v \rangle`, :math:`v` held constant. It
-    ignores the kinks of ReLU and max-pooling, as every derivative of such a network does.
+    :math:`\nabla^2_{\alpha,w} L_{train}\, v` is the derivative of
+    :math:`\nabla_\alpha L_{train}(w + t v, \alpha)` by t at 0, taken in forward mode: what
+    `FiniteDifference` approximates with two points. It ignores the kinks of ReLU and max-pooling,
+    as every derivative of such a network does.
     """
 
     def __call__(self, alpha: Alpha, state: State) -> Estimate:
         weights = _leaves(state.problem.weights)
-        with twice_differentiable():
-            train_loss = state.train_loss(alpha, weights)
-        # Two passes back through the same graph, not one: the graph of the first derivative, as
-        # large as that of the loss, need not exist while the graph of L_val does.
-        gradient = _gradient(train_loss, weights, retain_graph=True)
+        gradient = _gradient(state.train_loss(_detached(alpha), weights), weights)
         direct, vector, loss = _at_virtual_step(alpha, state, gradient)
         del gradient
-        inner = _gradient(train_loss, weights, create_graph=True)
-        pairs = [(g, vector[name]) for name, g in inner.items() if g.requires_grad]
-        if not pairs:  # no weight gradient depends on alpha
-            return Estimate(direct, loss)
-        outputs, vectors = zip(*pairs, strict=True)
-        mixed = _gradient(outputs, alpha, vectors)
+        mixed = hessian_vector(
+            lambda moving: state.train_loss(alpha, moving), at=weights, vector=vector, by=alpha
+        )
         return Estimate(_subtract(direct, state.optimizer.learning_rate, mixed), loss)
 
 
@@ -118,16 +112,9 @@ def _at_virtual_step(
     return direct, vector, loss.detach()
 
 
-def _gradient(
-    outputs: Tensor | Sequence[Tensor],
-    inputs: Mapping[str, Tensor],
-    vectors: Sequence[Tensor] | None = None,
-    **graph: bool,
-) -> dict[str, Tensor]:
+def _gradient(output: Tensor, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Named gradients; zero where the output does not depend on an input."""
-    values = torch.autograd.grad(
-        outputs, list(inputs.values()), vectors, materialize_grads=True, **graph
-    )
+    values = torch.autograd.grad(output, list(inputs.values()), materialize_grads=True)
     return dict(zip(inputs, values, strict=True))
 
 
