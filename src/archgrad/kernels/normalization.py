@@ -38,8 +38,11 @@ class forward_differentiable(TorchFunctionMode):
         arguments: Sequence[Any] = (),
         options: Mapping[str, Any] | None = None,
     ) -> Any:
-        replacement = {F.batch_norm: batch_norm, F.instance_norm: instance_norm}.get(function)
-        return (replacement or function)(*arguments, **(options or {}))
+        if function is F.batch_norm:
+            function = batch_norm
+        elif function is F.instance_norm:
+            function = instance_norm
+        return function(*arguments, **(options or {}))
 
 
 def batch_norm(
@@ -109,7 +112,8 @@ class _Normalize(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, v: Tensor, unused: None) -> tuple[Tensor, None, None]:
-        return _input_gradient(v, *map(_primal, ctx.saved_tensors), ctx.eps), None, None
+        x, mean, s = map(_primal, ctx.saved_tensors)
+        return _input_gradient(v, x, mean, s, ctx.eps), None, None
 
 
 class _Gradient(torch.autograd.Function):
@@ -147,7 +151,8 @@ class _Gradient(torch.autograd.Function):
 
 
 def _primal(dual: Tensor) -> Tensor:
-    return unpack_dual(dual).primal
+    primal: Tensor = unpack_dual(dual).primal
+    return primal
 
 
 def _input_gradient(grad: Tensor, input: Tensor, mean: Tensor, scale: Tensor, eps: float) -> Tensor:

@@ -68,6 +68,8 @@ def _double_backward(
     return _gradient(product, wanted)
 
 
-def _gradient(output: Tensor, inputs: Tensors, **graph: bool) -> dict[str, Tensor]:
-    values = torch.autograd.grad(output, list(inputs.values()), materialize_grads=True, **graph)
+def _gradient(output: Tensor, inputs: Tensors, create_graph: bool = False) -> dict[str, Tensor]:
+    values = torch.autograd.grad(
+        output, list(inputs.values()), create_graph=create_graph, materialize_grads=True
+    )
     return dict(zip(inputs, values, strict=True))
