@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from archgrad.errors import ArchgradError
@@ -32,20 +35,80 @@ class Group:
         return len(self.candidates), len(self.candidates[0])
 
 
+class Row(NamedTuple):
+    """What one choice is run with.
+
+    ``weights``: (operations,); ``edge``: a scalar that weighs the whole edge; ``active``: the
+    candidates that are computed (None: all); ``watched``: candidates whose output is computed
+    without a graph, so that only the gradient of their weight exists: exact where that weight is 0.
+    """
+
+    weights: Tensor
+    edge: Tensor | None = None
+    active: Sequence[int] | None = None
+    watched: Sequence[int] = ()
+
+
+class Edge(Protocol):
+    """A part that changes how a choice is built; see `archgrad.parts.edge`."""
+
+    def width(self, channels: int) -> int:
+        """Channels of what is inside, for an edge of this many."""
+
+    def candidate(self, name: str, module: nn.Module) -> nn.Module:
+        """The candidate, changed or not."""
+
+    def around(self, channels: int, stride: int) -> nn.Module | None:
+        """A module called as ``module(x, mix)`` in place of the mixed operation, or None."""
+
+
+def build(
+    candidates: Callable[[str, int, int], nn.Module],
+    group: Group,
+    row: int,
+    channels: int,
+    stride: int,
+    edges: Sequence[Edge] = (),
+) -> Choice:
+    """A choice of ``group`` made of ``candidates(name, channels, stride)`` and of edge parts.
+
+    The first of ``edges`` is the innermost.
+    """
+    around: list[nn.Module] = []
+    width = channels
+    for edge in reversed(edges):
+        module = edge.around(width, stride)
+        around = around if module is None else [module, *around]
+        width = edge.width(width)
+    made = {name: candidates(name, width, stride) for name in group.candidates[row]}
+    for edge in edges:
+        made = {name: edge.candidate(name, module) for name, module in made.items()}
+    return Choice(made, group.name, row, around)
+
+
 class Choice(nn.Module):
     """The mixed operation: sum_o w_o o(x) over the candidates (arXiv:1806.09055, equation 2).
 
-    ``mixing`` is set before each forward pass (by the supernet): one weight a candidate, shape
-    ``(operations,)``. Candidates of type `Zero` are not computed: they add nothing, and the
-    gradient of their weight is exactly zero either way.
+    ``mixing`` is set before each forward pass (by the supernet). ``around`` are modules called as
+    ``module(x, mix)``, from the inside out, that may change what the mixed operation sees and what
+    becomes of it (partial channels, an auxiliary skip connection, drop path). Candidates of type
+    `Zero` are not computed: they add nothing, and the gradient of their weight is exactly zero
+    either way.
     """
 
-    mixing: Tensor | None
+    mixing: Row | None
 
-    def __init__(self, candidates: Mapping[str, nn.Module], group: str, row: int) -> None:
+    def __init__(
+        self,
+        candidates: Mapping[str, nn.Module],
+        group: str,
+        row: int,
+        around: Iterable[nn.Module] = (),
+    ) -> None:
         super().__init__()
         self.names = tuple(candidates)
         self.candidates = nn.ModuleList(candidates.values())
+        self.around = nn.ModuleList(around)
         self.group, self.row = group, row
         self.mixing = None
 
@@ -55,13 +118,39 @@ class Choice(nn.Module):
                 f"choice {self.group}[{self.row}] has no mixing weights; run the model through "
                 "archgrad.Supernet, or derive a discrete network first"
             )
-        terms = [
-            weight * operation(x)
-            for weight, operation in zip(self.mixing.unbind(), self.candidates, strict=True)
-            if not isinstance(operation, Zero)
-        ]
+        run: Callable[[Tensor], Tensor] = self.mix
+        for module in self.around:
+            run = partial(module, mix=run)
+        output = run(x)
+        return output if self.mixing.edge is None else self.mixing.edge * output
+
+    def mix(self, x: Tensor) -> Tensor:
+        """The weighted sum of the candidates."""
+        assert self.mixing is not None
+        weights, _, active, watched = self.mixing
+        terms = []
+        for index, (weight, operation) in enumerate(
+            zip(weights.unbind(), self.candidates, strict=True)
+        ):
+            if isinstance(operation, Zero):
+                continue
+            if active is None or index in active:
+                terms.append(weight * operation(x))
+            elif index in watched:
+                with torch.no_grad():
+                    output = operation(x)
+                terms.append(weight * output)
         if not terms:
-            zero: Tensor = self.candidates[0](x)
-            return zero
+            return self._zero(x)
         total: Tensor = sum(terms[1:], start=terms[0])
         return total
+
+    def _zero(self, x: Tensor) -> Tensor:
+        """Zeros of the output's shape."""
+        zero = next((c for c in self.candidates if isinstance(c, Zero)), None)
+        if zero is not None:
+            output: Tensor = zero(x)
+            return output
+        with torch.no_grad():
+            output = self.candidates[0](x)
+        return torch.zeros_like(output)

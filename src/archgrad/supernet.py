@@ -3,29 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from archgrad.choice import Choice, Group
+from archgrad.choice import Choice, Group, Row
 from archgrad.errors import ArchgradError
+from archgrad.mixing import Mixing
 
-Alpha = Mapping[str, Tensor]  # group name -> (edges, operations)
-Mixing = Mapping[str, Tensor]  # group name -> (edges, operations), the weights of the candidates
+Alpha = Mapping[str, Tensor]  # group name -> (edges, operations), and what a relaxation adds
+Initial = Callable[[Mapping[str, tuple[int, ...]], torch.Generator | None], dict[str, Tensor]]
 Weights = Mapping[str, Tensor]  # parameter name -> tensor
 Batch = tuple[Tensor, Tensor]
 Criterion = Callable[[Tensor, Tensor], Tensor]
 
-ALPHA_SCALE = 1e-3  # alpha starts at 1e-3 N(0, 1), as in the original code
+
+@dataclass(frozen=True)
+class Normal:
+    """Alpha starts as scale N(0, 1); 1e-3 in the original code."""
+
+    scale: float = 1e-3
+
+    def __call__(
+        self, shapes: Mapping[str, tuple[int, ...]], generator: torch.Generator | None
+    ) -> dict[str, Tensor]:
+        return {n: self.scale * torch.randn(s, generator=generator) for n, s in shapes.items()}
 
 
 class Supernet:
     """A model whose choices are run with mixing weights.
 
     Alpha lives here, in ``alpha``, and never among the parameters of the model: no weight decay,
-    clipping or weight optimizer can reach it.
+    clipping or weight optimizer can reach it. ``initial`` makes its first values from the shapes
+    of the groups and of ``extra``, what the relaxation has beside the weights of the candidates.
     """
 
     def __init__(
@@ -34,6 +48,8 @@ class Supernet:
         groups: Sequence[Group],
         *,
         criterion: Criterion = F.cross_entropy,
+        initial: Initial = Normal(),
+        extra: Mapping[str, tuple[int, ...]] | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         self.model = model
@@ -54,16 +70,20 @@ class Supernet:
                 )
         self.weights: dict[str, Tensor] = dict(model.named_parameters())
         device = next((w.device for w in self.weights.values()), torch.device("cpu"))
+        start = initial({**shapes, **(extra or {})}, generator)
         self.alpha: dict[str, Tensor] = {
-            name: (ALPHA_SCALE * torch.randn(shape, generator=generator))
-            .to(device)
-            .requires_grad_()
-            for name, shape in shapes.items()
+            name: value.to(device).requires_grad_() for name, value in start.items()
         }
+        self.moving = [module for module in model.modules() if hasattr(module, "progress")]
+
+    def advance(self, progress: float) -> None:
+        """Tell the modules that change in the course of a search: ``progress`` in [0, 1]."""
+        for module in self.moving:
+            module.progress = progress
 
     def forward(
         self,
-        mixing: Mixing,
+        mixing: Mixing | Sequence[Row],
         inputs: Tensor,
         weights: Weights | None = None,
         *,
@@ -71,12 +91,14 @@ class Supernet:
     ) -> Tensor:
         """The model's output, with its own weights or the given ones.
 
+        ``mixing`` holds the weights by group, or one `Row` a choice where cells shall differ.
+
         Unless ``update_statistics``, buffers such as BatchNorm's running statistics are left
         as they are: the model works on copies.
         """
-        rows = {name: weight.unbind() for name, weight in mixing.items()}
-        for choice in self.choices:
-            choice.mixing = rows[choice.group][choice.row]
+        rows = mixing.rows(self.choices) if isinstance(mixing, Mixing) else mixing
+        for choice, row in zip(self.choices, rows, strict=True):
+            choice.mixing = row
         try:
             given = dict(weights or {})
             if not update_statistics:
@@ -97,7 +119,29 @@ class Supernet:
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.train()
 
-    def loss(self, mixing: Mixing, batch: Batch, weights: Weights | None = None) -> Tensor:
+    def loss(
+        self, mixing: Mixing | Sequence[Row], batch: Batch, weights: Weights | None = None
+    ) -> Tensor:
         """The scalar loss of a batch; running statistics stay as they are."""
         inputs, target = batch
         return self.criterion(self.forward(mixing, inputs, weights), target)
+
+    @torch.no_grad()
+    def accuracy(self, mixing: Mixing | Sequence[Row], batch: Batch) -> float:
+        """Share of a batch whose largest logit is the label; running statistics stay."""
+        inputs, target = batch
+        logits = self.forward(mixing, inputs)
+        return float((logits.argmax(dim=1) == target).float().mean())
+
+    @cached_property
+    def parameters_of_candidates(self) -> dict[str, list[str]]:
+        """Candidate of one choice, by its place in the model -> the names of its parameters."""
+        places = {id(m): name for name, m in self.model.named_modules()}
+        found = {}
+        for choice in self.choices:
+            for candidate in choice.candidates:
+                place = places[id(candidate)]
+                names = [f"{place}.{name}" for name, _ in candidate.named_parameters()]
+                if names:
+                    found[place] = names
+        return found

@@ -7,12 +7,44 @@ from collections.abc import Callable
 from typing import Any
 
 from archgrad.errors import ArchgradError, unknown
-from archgrad.methods.darts import darts, darts_2nd
-from archgrad.methods.method import Method
+from archgrad.methods.beyond_gradients import darts_pt, lambda_darts, oles, shapley
+from archgrad.methods.darts import darts, darts_2nd, idarts, single_level_darts
+from archgrad.methods.fair_darts import fair_darts
+from archgrad.methods.method import Method, Recovery
+from archgrad.methods.p_darts import p_darts
+from archgrad.methods.pc_darts import pc_darts
+from archgrad.methods.proxyless import proxyless
+from archgrad.methods.regularized import aer, beta_darts, darts_minus, gaea
+from archgrad.methods.robust_darts import robust_darts
+from archgrad.methods.sampling import drnas, gdas, snas
+from archgrad.methods.smooth_darts import sdarts_adv, sdarts_rs
 
-__all__ = ["RECIPES", "Method", "darts", "darts_2nd", "method"]
+__all__ = ["RECIPES", "Method", "Recovery", "method"]
 
-RECIPES: dict[str, Callable[..., Method]] = {"darts": darts, "darts_2nd": darts_2nd}
+RECIPES: dict[str, Callable[..., Method]] = {
+    "darts": darts,
+    "darts_2nd": darts_2nd,
+    "single_level": single_level_darts,
+    "idarts": idarts,
+    "pc_darts": pc_darts,
+    "fair_darts": fair_darts,
+    "proxyless": proxyless,
+    "robust_darts": robust_darts,
+    "p_darts": p_darts,
+    "snas": snas,
+    "gdas": gdas,
+    "drnas": drnas,
+    "sdarts_rs": sdarts_rs,
+    "sdarts_adv": sdarts_adv,
+    "darts_minus": darts_minus,
+    "beta_darts": beta_darts,
+    "gaea": gaea,
+    "darts_pt": darts_pt,
+    "oles": oles,
+    "aer": aer,
+    "lambda_darts": lambda_darts,
+    "shapley": shapley,
+}
 
 
 def method(name: str | Method, **options: Any) -> Method:

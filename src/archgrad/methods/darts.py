@@ -1,12 +1,18 @@
-"""DARTS (Liu, Simonyan, Yang, ICLR 2019, arXiv:1806.09055), first and second order."""
+"""DARTS (Liu, Simonyan, Yang, ICLR 2019, arXiv:1806.09055), both orders, and its nearest kin."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from archgrad.errors import unknown
-from archgrad.methods.method import Hypergradient, Method
-from archgrad.parts.hypergradient import Exact, FiniteDifference, first_order
+from archgrad.methods.method import Method
+from archgrad.parts.hypergradient import (
+    Exact,
+    FiniteDifference,
+    Neumann,
+    first_order,
+    single_level,
+)
 from archgrad.parts.optimizer import Adam
 
 
@@ -46,7 +52,7 @@ def darts_2nd(
     Differs from the paper: the default estimator is "exact", by the measurement in
     docs/second_order.md. Otherwise as `darts`.
     """
-    estimators: dict[str, Hypergradient] = {
+    estimators: dict[str, Exact | FiniteDifference] = {
         "exact": Exact(),
         "finite_difference": FiniteDifference(step),
     }
@@ -54,3 +60,40 @@ def darts_2nd(
         raise unknown("estimator", estimator, estimators)
     first = darts(alpha_learning_rate=alpha_learning_rate, alpha_weight_decay=alpha_weight_decay)
     return replace(first, hypergradient=estimators[estimator])
+
+
+def single_level_darts(
+    *, alpha_learning_rate: float = 3e-4, alpha_weight_decay: float = 1e-3
+) -> Method:
+    r"""Single-level DARTS (Hou, Jin, Chen, ICCV workshops 2021, arXiv:2108.08128).
+
+    .. math:: \min_{\alpha, w} L_{train}(w, \alpha)
+
+    Alpha moves along :math:`\partial_\alpha L_{train}` of the batch on which the weights then move.
+
+    Differs from the paper: alpha's half stays unseen, so that accuracy on it means the same for all
+    methods; both steps are taken one after the other.
+    """
+    first = darts(alpha_learning_rate=alpha_learning_rate, alpha_weight_decay=alpha_weight_decay)
+    return replace(first, hypergradient=single_level)
+
+
+def idarts(
+    *,
+    terms: int = 2,
+    interval: int = 4,
+    alpha_learning_rate: float = 3e-4,
+    alpha_weight_decay: float = 1e-3,
+) -> Method:
+    r"""iDARTS (Zhang et al., ICML 2021, arXiv:2106.10784): the implicit hypergradient.
+
+    .. math:: \partial_\alpha L_{val} - \xi\, \nabla^2_{\alpha,w} L_{train}
+              \sum_{k=0}^{K} (I - \xi \nabla^2_{w,w} L_{train})^k\, \nabla_w L_{val}
+
+    ``terms``: K of the Neumann series; ``interval``: weight steps per step of alpha.
+
+    Differs from the original code: Hessian-vector products are exact, and the weights are unmoved
+    by them.
+    """
+    first = darts(alpha_learning_rate=alpha_learning_rate, alpha_weight_decay=alpha_weight_decay)
+    return replace(first, hypergradient=Neumann(terms), interval=interval)

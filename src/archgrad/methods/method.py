@@ -4,39 +4,163 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from archgrad.architecture import Cell
-from archgrad.parts.discretization import StrongestEdges
+from archgrad.choice import Edge
+from archgrad.errors import ArchgradError
+from archgrad.mixing import Mixing
+from archgrad.parts.augmentation import Augment
+from archgrad.parts.discretization import StrongestEdges, Threshold
 from archgrad.parts.hypergradient import Estimate, first_order
-from archgrad.parts.optimizer import Adam
-from archgrad.parts.relaxation import softmax
+from archgrad.parts.optimizer import Adam, ExponentiatedGradient
+from archgrad.parts.paths import TwoPaths, keep_other_probabilities
+from archgrad.parts.regularizer import DirichletAnchor, ZeroOne
+from archgrad.parts.relaxation import (
+    Dirichlet,
+    EdgeNormalized,
+    Gates,
+    GumbelSoftmax,
+    Relaxation,
+    Sigmoid,
+    Softmax,
+)
+from archgrad.parts.selection import Trained
+from archgrad.parts.stage import Stage
 from archgrad.parts.state import State
-from archgrad.supernet import Alpha, Mixing
+from archgrad.parts.stopping import StopRule
+from archgrad.parts.weight_gradient import AlignLayers, FreezeOverfitted, Gradients
+from archgrad.supernet import Alpha, Initial, Normal
 
-Hypergradient = Callable[[Alpha, State], Estimate]
+
+@dataclass(frozen=True)
+class Recovery:
+    """What follows when the stopping rule speaks: back to its epoch, with more weight decay.
+
+    RobustDARTS, adaptive (arXiv:1909.09656): the weights' decay is multiplied by ``factor``, at
+    most to ``cap``; once it is there the search is only stopped no more.
+    """
+
+    factor: float = 10.0
+    cap: float = 0.03
+
+    def __post_init__(self) -> None:
+        if not (self.factor > 1 and self.cap > 0):
+            raise ArchgradError(
+                f"recovery: factor {self.factor} must be above 1, cap {self.cap} above 0"
+            )
 
 
 @dataclass(frozen=True)
 class Method:
-    """The parts of a search; the search loop calls them and knows no method by name."""
+    """The parts of a search; the search loop calls them and knows no method by name.
 
-    relaxation: Callable[[Alpha, State], Mixing] = softmax
-    hypergradient: Hypergradient = first_order
+    ``without``: operations that are not offered. ``initial``: the first alpha. ``relaxation``:
+    alpha to mixing weights. ``edges``: what is around the candidates, from the inside out.
+    ``hypergradient``: the gradient of alpha (None from it: no step of alpha now). ``regularizers``:
+    terms added to alpha's loss. ``arch_optimizer``: of alpha. ``projection``: what becomes of alpha
+    after a step, (before, after, estimate) -> alpha. ``perturbation``: of the mixing weights in the
+    weight step. ``weight_gradient``: what becomes of the weights' gradient. ``augmentation``: of
+    the images of both halves. ``weight_decay``: of the weights, in units of the configuration's.
+    ``warm_up``: share of the search, or of each stage, in which alpha rests. ``interval``: weight
+    steps per step of alpha. ``stages``: parts of the search with other supernets.
+    ``discretization``: alpha to an architecture, in every epoch; ``selection``: the trained
+    supernet to the final one (None: the discretization). ``stopping``: when to end early, and
+    ``recovery``: to go back and on instead.
+    """
+
+    without: tuple[str, ...] = ()
+    initial: Initial = Normal()
+    relaxation: Relaxation = Softmax()
+    edges: tuple[Edge, ...] = ()
+    hypergradient: Callable[[Alpha, State], Estimate | None] = first_order
+    regularizers: tuple[Callable[[Alpha, State], Tensor], ...] = ()
     arch_optimizer: Callable[[Iterable[Tensor]], torch.optim.Optimizer] = Adam()
+    projection: Callable[[Alpha, Alpha, Estimate], dict[str, Tensor]] | None = None
+    perturbation: Callable[[Mixing, State], Mixing] | None = None
+    weight_gradient: Callable[[Gradients, Alpha, State], Gradients] | None = None
+    augmentation: Augment | None = None
+    weight_decay: float = 1.0
+    warm_up: float = 0.0
+    interval: int = 1
+    stages: tuple[Stage, ...] = ()
     discretization: Callable[[Alpha, State], tuple[Cell, ...]] = StrongestEdges()
+    selection: Callable[[Trained], tuple[Cell, ...]] | None = None
+    stopping: StopRule | None = None
+    recovery: Recovery | None = None
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.warm_up < 1 and self.interval >= 1 and self.weight_decay >= 0):
+            raise ArchgradError(
+                f"method: warm_up {self.warm_up} must be from 0 to below 1, interval "
+                f"{self.interval} at least 1, weight_decay {self.weight_decay} not negative"
+            )
+        for wrong, reason in _contradictions(self):
+            if wrong:
+                raise ArchgradError(f"these parts do not go together: {reason}")
 
     def slots(self) -> dict[str, str]:
         """Slot name -> the part in it, for tables."""
         return {field.name: _label(getattr(self, field.name)) for field in fields(self)}
 
+    def filled(self) -> dict[str, str]:
+        """The slots that are not plain DARTS."""
+        plain = Method().slots()
+        return {name: label for name, label in self.slots().items() if label != plain[name]}
 
-def _label(part: object) -> str:
+
+def _contradictions(method: Method) -> Iterable[tuple[bool, str]]:
+    """Combinations that make no sense, each with its reason."""
+    weights = method.relaxation
+    if isinstance(weights, EdgeNormalized):
+        weights = weights.operations
+    gates, hard = isinstance(weights, Gates), isinstance(weights, GumbelSoftmax) and weights.hard
+    paths = isinstance(method.hypergradient, TwoPaths)
+    kinds = [type(r) for r in method.regularizers]
+    return [
+        (gates != paths, "binary gates have no gradient but that of sampled paths, and sampled "
+         "paths stand for binary gates; use Gates with TwoPaths"),
+        (paths and isinstance(method.relaxation, EdgeNormalized), "sampled paths give edge weights "
+         "no gradient; leave the edge normalization out"),
+        (method.projection is keep_other_probabilities and not paths, "keeping the other "
+         "probabilities needs a hypergradient that draws candidates; use TwoPaths"),
+        (isinstance(method.arch_optimizer, ExponentiatedGradient) and not weights.simplex,
+         "exponentiated gradient moves weights that sum to one, these do not; use Softmax"),
+        (method.perturbation is not None and (gates or hard), "where a single path is computed, "
+         "perturbed weights of the others change nothing; use a relaxation that computes all"),
+        (isinstance(method.weight_gradient, AlignLayers) and (gates or hard), "the alignment of "
+         "layers needs the gradient of every mixing weight; use a relaxation that computes all"),
+        (ZeroOne in kinds and not isinstance(weights, Sigmoid), "the zero-one loss pushes sigmoids "
+         "to 0 or 1, the weights of a softmax compete anyway; use Sigmoid"),
+        (DirichletAnchor in kinds and not isinstance(weights, Dirichlet), "the Dirichlet anchor "
+         "needs the Dirichlet relaxation"),
+        (isinstance(method.discretization, Threshold) and weights.simplex, "a threshold judges "
+         "each candidate by itself, a softmax only against the others; use Sigmoid"),
+        (isinstance(method.weight_gradient, FreezeOverfitted)
+         and method.hypergradient is first_order, "freezing needs the validation gradient of the "
+         "weights; use first_order_and_weights or a second-order hypergradient"),
+        (method.recovery is not None and method.stopping is None, "a recovery follows a stopping "
+         "rule, and there is none"),
+        (method.recovery is not None and bool(method.stages), "going back over the border of a "
+         "stage is not supported; leave out the recovery or the stages"),
+        (len({type(edge) for edge in method.edges}) < len(method.edges), "an edge part is there "
+         "twice; take one out"),
+    ]  # fmt: skip
+
+
+def _label(part: Any) -> str:
     """The part's name, with those of its numbers that are not the default."""
+    if isinstance(part, tuple):
+        return ", ".join(_label(one) for one in part) or "none"
+    if part is None:
+        return "none"
     if not is_dataclass(part) or isinstance(part, type):
-        return getattr(part, "__name__", None) or repr(part)
+        return getattr(part, "__name__", None) or str(part)
     values = {field.name: getattr(part, field.name) for field in fields(part)}
-    changed = [f"{f.name}={values[f.name]}" for f in fields(part) if values[f.name] != f.default]
+    changed = [
+        f"{f.name}={_label(values[f.name])}" for f in fields(part) if values[f.name] != f.default
+    ]
     return type(part).__name__ + (f"({', '.join(changed)})" if changed else "")

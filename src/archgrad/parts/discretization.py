@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from archgrad.architecture import Cell
 from archgrad.choice import Group
 from archgrad.errors import ArchgradError
 from archgrad.parts.state import State
 from archgrad.supernet import Alpha
+
+Strength = list[list[float]]  # of each edge's candidates
+Best = tuple[float, int, str]  # strength, - index, name
+SKIP = "skip_connect"
 
 
 @dataclass(frozen=True)
@@ -17,7 +21,8 @@ class StrongestEdges:
 
     The strength of an edge is its largest mixing weight over all operations but ``none``, the
     weights taken with ``none`` in the softmax (arXiv:1806.09055, section 2.4). Ties go to the
-    lower index. ``k``: edges kept a node; by default what the space says (2 in the paper). Edges
+    lower index. ``k``: edges kept a node; by default what the space says (2 in the paper). Where
+    the space keeps every edge and lets it be ``none``, this is the plain argmax. Edges
     of a node are listed by source, so that equal architectures are equal values; the original
     lists them by strength.
     """
@@ -25,24 +30,131 @@ class StrongestEdges:
     k: int | None = None
 
     def __call__(self, alpha: Alpha, state: State) -> tuple[Cell, ...]:
-        mixing = state.relaxation(alpha, state)
-        return tuple(self._cell(group, mixing[group.name].tolist()) for group in state.groups)
+        strength = state.strength(alpha)
+        return tuple(self.cell(g, strength[g.name].tolist()) for g in state.groups)
 
-    def _cell(self, group: Group, weights: list[list[float]]) -> Cell:
+    def cell(self, group: Group, weights: Strength) -> Cell:
+        """The cell of one group from the strength of its candidates, edge by edge."""
+        best = strongest(group, weights)
+        nodes = {
+            node: tuple((best[row][2], group.edges[row][0]) for row in sorted(rows))
+            for node, rows in self.kept(group, best).items()
+        }
+        output = group.output or tuple(nodes)
+        return Cell(
+            name=group.name, inputs=group.inputs, nodes=tuple(nodes.values()), output=output
+        )
+
+    def kept(self, group: Group, best: list[Best]) -> dict[int, list[int]]:
+        """Node -> the rows of its kept edges, the strongest first."""
         k = group.edges_per_node if self.k is None else self.k
-        nodes = sorted({node for _, node in group.edges})
-        best = [
-            max((w, -i, name) for i, (w, name) in enumerate(zip(*row)) if name != "none")
-            for row in zip(weights, group.candidates, strict=True)
-        ]
-        kept = []
-        for node in nodes:
+        found = {}
+        for node in sorted({node for _, node in group.edges}):
             rows = [row for row, (_, target) in enumerate(group.edges) if target == node]
-            if not 1 <= k <= len(rows):
+            if k is not None and not 1 <= k <= len(rows):
                 raise ArchgradError(
                     f"cell {group.name}: node {node} has {len(rows)} incoming edges, so {k} cannot "
                     f"be kept; expected k from 1 to {len(rows)}"
                 )
-            strongest = sorted(rows, key=lambda row: -best[row][0])[:k]
-            kept.append(tuple((best[row][2], group.edges[row][0]) for row in sorted(strongest)))
-        return Cell(name=group.name, inputs=group.inputs, nodes=tuple(kept), output=tuple(nodes))
+            found[node] = sorted(rows, key=lambda row: -best[row][0])[:k]
+        return found
+
+
+def strongest(group: Group, weights: Strength) -> list[Best]:
+    """Strength, - index and name of the strongest operation of each edge, as a group allows."""
+    return [
+        max(
+            (weight, -index, name)
+            for index, (weight, name) in enumerate(zip(*row))
+            if group.keep_none or name != "none"
+        )
+        for row in zip(weights, group.candidates, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Of the k strongest edges a node those whose operation is at least ``least`` strong.
+
+    FairDARTS (arXiv:1911.12126), section 3.4. A node can lose all edges; it is then not part of the
+    output, and edges from it are left out. Where the space keeps every edge, a weak one becomes
+    ``none``. Where nothing of a cell is strong enough, its strongest edge from an input is kept, so
+    that every epoch has an architecture.
+    """
+
+    least: float = 0.85
+    k: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.least <= 1:
+            raise ArchgradError(f"threshold: found {self.least}, expected from 0 to 1")
+
+    def __call__(self, alpha: Alpha, state: State) -> tuple[Cell, ...]:
+        strength = state.strength(alpha)
+        return tuple(self._cell(g, strength[g.name].tolist()) for g in state.groups)
+
+    def _cell(self, group: Group, weights: Strength) -> Cell:
+        best = strongest(group, weights)
+        if group.keep_none:
+            weak = [(1.0, 0, "none") if row[0] < self.least else row for row in best]
+            return StrongestEdges(self.k).cell(
+                replace(group, candidates=tuple((row[2],) for row in weak)), [[1.0]] * len(weak)
+            )
+        kept = StrongestEdges(self.k).kept(group, best)
+        strong = {
+            node: [row for row in sorted(rows) if best[row][0] >= self.least]
+            for node, rows in kept.items()
+        }
+        if not any(group.edges[row][0] < group.inputs for rows in strong.values() for row in rows):
+            fallback = max(
+                (row for row, (source, _) in enumerate(group.edges) if source < group.inputs),
+                key=lambda row: best[row][0],
+            )
+            strong[group.edges[fallback][1]] = [fallback]
+        alive, nodes = set(range(group.inputs)), []
+        for node, rows in strong.items():
+            edges = tuple(
+                (best[row][2], group.edges[row][0]) for row in rows if group.edges[row][0] in alive
+            )
+            nodes.append(edges)
+            alive |= {node} if edges else set()
+        output = tuple(node for node in strong if node in alive)
+        return Cell(name=group.name, inputs=group.inputs, nodes=tuple(nodes), output=output)
+
+
+@dataclass(frozen=True)
+class SkipLimit:
+    """At most ``most`` skip connections in the cells named ``cells``, by `StrongestEdges`.
+
+    P-DARTS (arXiv:1904.12760), section 3.3: while there are more, the weakest chosen skip
+    connection loses its strength, and edges and operations are chosen anew. A skip connection that
+    is an edge's only candidate stays.
+    """
+
+    most: int = 2
+    cells: tuple[str, ...] = ("normal", "cell")
+    k: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.most < 0:
+            raise ArchgradError(f"skip limit: found {self.most}, expected at least 0")
+
+    def __call__(self, alpha: Alpha, state: State) -> tuple[Cell, ...]:
+        strength = state.strength(alpha)
+        return tuple(self._cell(g, strength[g.name].tolist()) for g in state.groups)
+
+    def _cell(self, group: Group, weights: Strength) -> Cell:
+        rule = StrongestEdges(self.k)
+        if group.name not in self.cells:
+            return rule.cell(group, weights)
+        while True:
+            best = strongest(group, weights)
+            rows = [row for rows in rule.kept(group, best).values() for row in rows]
+            skips = [
+                row for row in rows if best[row][2] == SKIP and len(set(group.candidates[row])) > 1
+            ]
+            skips = [row for row in skips if best[row][0] > -1.0]
+            if len(skips) <= self.most:
+                return rule.cell(group, weights)
+            weakest = min(skips, key=lambda row: best[row][0])
+            weights[weakest][group.candidates[weakest].index(SKIP)] = -1.0

@@ -29,16 +29,35 @@ from archgrad.supernet import Alpha, Weights
 
 
 class Estimate(NamedTuple):
-    """``gradient`` in the shapes of alpha, and the validation loss it was taken at, a scalar."""
+    """``gradient`` in the shapes of alpha, and the validation loss it was taken at, a scalar.
+
+    ``valid_gradient``: d L_val / d w by parameter name, where it was taken; ``touched``: by group,
+    True for the entries of alpha that the estimate is about, where it is not about all.
+    """
 
     gradient: dict[str, Tensor]
     loss: Tensor
+    valid_gradient: dict[str, Tensor] | None = None
+    touched: dict[str, Tensor] | None = None
 
 
 def first_order(alpha: Alpha, state: State) -> Estimate:
     """The gradient at the present weights: d L_val(w, alpha) / d alpha (xi = 0)."""
     frozen = {name: weight.detach() for name, weight in state.problem.weights.items()}
     loss = state.valid_loss(alpha, frozen)
+    return Estimate(_gradient(loss, alpha), loss.detach())
+
+
+def first_order_and_weights(alpha: Alpha, state: State) -> Estimate:
+    """As `first_order`, with d L_val / d w from the same pass for who needs it."""
+    direct, vector, loss = _both(alpha, state, _leaves(state.problem.weights))
+    return Estimate(direct, loss, vector)
+
+
+def single_level(alpha: Alpha, state: State) -> Estimate:
+    """The gradient of the training loss, on the batch the weights then see (arXiv:2108.08128)."""
+    frozen = {name: weight.detach() for name, weight in state.problem.weights.items()}
+    loss = state.train_loss(alpha, frozen)
     return Estimate(_gradient(loss, alpha), loss.detach())
 
 
@@ -74,7 +93,7 @@ class FiniteDifference:
             for sign in (1, -1)
         )
         mixed = {name: (plus[name] - minus[name]) / (2 * epsilon) for name in alpha}
-        return Estimate(_subtract(direct, state.optimizer.learning_rate, mixed), loss)
+        return Estimate(_subtract(direct, state.optimizer.learning_rate, mixed), loss, vector)
 
 
 @dataclass(frozen=True)
@@ -95,7 +114,41 @@ class Exact:
         mixed = hessian_vector(
             lambda moving: state.train_loss(alpha, moving), at=weights, vector=vector, by=alpha
         )
-        return Estimate(_subtract(direct, state.optimizer.learning_rate, mixed), loss)
+        return Estimate(_subtract(direct, state.optimizer.learning_rate, mixed), loss, vector)
+
+
+@dataclass(frozen=True)
+class Neumann:
+    r"""The implicit hypergradient by a truncated Neumann series (iDARTS, arXiv:2106.10784).
+
+    .. math:: \partial_\alpha L_{val} - \xi\, \nabla^2_{\alpha,w} L_{train}
+              \sum_{k=0}^{K} (I - \xi H)^k\, \nabla_w L_{val}, \quad H = \nabla^2_{w,w} L_{train}
+
+    at the present weights, with :math:`\xi` the learning rate. ``terms`` is K; 0 is the second
+    order without a virtual step, 2 the code's default. Each term costs one Hessian-vector product.
+
+    Differs from the original code: products are exact, not finite differences, and the weights are
+    as before afterwards (the original leaves them slightly moved).
+    """
+
+    terms: int = 2
+
+    def __post_init__(self) -> None:
+        if self.terms < 0:
+            raise ArchgradError(f"Neumann series: {self.terms} terms, expected at least 0")
+
+    def __call__(self, alpha: Alpha, state: State) -> Estimate:
+        weights = _leaves(state.problem.weights)
+        direct, vector, loss = _both(alpha, state, weights)
+        rate = state.optimizer.learning_rate
+        fixed = _detached(alpha)
+        term = total = vector
+        for _ in range(self.terms):
+            product = hessian_vector(lambda w: state.train_loss(fixed, w), weights, term)
+            term = _subtract(term, rate, product)
+            total = {name: value + term[name] for name, value in total.items()}
+        mixed = hessian_vector(lambda w: state.train_loss(alpha, w), weights, total, by=alpha)
+        return Estimate(_subtract(direct, rate, mixed), loss, vector)
 
 
 def _at_virtual_step(
@@ -104,11 +157,17 @@ def _at_virtual_step(
     """d L_val / d alpha and d L_val / d w at w', and the loss there."""
     with torch.no_grad():
         virtual = state.optimizer.step(state.problem.weights, gradient)
-    virtual = _leaves(virtual)
-    loss = state.valid_loss(alpha, virtual)
-    both = _gradient(loss, {**_prefixed("alpha", alpha), **_prefixed("w", virtual)})
+    return _both(alpha, state, _leaves(virtual))
+
+
+def _both(
+    alpha: Alpha, state: State, weights: Weights
+) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+    """d L_val / d alpha and d L_val / d w at these weights, and the loss."""
+    loss = state.valid_loss(alpha, weights)
+    both = _gradient(loss, {**_prefixed("alpha", alpha), **_prefixed("w", weights)})
     direct = {name: both[f"alpha {name}"] for name in alpha}
-    vector = {name: both[f"w {name}"] for name in virtual}
+    vector = {name: both[f"w {name}"] for name in weights}
     return direct, vector, loss.detach()
 
 

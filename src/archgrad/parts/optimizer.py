@@ -1,10 +1,15 @@
-"""Optimizers of alpha: each makes a torch optimizer for the tensors of alpha."""
+"""Optimizers of alpha: each makes a torch optimizer for the tensors of alpha.
+
+``simplex``: it takes alpha for the logits of weights that sum to one.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,3 +36,53 @@ class Adam:
         return torch.optim.Adam(
             list(alpha), self.learning_rate, self.betas, weight_decay=self.weight_decay
         )
+
+
+@dataclass(frozen=True)
+class Descent:
+    """Plain gradient descent."""
+
+    learning_rate: float = 0.1
+
+    def __call__(self, alpha: Iterable[Tensor]) -> torch.optim.Optimizer:
+        return torch.optim.SGD(list(alpha), self.learning_rate)
+
+
+@dataclass(frozen=True)
+class ExponentiatedGradient:
+    r"""Mirror descent on the simplex: theta <- theta exp(-rate d L / d theta), normalized.
+
+    GAEA (arXiv:2004.07802). Alpha holds log theta, its softmax is theta; since
+    :math:`\partial L / \partial \alpha = \theta (\partial_\theta L - c)` with one c a row, the same
+    update of the logits is :math:`\alpha \leftarrow \alpha - rate\, \partial_\alpha L / \theta`.
+    Rows are the last dimension, so edge logits of a node are a row too. ``floor``: theta is kept at
+    least so large (the code's 1e-5).
+    """
+
+    learning_rate: float = 0.1
+    floor: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.learning_rate < inf and 0 < self.floor < 0.01):
+            raise ArchgradError(
+                f"exponentiated gradient: learning rate {self.learning_rate} must be finite and "
+                f"not negative, floor {self.floor} between 0 and 0.01"
+            )
+
+    def __call__(self, alpha: Iterable[Tensor]) -> torch.optim.Optimizer:
+        return _Exponentiated(alpha, self.learning_rate, self.floor)
+
+
+class _Exponentiated(torch.optim.Optimizer):
+    def __init__(self, alpha: Iterable[Tensor], lr: float, floor: float) -> None:
+        super().__init__(list(alpha), {"lr": lr, "floor": floor})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            for logits in group["params"]:
+                if logits.grad is None:
+                    continue
+                theta = logits.softmax(dim=-1)
+                moved = logits - group["lr"] * logits.grad / theta.clamp_min(group["floor"])
+                logits.copy_(moved.log_softmax(dim=-1).clamp_min(math.log(group["floor"])))

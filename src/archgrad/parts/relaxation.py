@@ -1,11 +1,248 @@
-"""Relaxations: alpha -> mixing weights of the candidates, both (edges, operations) a group."""
+r"""Relaxations: alpha -> mixing weights of the candidates, (edges, operations) a group.
+
+Each is called as ``relaxation(alpha, state)``. ``strength(alpha, state)`` gives what a discrete
+architecture is read from: without noise, by group. With ``state.sample`` False the weights are the
+most typical ones instead of random ones. ``simplex``: the weights of an edge sum to one.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from archgrad.choice import Group
+from archgrad.errors import ArchgradError
+from archgrad.mixing import Mixing, Paths
+from archgrad.parts.schedule import Linear, Number, extremes, now
 from archgrad.parts.state import State
-from archgrad.supernet import Alpha, Mixing
+from archgrad.supernet import Alpha
 
 
-def softmax(alpha: Alpha, state: State | None = None) -> Mixing:
-    """Softmax over the operations of each edge; rows sum to 1 (arXiv:1806.09055, equation 2)."""
+class Relaxation(Protocol):
+    """What the loop and the discretizations ask of a relaxation."""
+
+    simplex: ClassVar[bool]
+
+    def __call__(self, alpha: Alpha, state: State) -> Mixing: ...
+    def strength(self, alpha: Alpha, state: State) -> dict[str, Tensor]: ...
+
+
+def _softmax(alpha: Alpha) -> dict[str, Tensor]:
     return {name: logits.softmax(dim=-1) for name, logits in alpha.items()}
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """Softmax over the operations of each edge (arXiv:1806.09055, equation 2)."""
+
+    simplex: ClassVar[bool] = True
+
+    def __call__(self, alpha: Alpha, state: State) -> Mixing:
+        return Mixing(_softmax(alpha))
+
+    def strength(self, alpha: Alpha, state: State) -> dict[str, Tensor]:
+        return _softmax(alpha)
+
+
+@dataclass(frozen=True)
+class Sigmoid:
+    """Each candidate by itself: sigmoid(alpha) (FairDARTS, arXiv:1911.12126)."""
+
+    simplex: ClassVar[bool] = False
+
+    def __call__(self, alpha: Alpha, state: State) -> Mixing:
+        return Mixing(self.strength(alpha, state))
+
+    def strength(self, alpha: Alpha, state: State) -> dict[str, Tensor]:
+        return {name: logits.sigmoid() for name, logits in alpha.items()}
+
+
+@dataclass(frozen=True)
+class GumbelSoftmax:
+    r"""A random point near a corner of the simplex: softmax((log p + G) / temperature).
+
+    p = softmax(alpha), G ~ Gumbel(0, 1) (SNAS, arXiv:1812.09926). ``hard``: the weights are the
+    one-hot vector h of the largest entry, with the gradient of the soft ones, h - stop(q) + q, and
+    that candidate alone is computed (GDAS, arXiv:1910.04465). Without sampling: p, or the one-hot
+    vector of the largest p.
+
+    Differs from the first code of GDAS, which adds the scalar weights of the other candidates to
+    the feature map (0 in value, but with a gradient); its later form does not, nor does this one.
+    """
+
+    temperature: Number = Linear(10.0, 1.0)
+    hard: bool = False
+    simplex: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if extremes(self.temperature)[0] <= 0:
+            raise ArchgradError(
+                f"Gumbel softmax: temperature is {self.temperature}, expected above 0 throughout"
+            )
+
+    def __call__(self, alpha: Alpha, state: State) -> Mixing:
+        log = {name: logits.log_softmax(dim=-1) for name, logits in alpha.items()}
+        if not state.sample:
+            soft = {name: value.exp() for name, value in log.items()}
+            return one_path(soft) if self.hard else Mixing(soft)
+        generator = state.generator()
+        temperature = now(self.temperature, state.progress)
+        soft = {
+            name: ((value + gumbel(value, generator)) / temperature).softmax(dim=-1)
+            for name, value in log.items()
+        }
+        return one_path(soft) if self.hard else Mixing(soft)
+
+    def strength(self, alpha: Alpha, state: State) -> dict[str, Tensor]:
+        return _softmax(alpha)
+
+
+@dataclass(frozen=True)
+class Gates:
+    """Binary gates: one candidate an edge, drawn from p = softmax(alpha), alone in memory.
+
+    ProxylessNAS (arXiv:1812.00332), section 3.2; alpha gets its gradient from
+    `archgrad.parts.paths.TwoPaths`. Without sampling: the candidate of the largest p.
+    """
+
+    simplex: ClassVar[bool] = True
+
+    def __call__(self, alpha: Alpha, state: State) -> Mixing:
+        chosen = {name: p.detach() for name, p in _softmax(alpha).items()}
+        if not state.sample:
+            return one_path(chosen)
+        generator = state.generator()
+        drawn = {
+            name: torch.multinomial(p.cpu(), 1, generator=generator).squeeze(-1)
+            for name, p in chosen.items()
+        }
+        return single(chosen, drawn)
+
+    def strength(self, alpha: Alpha, state: State) -> dict[str, Tensor]:
+        return _softmax(alpha)
+
+
+@dataclass(frozen=True)
+class Dirichlet:
+    """A draw from Dirichlet(ELU(alpha) + 1) an edge (DrNAS, arXiv:2006.10355).
+
+    Differentiable by implicit reparameterization (of the gamma variables it is made of). Without
+    sampling: its mean.
+    """
+
+    simplex: ClassVar[bool] = True
+
+    def __call__(self, alpha: Alpha, state: State) -> Mixing:
+        if not state.sample:
+            return Mixing(self.strength(alpha, state))
+        generator = state.generator()
+        drawn = {}
+        for name, logits in alpha.items():
+            concentration = self.concentration(logits).cpu()
+            gamma = torch._standard_gamma(concentration, generator=generator)
+            gamma = gamma.clamp_min(torch.finfo(gamma.dtype).tiny).to(logits.device)
+            drawn[name] = gamma / gamma.sum(dim=-1, keepdim=True)
+        return Mixing(drawn)
+
+    def strength(self, alpha: Alpha, state: State) -> dict[str, Tensor]:
+        mass = {name: self.concentration(logits) for name, logits in alpha.items()}
+        return {name: value / value.sum(dim=-1, keepdim=True) for name, value in mass.items()}
+
+    @staticmethod
+    def concentration(logits: Tensor) -> Tensor:
+        """The parameters of the distribution, above 0 and 1 where alpha is 0."""
+        return (F.elu(logits) + 1).clamp_min(torch.finfo(logits.dtype).eps)
+
+
+@dataclass(frozen=True)
+class EdgeNormalized:
+    """Weights of edges beside those of operations: softmax over the edges that enter a node.
+
+    PC-DARTS (arXiv:1907.05737), equation 4. ``operations`` weighs the candidates of an edge. The
+    edge logits of a node are alpha["GROUP/NODE"]. An edge's strength is multiplied with its weight.
+    """
+
+    operations: Relaxation = Softmax()
+    simplex: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if isinstance(self.operations, EdgeNormalized):
+            raise ArchgradError("edge normalization: found twice, expected once; take one out")
+
+    def extra(self, groups: tuple[Group, ...]) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the edge logits: one tensor a node."""
+        return {
+            f"{group.name}/{node}": (sum(target == node for _, target in group.edges),)
+            for group in groups
+            for node in dict.fromkeys(target for _, target in group.edges)
+        }
+
+    def __call__(self, alpha: Alpha, state: State) -> Mixing:
+        inner = self.operations(self._operations(alpha, state), state)
+        return Mixing(inner, self._edges(alpha, state), inner.active, inner.watched)
+
+    def strength(self, alpha: Alpha, state: State) -> dict[str, Tensor]:
+        inner = self.operations.strength(self._operations(alpha, state), state)
+        edges = self._edges(alpha, state)
+        return {name: value * edges[name].unsqueeze(-1) for name, value in inner.items()}
+
+    def _operations(self, alpha: Alpha, state: State) -> Alpha:
+        return {group.name: alpha[group.name] for group in state.groups}
+
+    def _edges(self, alpha: Alpha, state: State) -> dict[str, Tensor]:
+        found = {}
+        for group in state.groups:
+            nodes = [target for _, target in group.edges]
+            weights = {n: alpha[f"{group.name}/{n}"].softmax(dim=-1).unbind() for n in {*nodes}}
+            taken = {n: iter(values) for n, values in weights.items()}
+            found[group.name] = torch.stack([next(taken[n]) for n in nodes])
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Masked:
+    """Another relaxation without some candidates: their weight is 0, the others keep theirs.
+
+    ``mask``: by group (edges, operations), 1 or 0.
+    """
+
+    inner: Relaxation
+    mask: Mapping[str, Tensor]
+    simplex: ClassVar[bool] = False
+
+    def __call__(self, alpha: Alpha, state: State) -> Mixing:
+        found = self.inner(alpha, state)
+        return found.replaced({name: value * self.mask[name] for name, value in found.items()})
+
+    def strength(self, alpha: Alpha, state: State) -> dict[str, Tensor]:
+        found = self.inner.strength(alpha, state)
+        return {name: value * self.mask[name] for name, value in found.items()}
+
+
+def gumbel(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Independent Gumbel(0, 1) variables; drawn on the CPU, so the same on every device."""
+    uniform = torch.rand(like.shape, generator=generator, dtype=torch.float64)
+    tiny = torch.finfo(torch.float64).tiny
+    return -(-uniform.clamp_min(tiny).log()).clamp_min(tiny).log().to(like)
+
+
+def one_path(soft: Mapping[str, Tensor]) -> Mixing:
+    """One-hot at the largest entry, with the gradient of ``soft``."""
+    largest = {name: value.detach().argmax(dim=-1) for name, value in soft.items()}
+    hard = single(soft, largest)
+    return hard.replaced({name: hard[name] - q.detach() + q for name, q in soft.items()})
+
+
+def single(like: Mapping[str, Tensor], chosen: Mapping[str, Tensor]) -> Mixing:
+    """One-hot at the chosen candidates, which alone are computed."""
+    active: Paths = {name: [[i] for i in index.tolist()] for name, index in chosen.items()}
+    weights = {
+        name: F.one_hot(chosen[name].to(value.device), value.shape[-1]).to(value.dtype)
+        for name, value in like.items()
+    }
+    return Mixing(weights, active=active)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from archgrad.choice import Group
+from archgrad.choice import Group, Row
 from archgrad.errors import ArchgradError
-from archgrad.supernet import Alpha, Mixing, Weights
+from archgrad.mixing import Mixing
+from archgrad.supernet import Alpha, Weights
 
 
 class Problem(Protocol):
@@ -19,7 +21,10 @@ class Problem(Protocol):
 
     weights: dict[str, Tensor]
 
-    def loss(self, mixing: Mixing, batch: Any, weights: Weights | None = None) -> Tensor: ...
+    def loss(
+        self, mixing: Mixing | Sequence[Row], batch: Any, weights: Weights | None = None
+    ) -> Tensor: ...
+    def accuracy(self, mixing: Mixing | Sequence[Row], batch: Any) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,11 @@ class State:
 
     ``progress``: fraction of the search done, in [0, 1]. ``train`` and ``valid``: the batches of
     this step, from the half that trains the weights and the half that trains alpha. ``groups``:
-    what the rows and columns of alpha stand for.
+    what the rows and columns of alpha stand for. ``seed``: of all that is random in this step, so
+    that every pass of one estimate sees the same noise. ``sample``: False where a relaxation shall
+    give its most typical weights, not random ones. ``memory``: what parts keep from step to step,
+    by their own keys; numbers, texts, lists and tensors, for it is part of a checkpoint.
+    ``valid_gradient``: d L_val / d w by parameter name, where the hypergradient took it.
     """
 
     problem: Problem
@@ -79,11 +88,43 @@ class State:
     optimizer: SGD = SGD(0.0)
     groups: tuple[Group, ...] = ()
     progress: float = 0.0
+    seed: int = 0
+    sample: bool = True
+    memory: dict[str, Any] = field(default_factory=dict)
+    valid_gradient: Weights | None = None
 
     def train_loss(self, alpha: Alpha, weights: Weights | None = None) -> Tensor:
         """L_train(w, alpha), a scalar."""
-        return self.problem.loss(self.relaxation(alpha, self), self.train, weights)
+        return self.loss(self.relaxation(alpha, self), self.train, weights)
 
     def valid_loss(self, alpha: Alpha, weights: Weights | None = None) -> Tensor:
         """L_val(w, alpha), a scalar."""
-        return self.problem.loss(self.relaxation(alpha, self), self.valid, weights)
+        return self.loss(self.relaxation(alpha, self), self.valid, weights)
+
+    def loss(
+        self, mixing: Mixing | Sequence[Row], batch: Any, weights: Weights | None = None
+    ) -> Tensor:
+        """The loss at these mixing weights; dropout and the like are the same in every call."""
+        with self._same_noise(mixing):
+            return self.problem.loss(mixing, batch, weights)
+
+    def accuracy(self, mixing: Mixing | Sequence[Row], batch: Any) -> float:
+        """Share of a batch that is classified rightly, in [0, 1]."""
+        with self._same_noise(mixing):
+            return self.problem.accuracy(mixing, batch)
+
+    @contextmanager
+    def _same_noise(self, mixing: Mixing | Sequence[Row]) -> Iterator[None]:
+        values = mixing.values() if isinstance(mixing, Mapping) else [r.weights for r in mixing]
+        with torch.random.fork_rng({v.device for v in values if v.device.type == "cuda"}):
+            torch.manual_seed(self.seed)
+            yield
+
+    def strength(self, alpha: Alpha) -> dict[str, Tensor]:
+        """How strong each candidate is, by group (edges, operations): what is derived from."""
+        found: dict[str, Tensor] = self.relaxation.strength(alpha, self)  # type: ignore[attr-defined]
+        return found
+
+    def generator(self) -> torch.Generator:
+        """A new generator on the CPU, at the same point in every pass of this step."""
+        return torch.Generator().manual_seed(self.seed)

@@ -1,0 +1,48 @@
+"""Augmentations that a method asks for: (images, state) -> images, both (B, C, H, W)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from archgrad.errors import ArchgradError
+from archgrad.parts.schedule import Linear, Number, extremes, now
+from archgrad.parts.state import State
+
+Augment = Callable[[Tensor, State], Tensor]
+
+
+@dataclass(frozen=True)
+class RandomCutout:
+    """Cutout of a square of ``side`` pixels in each image with probability ``probability``.
+
+    RobustDARTS (arXiv:1909.09656) raises it linearly in the search. The center is uniform over the
+    image, the square clipped at its border; it is filled with 0, the mean after normalization.
+    """
+
+    side: int = 16
+    probability: Number = Linear(0.0, 0.2)
+
+    def __post_init__(self) -> None:
+        least, most = extremes(self.probability)
+        if self.side < 1 or not 0 <= least <= most <= 1:
+            raise ArchgradError(
+                f"cutout: side {self.side} must be at least 1 pixel, probability "
+                f"{self.probability} from 0 to 1"
+            )
+
+    def __call__(self, images: Tensor, state: State) -> Tensor:
+        generator, inside = state.generator(), []
+        chosen = torch.rand(len(images), generator=generator) < now(
+            self.probability, state.progress
+        )
+        for length in images.shape[2:]:
+            center = torch.randint(length, (len(images), 1), generator=generator)
+            offset = torch.arange(length) - (center - self.side // 2)
+            inside.append((offset >= 0) & (offset < self.side))
+        rows, columns = inside
+        hidden = rows[:, :, None] & columns[:, None, :] & chosen[:, None, None]
+        return images.masked_fill(hidden.unsqueeze(1).to(images.device), 0.0)

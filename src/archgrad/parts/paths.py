@@ -1,0 +1,86 @@
+r"""The gradient of alpha from two sampled paths, and the update that leaves the others alone.
+
+ProxylessNAS (arXiv:1812.00332), section 3.2.1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from archgrad.errors import ArchgradError
+from archgrad.mixing import Mixing
+from archgrad.parts.hypergradient import Estimate
+from archgrad.parts.state import State
+from archgrad.supernet import Alpha
+
+
+@dataclass(frozen=True)
+class TwoPaths:
+    r"""The gradient of binary gates, from ``paths`` candidates an edge (2 in the paper).
+
+    The candidates are drawn without replacement from p = softmax(alpha); among them one is active,
+    with gate 1, drawn from p renormalized, and the others have gate 0:
+
+    .. math:: \partial L / \partial \alpha_i \approx \sum_j \partial L / \partial g_j\,
+              p_j (\delta_{ij} - p_i)
+
+    with sums and p over the drawn ones. The outputs of the inactive ones are computed without a
+    graph, so one path is in memory. A gate of ``none`` has gradient 0.
+    """
+
+    paths: int = 2
+
+    def __post_init__(self) -> None:
+        if self.paths < 2:
+            raise ArchgradError(f"sampled paths: found {self.paths}, expected at least 2")
+
+    def __call__(self, alpha: Alpha, state: State) -> Estimate:
+        generator = state.generator()
+        drawn, gates, active, watched = {}, {}, {}, {}
+        for name, logits in alpha.items():
+            p = logits.detach().softmax(dim=-1).cpu().clamp_min(1e-12)
+            some = torch.multinomial(p, min(self.paths, p.shape[-1]), generator=generator)
+            first = torch.multinomial(p.gather(-1, some), 1, generator=generator)
+            chosen = some.gather(-1, first)
+            drawn[name] = some.to(logits.device)
+            gate = torch.zeros_like(logits).scatter_(-1, chosen.to(logits.device), 1.0)
+            gates[name] = gate.detach().requires_grad_()
+            active[name] = chosen.tolist()
+            watched[name] = [
+                [i for i in row if i != one] for row, (one,) in zip(some.tolist(), chosen.tolist())
+            ]
+        weights = {name: weight.detach() for name, weight in state.problem.weights.items()}
+        loss = state.loss(Mixing(gates, active=active, watched=watched), state.valid, weights)
+        slopes = torch.autograd.grad(loss, list(gates.values()), materialize_grads=True)
+        gradient, touched = {}, {}
+        for (name, logits), slope in zip(alpha.items(), slopes, strict=True):
+            p = logits.detach().gather(-1, drawn[name]).softmax(dim=-1)
+            slope = slope.gather(-1, drawn[name])
+            change = p * (slope - (p * slope).sum(dim=-1, keepdim=True))
+            empty = torch.zeros_like(logits)
+            gradient[name] = empty.scatter(-1, drawn[name], change)
+            touched[name] = empty.scatter(-1, drawn[name], 1.0).bool()
+        return Estimate(gradient, loss.detach(), touched=touched)
+
+
+def keep_other_probabilities(before: Alpha, after: Alpha, estimate: Estimate) -> dict[str, Tensor]:
+    """Alpha after a step such that the softmax of the candidates that were not drawn is unchanged.
+
+    The drawn ones are shifted by one number an edge, the others are as before.
+    """
+    if estimate.touched is None:
+        raise ArchgradError(
+            "keeping the other probabilities needs a hypergradient that draws candidates, such as "
+            "TwoPaths"
+        )
+    return {name: _kept(before[name], after[name], estimate.touched[name]) for name in after}
+
+
+def _kept(before: Tensor, after: Tensor, touched: Tensor) -> Tensor:
+    out = torch.full_like(before, -torch.inf)
+    was = torch.where(touched, before, out).logsumexp(dim=-1, keepdim=True)
+    became = torch.where(touched, after, out).logsumexp(dim=-1, keepdim=True)
+    return torch.where(touched, after - (became - was), before)

@@ -1,0 +1,78 @@
+"""Perturbations of the mixing weights under which the network's weights are trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from archgrad.errors import ArchgradError
+from archgrad.mixing import Mixing
+from archgrad.parts.schedule import Linear, Number, now
+from archgrad.parts.state import State
+
+
+@dataclass(frozen=True)
+class RandomPerturbation:
+    """Uniform noise in [-size, size] on every mixing weight, then clipped to [0, 1].
+
+    SDARTS-RS (arXiv:2002.05283), equation 6.
+    """
+
+    size: Number = Linear(0.03, 0.3)
+
+    def __call__(self, mixing: Mixing, state: State) -> Mixing:
+        size, generator = now(self.size, state.progress), state.generator()
+        return _moved(mixing, {name: _uniform(w, size, generator) for name, w in mixing.items()})
+
+
+@dataclass(frozen=True)
+class AdversarialPerturbation:
+    """The worst mixing weights within ``size`` in the largest norm, by projected sign ascent.
+
+    SDARTS-ADV (arXiv:2002.05283), equation 8: ``steps`` steps of 2 size / steps along the sign of
+    the gradient of L_train, from a random start; left out where the loss did not rise. Costs a pass
+    forward and back a step. The weights are clipped to [0, 1].
+
+    Differs from the original code: the network stays in training mode during the ascent, as the
+    weight step then sees it.
+    """
+
+    size: Number = Linear(0.03, 0.3)
+    steps: int = 7
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ArchgradError(
+                f"adversarial perturbation: {self.steps} steps, expected at least 1"
+            )
+
+    def __call__(self, mixing: Mixing, state: State) -> Mixing:
+        size, generator = now(self.size, state.progress), state.generator()
+        weights = {name: w.detach() for name, w in state.problem.weights.items()}
+        delta = {name: _uniform(w, size, generator) for name, w in mixing.items()}
+        with torch.no_grad():
+            before = state.loss(mixing, state.train, weights)
+        for _ in range(self.steps):
+            leaves = {name: d.detach().requires_grad_() for name, d in delta.items()}
+            with torch.enable_grad():
+                loss = state.loss(_moved(mixing, leaves), state.train, weights)
+                slopes = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
+            step = 2 * size / self.steps
+            delta = {
+                name: (d.detach() + step * slope.sign()).clamp(-size, size)
+                for (name, d), slope in zip(leaves.items(), slopes, strict=True)
+            }
+        with torch.no_grad():
+            after = state.loss(_moved(mixing, delta), state.train, weights)
+        keep = (after > before).to(after)
+        return _moved(mixing, {name: keep * d for name, d in delta.items()})
+
+
+def _uniform(like: Tensor, size: float, generator: torch.Generator) -> Tensor:
+    return ((2 * torch.rand(like.shape, generator=generator) - 1) * size).to(like)
+
+
+def _moved(mixing: Mixing, delta: dict[str, Tensor]) -> Mixing:
+    return mixing.replaced({name: (w + delta[name]).clamp(0, 1) for name, w in mixing.items()})

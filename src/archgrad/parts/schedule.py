@@ -1,0 +1,62 @@
+"""Numbers that change in the course of a search."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Linear:
+    """From ``start`` at progress 0 to ``end`` at progress 1, in a straight line."""
+
+    start: float
+    end: float
+
+    def __call__(self, progress: float) -> float:
+        return self.start + (self.end - self.start) * progress
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """From ``start`` at progress 0 to ``end`` at progress 1, along half a cosine."""
+
+    start: float
+    end: float
+
+    def __call__(self, progress: float) -> float:
+        return self.end + (self.start - self.end) * (1 + math.cos(math.pi * progress)) / 2
+
+
+@dataclass(frozen=True)
+class Fading:
+    """start (1 - t) until t = ``bend``, then start exp(-rate (t - bend)).
+
+    The dropout of skip connections in P-DARTS (arXiv:1904.12760): of the 25 epochs of a stage the
+    first 10 are the line, and the rate is 0.2 an epoch.
+    """
+
+    start: float
+    bend: float = 0.4
+    rate: float = 5.0
+
+    def __call__(self, progress: float) -> float:
+        if progress < self.bend:
+            return self.start * (1 - progress)
+        return self.start * math.exp(-self.rate * (progress - self.bend))
+
+
+Schedule = Callable[[float], float]
+Number = float | Schedule  # any number of a part may be a schedule
+
+
+def now(number: Number, progress: float) -> float:
+    """The number at this progress in [0, 1]."""
+    return number(progress) if callable(number) else number
+
+
+def extremes(number: Number) -> tuple[float, float]:
+    """The least and the largest of its values at the start, the middle and the end."""
+    values = [now(number, progress) for progress in (0.0, 0.5, 1.0)]
+    return min(values), max(values)

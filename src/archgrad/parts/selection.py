@@ -1,0 +1,137 @@
+"""Selections: the architecture from the trained supernet itself, at the end of a search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from archgrad.architecture import Cell
+from archgrad.choice import Group
+from archgrad.errors import ArchgradError
+
+
+class Trained(Protocol):
+    """What a selection may do with a search that is done."""
+
+    groups: tuple[Group, ...]
+
+    def score(self, mask: Mapping[str, Tensor]) -> tuple[float, float]:
+        """Loss and accuracy on alpha's half, candidates of mask 0 left out."""
+
+    def tune(self, mask: Mapping[str, Tensor], epochs: int, start: int, of: int) -> None:
+        """Train weights and alpha on, without the candidates of mask 0.
+
+        Epochs ``start`` to ``start + epochs`` of a cosine over ``of`` epochs from a tenth of the
+        search's learning rate to 0.
+        """
+
+    def random(self, below: int) -> int:
+        """A random number from 0 to ``below - 1``, of the search's own random state."""
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """Keep on each edge the candidate whose removal hurts the supernet most.
+
+    DARTS-PT (arXiv:2108.04392): edges in random order (the same edge of every group in one round);
+    for each candidate but ``none`` the supernet without it is evaluated on alpha's half, with batch
+    statistics; the one that costs most is kept, the others are masked, and the supernet is tuned
+    for ``epochs`` epochs before the next edge. Then, node by node in random order, the edges whose
+    removal hurts least are dropped until the space's number is left. ``criterion``: "accuracy" or
+    "loss".
+
+    Differs from the original code: the cosine of the learning rate runs over all rounds, edges and
+    nodes alike; where a group keeps ``none``, it is a candidate like the others.
+    """
+
+    epochs: int = 5
+    criterion: str = "accuracy"
+
+    def __post_init__(self) -> None:
+        if self.epochs < 0 or self.criterion not in ("accuracy", "loss"):
+            raise ArchgradError(
+                f"perturbation-based selection: epochs {self.epochs} must be at least 0, criterion "
+                f'"{self.criterion}" accuracy or loss'
+            )
+
+    def __call__(self, search: Trained) -> tuple[Cell, ...]:
+        groups = search.groups
+        mask = {group.name: torch.ones(group.shape) for group in groups}
+        rounds = [("edge", index) for index in _shuffled(max(g.shape[0] for g in groups), search)]
+        nodes = sorted({node for g in groups if g.edges_per_node for _, node in g.edges})
+        rounds += [("node", nodes[i]) for i in _shuffled(len(nodes), search)]
+        for turn, (kind, index) in enumerate(rounds):
+            for group in groups:
+                if kind == "edge" and index < group.shape[0]:
+                    self._decide(group, index, mask, search)
+                elif kind == "node":
+                    self._thin(group, index, mask, search)
+            if self.epochs and turn + 1 < len(rounds):
+                total = self.epochs * (len(rounds) - 1)
+                search.tune(mask, self.epochs, turn * self.epochs, total)
+        return tuple(_cell(group, mask[group.name]) for group in groups)
+
+    def _worth(self, mask: Mapping[str, Tensor], search: Trained) -> float:
+        loss, accuracy = search.score(mask)
+        return accuracy if self.criterion == "accuracy" else -loss
+
+    def _decide(self, group: Group, row: int, mask: dict[str, Tensor], search: Trained) -> None:
+        names = group.candidates[row]
+        open_ones = [i for i, n in enumerate(names) if group.keep_none or n != "none"]
+        worth = {
+            i: self._worth(_without(mask, group.name, row, i), search)
+            for i in (open_ones if len(open_ones) > 1 else [])
+        }
+        chosen = min(open_ones, key=lambda i: worth.get(i, 0.0))
+        mask[group.name][row] = torch.eye(len(names))[chosen]
+
+    def _thin(self, group: Group, node: int, mask: dict[str, Tensor], search: Trained) -> None:
+        left = [
+            row
+            for row, (_, target) in enumerate(group.edges)
+            if target == node and mask[group.name][row].any()
+        ]
+        while group.edges_per_node is not None and len(left) > group.edges_per_node:
+            worth = {row: self._worth(_without(mask, group.name, row), search) for row in left}
+            least = max(left, key=lambda row: worth[row])
+            mask[group.name][least] = 0.0
+            left.remove(least)
+
+
+def _without(
+    mask: Mapping[str, Tensor], group: str, row: int, column: int | None = None
+) -> dict[str, Tensor]:
+    """A copy of the mask without one candidate, or without a whole edge."""
+    changed = {name: value.clone() for name, value in mask.items()}
+    if column is None:
+        changed[group][row] = 0.0
+    else:
+        changed[group][row, column] = 0.0
+    return changed
+
+
+def _cell(group: Group, mask: Tensor) -> Cell:
+    nodes: dict[int, list[tuple[str, int]]] = {node: [] for _, node in group.edges}
+    for row, (source, node) in enumerate(group.edges):
+        for column in mask[row].nonzero().flatten().tolist():
+            nodes[node].append((group.candidates[row][column], source))
+    ordered = sorted(nodes)
+    return Cell(
+        name=group.name,
+        inputs=group.inputs,
+        nodes=tuple(tuple(nodes[node]) for node in ordered),
+        output=group.output or tuple(ordered),
+    )
+
+
+def _shuffled(count: int, search: Trained) -> list[int]:
+    """0 to count - 1 in random order (Fisher and Yates)."""
+    order = list(range(count))
+    for last in range(count - 1, 0, -1):
+        other = search.random(last + 1)
+        order[last], order[other] = order[other], order[last]
+    return order
