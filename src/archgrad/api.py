@@ -17,7 +17,7 @@ from archgrad.errors import ArchgradError, unknown
 from archgrad.folder import Run, free_folder
 from archgrad.loops import Listener
 from archgrad.methods import Method
-from archgrad.network import Network
+from archgrad.network import Classifier
 from archgrad.prepared import (
     came_from_python,
     fits,
@@ -123,7 +123,7 @@ class TrainResult:
 
     architecture: Architecture
     scores: list[Score]
-    networks: list[Network]
+    networks: list[Classifier]
 
     @property
     def accuracies(self) -> list[float]:
@@ -161,7 +161,7 @@ def train(
     sections = _sections(options, TRAIN, data)
     if data is None:
         sections["data"] = {**data_of(what), **sections["data"]}
-    config = configuration.build(sections)
+    config = configuration.build(sections, space=architecture.space)
     assert config.train is not None
     loaded, augmentation = prepare_data(config.data, data, test=test, classes=classes)
     space = retraining_space(config.train, loaded, architecture.space)

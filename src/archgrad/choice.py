@@ -20,14 +20,18 @@ class Group:
 
     ``edges`` gives (source, node) of each row and ``inputs`` the number of the cell's inputs;
     ``candidates`` the operation names of each row, all rows of the same length;
-    ``edges_per_node`` how many edges a derived node keeps.
+    ``edges_per_node`` how many edges a derived node keeps (None: every edge); ``keep_none``
+    whether a derived edge may be ``none``; ``output`` the nodes that form the output of a derived
+    cell (None: every node).
     """
 
     name: str
     inputs: int
     edges: tuple[tuple[int, int], ...]
     candidates: tuple[tuple[str, ...], ...]
-    edges_per_node: int
+    edges_per_node: int | None
+    keep_none: bool = False
+    output: tuple[int, ...] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -68,6 +72,7 @@ def build(
     row: int,
     channels: int,
     stride: int,
+    *,
     edges: Sequence[Edge] = (),
 ) -> Choice:
     """A choice of ``group`` made of ``candidates(name, channels, stride)`` and of edge parts.

@@ -183,7 +183,8 @@ def train_command(
         architecture = resolve(what)
         if config is None and "data" not in given["data"]:
             given = {**given, "data": {**data_of(what), **given["data"]}}
-        made = configuration.build(given, configuration.load(config) if config else None)
+        base = configuration.load(config) if config else None
+        made = configuration.build(given, base, space=architecture.space)
     if made.train is None:
         raise ArchgradError("this folder holds no retraining; give one that train wrote")
     data, augmentation = load_data(made.data)
@@ -228,14 +229,11 @@ def methods_command() -> None:
 
 @app.command("spaces")
 def spaces_command() -> None:
-    """List the search spaces."""
+    """List the search spaces, each with its paper."""
     from archgrad.spaces import SPACES
 
-    table = [["space", "what"]]
-    for name, space in SPACES.items():
-        module = sys.modules[space.__module__]
-        table.append([name, (module.__doc__ or "").strip().split("\n")[0]])
-    Console(file=sys.stdout).print(_table(table))
+    rows = [[name, (space.__doc__ or "").split("\n")[0]] for name, space in SPACES.items()]
+    Console(file=sys.stdout).print(_table([["space", "what"], *rows]))
 
 
 @app.command("data")

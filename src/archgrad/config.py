@@ -88,7 +88,9 @@ class SearchConfig(_Section):
         return {key: _number(value) for key, value in options.items()}
 
     channels: int = Field(16, ge=2, description=f"channels of the first cells ({PAPER})")
-    cells: int = Field(8, ge=3, description=f"cells of the supernet ({PAPER})")
+    cells: int = Field(
+        8, ge=1, description=f"cells of the supernet, in nas-bench-201 of a stage ({PAPER})"
+    )
     nodes: int = Field(4, ge=1, description=f"intermediate nodes of a cell ({PAPER})")
     edges_per_node: int = Field(
         2, ge=1, description=f"incoming edges that a derived node keeps ({PAPER})"
@@ -120,7 +122,9 @@ class TrainConfig(_Section):
     """One retraining from scratch. Defaults are the paper's for CIFAR-10."""
 
     channels: int = Field(36, ge=2, description=f"channels of the first cells ({PAPER})")
-    cells: int = Field(20, ge=3, description=f"cells of the network ({PAPER})")
+    cells: int = Field(
+        20, ge=1, description=f"cells of the network, in nas-bench-201 of a stage ({PAPER})"
+    )
     epochs: int = Field(600, ge=1, description=f"passes over the training images ({PAPER})")
     batch_size: int = Field(96, ge=2, description=f"images a step ({PAPER})")
     learning_rate: float = Field(0.025, ge=0, description=f"at the start, cosine to 0 ({PAPER})")
@@ -167,7 +171,8 @@ class RunConfig(_Section):
         return yaml.safe_dump(self.model_dump(mode="json", exclude_none=False), sort_keys=False)
 
 
-# The default data set is small: the paper's sizes would be waste on 1,437 images of 8x8 pixels.
+# By data set or space; those of the data set win. The default data set is small: the paper's sizes
+# would be waste on 1,437 images of 8x8 pixels. NAS-Bench-201 has own sizes (arXiv:2001.00326).
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "digits": {
         "search": {"channels": 8, "cells": 4, "epochs": 10},
@@ -179,7 +184,18 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "drop_path": 0.0,
             "auxiliary_weight": 0.0,
         },
-    }
+    },
+    "nas-bench-201": {
+        "search": {"cells": 5},
+        "train": {
+            "channels": 16,
+            "cells": 5,
+            "epochs": 200,
+            "cutout": 0,
+            "drop_path": 0.0,
+            "auxiliary_weight": 0.0,
+        },
+    },
 }
 
 SECTIONS: dict[str, type[_Section]] = {
@@ -193,16 +209,22 @@ def build(
     sections: Mapping[str, Mapping[str, Any]],
     base: RunConfig | None = None,
     random_cells: int | None = None,
+    space: str | None = None,
 ) -> RunConfig:
-    """A configuration from explicit options a section, over a base or the data set's presets.
+    """A configuration from explicit options a section, over a base or the presets.
 
-    A section is present if it is a key of ``sections``. Bad values: an error that names the field.
+    The presets are those of the data set and of the space, which a retraining without a search
+    gives as ``space``. A section is present if it is a key of ``sections``. Bad values: an error
+    that names the field.
     """
-    data = dict(sections.get("data", {}))
-    name = data.get("data", base.data.data if base else DataConfig().data)
+    data = sections.get("data", {}).get("data", (base.data if base else DataConfig()).data)
+    search = (base.search if base else None) or SearchConfig()
+    space = space or sections.get("search", {}).get("space", search.space)
     values: dict[str, Any] = {"random_cells": random_cells}
     for section in sections:
-        start: dict[str, Any] = PRESETS.get(name, {}).get(section, {})
+        start: dict[str, Any] = {}
+        for name in (space, data):
+            start |= PRESETS.get(name, {}).get(section, {})
         given = getattr(base, section, None)
         if given is not None:
             start = given.model_dump()

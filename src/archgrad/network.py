@@ -36,8 +36,44 @@ class DropPath(nn.Module):
         return x * mask / keep
 
 
-class Cell(nn.Module):
-    """A cell: two inputs, preprocessed to ``channels``; nodes that sum edges; their concatenation.
+class Nodes(nn.Module):
+    """The states of a cell: its inputs, each preprocessed; nodes that sum the edges into them.
+
+    The output is the concatenation of the nodes ``output``, along the channels. Edges that leave
+    an input have the given ``stride``. A node without edges is not computed.
+    """
+
+    def __init__(
+        self,
+        preprocess: Sequence[nn.Module],
+        channels: int,
+        wiring: Wiring,
+        output: Sequence[int],
+        stride: int = 1,
+    ) -> None:
+        super().__init__()
+        for index, module in enumerate(preprocess):
+            self.add_module(f"preprocess{index}", module)
+        self.sources = tuple(tuple(source for source, _ in edges) for edges in wiring)
+        self.output = tuple(output)
+        self.edges = nn.ModuleList(
+            factory(channels, stride if source < len(preprocess) else 1)
+            for edges in wiring
+            for source, factory in edges
+        )
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        states = {index: getattr(self, f"preprocess{index}")(x) for index, x in enumerate(inputs)}
+        edges = iter(self.edges)
+        for node, sources in enumerate(self.sources, start=len(inputs)):
+            terms = [next(edges)(states[source]) for source in sources]
+            if terms:
+                states[node] = sum(terms[1:], start=terms[0])
+        return torch.cat([states[node] for node in self.output], dim=1)
+
+
+class Cell(Nodes):
+    """A cell of the DARTS space: two inputs, preprocessed to ``channels``.
 
     In a reduction cell the edges that leave the two inputs have stride 2.
     """
@@ -53,25 +89,12 @@ class Cell(nn.Module):
         after_reduction: bool,
         affine: bool,
     ) -> None:
-        super().__init__()
         first = FactorizedReduce if after_reduction else relu_conv_norm
-        self.preprocess0 = first(inputs[0], channels, affine)
-        self.preprocess1 = relu_conv_norm(inputs[1], channels, affine)
-        self.sources = tuple(tuple(source for source, _ in edges) for edges in wiring)
-        self.output = tuple(output)
-        self.edges = nn.ModuleList(
-            factory(channels, 2 if reduction and source < 2 else 1)
-            for edges in wiring
-            for source, factory in edges
-        )
-
-    def forward(self, s0: Tensor, s1: Tensor) -> Tensor:
-        states = [self.preprocess0(s0), self.preprocess1(s1)]
-        edges = iter(self.edges)
-        for sources in self.sources:
-            terms = [next(edges)(states[source]) for source in sources]
-            states.append(sum(terms[1:], start=terms[0]))
-        return torch.cat([states[node] for node in self.output], dim=1)
+        preprocess = [
+            first(inputs[0], channels, affine),
+            relu_conv_norm(inputs[1], channels, affine),
+        ]
+        super().__init__(preprocess, channels, wiring, output, 2 if reduction else 1)
 
 
 class AuxiliaryHead(nn.Module):
@@ -102,7 +125,18 @@ class AuxiliaryHead(nn.Module):
         return logits
 
 
-class Network(nn.Module):
+class Classifier(nn.Module):
+    """A network of a space: (B, in_channels, H, W) -> (B, classes)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_with_auxiliary(x)[0]
+
+    def forward_with_auxiliary(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The logits and, in training and where there is an auxiliary head, its logits."""
+        raise NotImplementedError
+
+
+class Network(Classifier):
     """Stem, cells, global average pooling, linear: (B, in_channels, H, W) -> (B, classes).
 
     ``wirings`` and ``outputs`` hold "normal" and "reduce". Reduction cells stand at 1/3 and 2/3 of
@@ -147,11 +181,7 @@ class Network(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(previous, classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.forward_with_auxiliary(x)[0]
-
     def forward_with_auxiliary(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The logits and, in training and where there is an auxiliary head, its logits."""
         s0 = self.stem0(x)
         s1 = self.stem1(s0)
         extra = None

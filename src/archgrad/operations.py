@@ -1,10 +1,14 @@
-"""The candidate operations of the DARTS convolutional space (arXiv:1806.09055, section 3.1).
+"""The candidate operations of the cell spaces, one table each.
+
+`OPERATIONS` are those of the DARTS convolutional space (arXiv:1806.09055, section 3.1),
+`CANDIDATES` these and the noise of RobustDARTS S4 (arXiv:1909.09656), `NAS_BENCH_201` those of that
+benchmark (arXiv:2001.00326).
 
 Every factory takes ``(channels, stride, search)``. In search, BatchNorm has no affine parameters
-(its scale would absorb the mixing weight) and pooling is followed by a BatchNorm, so that the
-candidates of an edge compete at equal scale; in a derived network BatchNorm is affine and pooling
-stands alone. Inputs and outputs: (B, channels, H, W) -> (B, channels, ceil(H/stride),
-ceil(W/stride)). Convolutions have no bias.
+(its scale would absorb the mixing weight) and pooling is followed by a BatchNorm (not in
+NAS-Bench-201), so that the candidates of an edge compete at equal scale; in a derived network
+BatchNorm is affine and pooling stands alone. Inputs and outputs: (B, channels, H, W) ->
+(B, channels, ceil(H/stride), ceil(W/stride)). Convolutions have no bias.
 """
 
 from __future__ import annotations
@@ -27,6 +31,20 @@ class Zero(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x[..., :: self.stride, :: self.stride].mul(0)
+
+
+class Noise(nn.Module):
+    """The operation ``noise``: N(0, 1) in place of the input, fresh in every forward pass.
+
+    Drawn from torch's global generator; no gradient passes.
+    """
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.randn_like(x.detach()[..., :: self.stride, :: self.stride])
 
 
 class FactorizedReduce(nn.Module):
@@ -55,11 +73,13 @@ class FactorizedReduce(nn.Module):
         return out
 
 
-def relu_conv_norm(inputs: int, outputs: int, affine: bool) -> nn.Sequential:
-    """The preprocessing of a cell's input: ReLU, 1x1 convolution, BatchNorm."""
+def relu_conv_norm(
+    inputs: int, outputs: int, affine: bool, kernel: int = 1, stride: int = 1
+) -> nn.Sequential:
+    """ReLU, convolution, BatchNorm; with a kernel of 1 the preprocessing of a cell's input."""
     return nn.Sequential(
         nn.ReLU(),
-        nn.Conv2d(inputs, outputs, 1, bias=False),
+        nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(outputs, affine=affine),
     )
 
@@ -94,6 +114,17 @@ def _dil_conv(kernel: int) -> Factory:
     return build
 
 
+def _nor_conv(kernel: int) -> Factory:
+    def build(channels: int, stride: int, search: bool) -> nn.Module:
+        return relu_conv_norm(channels, channels, not search, kernel, stride)
+
+    return build
+
+
+def _average(stride: int) -> nn.Module:
+    return nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
+
+
 def _pool(pool: Callable[[int], nn.Module]) -> Factory:
     def build(channels: int, stride: int, search: bool) -> nn.Module:
         if not search:
@@ -112,12 +143,23 @@ def _skip(channels: int, stride: int, search: bool) -> nn.Module:
 OPERATIONS: dict[str, Factory] = {
     "none": lambda channels, stride, search: Zero(stride),
     "max_pool_3x3": _pool(lambda stride: nn.MaxPool2d(3, stride, padding=1)),
-    "avg_pool_3x3": _pool(
-        lambda stride: nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
-    ),
+    "avg_pool_3x3": _pool(_average),
     "skip_connect": _skip,
     "sep_conv_3x3": _sep_conv(3),
     "sep_conv_5x5": _sep_conv(5),
     "dil_conv_3x3": _dil_conv(3),
     "dil_conv_5x5": _dil_conv(5),
+}
+
+CANDIDATES: dict[str, Factory] = {
+    **OPERATIONS,
+    "noise": lambda channels, stride, search: Noise(stride),
+}
+
+NAS_BENCH_201: dict[str, Factory] = {
+    "none": OPERATIONS["none"],
+    "skip_connect": _skip,
+    "nor_conv_1x1": _nor_conv(1),
+    "nor_conv_3x3": _nor_conv(3),
+    "avg_pool_3x3": lambda channels, stride, search: _average(stride),
 }

@@ -132,13 +132,8 @@ def search_space(
     """
     if config.space != OWN:
         _agree("space", config.space, value)
-        options = {
-            "channels": config.channels,
-            "cells": config.cells,
-            "nodes": config.nodes,
-            "edges_per_node": config.edges_per_node,
-        }
-        return spaces.space(config.space, **options, **({} if data is None else _shape(data)))
+        shape = {} if data is None else _shape(data)
+        return spaces.space(config.space, **space_options(config), **shape)
     if value is None or isinstance(value, str):
         raise came_from_python("space")
     if data is not None and not fits(value, data):
@@ -147,6 +142,20 @@ def search_space(
             f"the data has {data.shape} in {len(data.classes)}; build the space for the data"
         )
     return value
+
+
+def space_options(config: SearchConfig) -> dict[str, int]:
+    """The options of the space; one that it does not have must be left at its default."""
+    known, chosen = spaces.options(config.space), {}
+    for option in ("channels", "cells", "nodes", "edges_per_node"):
+        value, default = getattr(config, option), SearchConfig.model_fields[option].default
+        if option in known:
+            chosen[option] = value
+        elif value != default:
+            raise ArchgradError(
+                f"space {config.space} has no option {option}, found {value}; leave it out"
+            )
+    return chosen
 
 
 def retraining_space(config: TrainConfig, data: Data, name: str) -> SearchSpace:

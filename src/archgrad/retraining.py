@@ -45,7 +45,7 @@ from archgrad.loops import (
     restore_random_state,
     seeded,
 )
-from archgrad.network import DropPath, Network
+from archgrad.network import Classifier, DropPath
 from archgrad.spaces import SearchSpace
 
 METRICS, RESULT, WEIGHTS = "metrics.jsonl", "result.json", "weights.safetensors"
@@ -62,7 +62,7 @@ class Retraining:
     seed: int
     folder: Path | None = None
 
-    def network(self) -> Network:
+    def network(self) -> Classifier:
         """The trained network of a finished retraining, in eval mode, on the CPU."""
         network = self.space.derive(self.architecture)
         if self.folder is None or not (self.folder / WEIGHTS).is_file():
@@ -96,7 +96,7 @@ def retrain(
     *,
     augmentation: Augmentation | None = None,
     listener: Listener | None = None,
-) -> tuple[Score, Network]:
+) -> tuple[Score, Classifier]:
     """Train on the whole training part, test once at the end: the last epoch's network counts.
 
     SGD with cosine to 0, clipping, cutout, drop path rising linearly from 0, auxiliary head

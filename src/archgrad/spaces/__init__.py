@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+import inspect
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from archgrad.architecture import Architecture
-from archgrad.choice import Group
+from archgrad.choice import Edge, Group
 from archgrad.errors import unknown
-from archgrad.network import Network
+from archgrad.network import Classifier
 from archgrad.spaces.darts_cnn import DartsCNN
+from archgrad.spaces.nas_bench_201 import NasBench201
+from archgrad.spaces.robust import s1, s2, s3, s4
 
 
 class SearchSpace(Protocol):
@@ -25,23 +28,39 @@ class SearchSpace(Protocol):
     @property
     def classes(self) -> int: ...
     @property
+    def cells(self) -> int: ...
+    @property
     def input_shape(self) -> tuple[int, int, int]: ...
-    def supernet(self) -> nn.Module: ...
-    def derive(self, architecture: Architecture, auxiliary: bool = False) -> Network: ...
+    def supernet(self, edges: Sequence[Edge] = ()) -> nn.Module: ...
+    def derive(self, architecture: Architecture, auxiliary: bool = False) -> Classifier: ...
     def validate(self, architecture: Architecture) -> None: ...
     def sized(self, channels: int | None = None, cells: int | None = None) -> SearchSpace: ...
+    def restricted(self, candidates: Mapping[str, Sequence[Iterable[str]]]) -> SearchSpace: ...
+    def without(self, operations: Collection[str]) -> SearchSpace: ...
     def random_architecture(self, generator: torch.Generator) -> Architecture: ...
 
 
-SPACES: dict[str, type[DartsCNN]] = {"darts-cnn": DartsCNN}
+SPACES: dict[str, Callable[..., SearchSpace]] = {
+    "darts-cnn": DartsCNN,
+    "s1": s1,
+    "s2": s2,
+    "s3": s3,
+    "s4": s4,
+    "nas-bench-201": NasBench201,
+}
 
 
-def space(name: str, **options: Any) -> SearchSpace:
-    """The space called ``name``; options are the fields of its class."""
+def options(name: str) -> list[str]:
+    """The names of the options of the space called ``name``."""
     if name not in SPACES:
         raise unknown("space", name, SPACES)
-    known = [field.name for field in fields(SPACES[name])]
-    for option in options:
+    return list(inspect.signature(SPACES[name]).parameters)
+
+
+def space(name: str, **values: Any) -> SearchSpace:
+    """The space called ``name`` with the given options."""
+    known = options(name)
+    for option in values:
         if option not in known:
             raise unknown(f"option of space {name}", option, known)
-    return SPACES[name](**options)
+    return SPACES[name](**values)

@@ -1,120 +1,97 @@
-"""The DARTS convolutional cell space (arXiv:1806.09055): 14 edges, 8 operations, two cell types."""
+"""The DARTS convolutional cell space (arXiv:1806.09055)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import ClassVar
 
 import torch
-from torch import nn
 
 from archgrad.architecture import Architecture, Cell
-from archgrad.choice import Choice, Group
-from archgrad.errors import ArchgradError, unknown
-from archgrad.network import DropPath, EdgeFactory, Network, Wiring, reductions
-from archgrad.operations import OPERATIONS
+from archgrad.choice import Edge, Group
+from archgrad.errors import ArchgradError
+from archgrad.network import Network, Wiring, reductions
+from archgrad.operations import CANDIDATES, OPERATIONS
+from archgrad.spaces.cells import CellSpace
 
 INPUTS = 2
 
 
 @dataclass(frozen=True)
-class DartsCNN:
-    """A recipe that builds the supernet and every derived network of the space.
+class DartsCNN(CellSpace):
+    """The DARTS convolutional space: 14 edges, 8 operations, two cell types (arXiv:1806.09055).
 
-    ``channels``: of the first cells (doubled by each reduction cell); ``nodes``: intermediate
-    nodes of a cell; ``image_size``: (height, width) in pixels; ``imagenet``: the three-convolution
-    stem of the ImageNet form, which divides the image by 8 before the first cell;
-    ``edges_per_node``: how many edges a derived node keeps.
+    A recipe that builds the supernet and every derived network. ``channels``: of the first cells
+    (doubled by each reduction cell); ``nodes``: intermediate nodes of a cell; ``operations``: on
+    every edge, unless ``candidates`` gives them for each edge of the normal and of the reduction
+    cell; ``imagenet``: the three-convolution stem of the ImageNet form, which divides the image by
+    8 before the first cell; ``edges_per_node``: how many edges a derived node keeps. A derived node
+    may have fewer, or none at all (arXiv:1911.12126): it is then left out of the cell's output.
 
     >>> space = DartsCNN(channels=4, cells=5, in_channels=1, image_size=(8, 8))
     >>> [group.shape for group in space.groups]
     [(14, 8), (14, 8)]
     """
 
-    channels: int = 16
     cells: int = 8
+    name: str = "darts-cnn"
     nodes: int = 4
-    in_channels: int = 3
-    image_size: tuple[int, int] = (32, 32)
-    classes: int = 10
     edges_per_node: int = 2
     operations: tuple[str, ...] = tuple(OPERATIONS)
     imagenet: bool = False
 
-    name = "darts-cnn"
+    factories = CANDIDATES
+    group_names = ("normal", "reduce")
+    least: ClassVar[Mapping[str, int]] = {
+        **CellSpace.least,
+        **{"channels": 2, "cells": 3, "nodes": 1, "edges_per_node": 1},
+    }
 
     def __post_init__(self) -> None:
-        least = {"channels": 2, "cells": 3, "nodes": 1, "in_channels": 1, "classes": 2}
-        for field, smallest in {**least, "edges_per_node": 1}.items():
-            if getattr(self, field) < smallest:
-                raise ArchgradError(
-                    f"space {self.name}: {field} is {getattr(self, field)}, expected at least "
-                    f"{smallest}"
-                )
-        for operation in self.operations:
-            if operation not in OPERATIONS:
-                raise unknown(f"operation of space {self.name}", operation, OPERATIONS)
-        if len(set(self.operations)) < len(self.operations) or not {*self.operations} - {"none"}:
-            raise ArchgradError(
-                f"space {self.name}: operations are {list(self.operations)}; expected different "
-                "ones, at least one of them not none"
-            )
+        super().__post_init__()
         if self.edges_per_node > INPUTS:
             raise ArchgradError(
                 f"space {self.name}: a derived node shall keep {self.edges_per_node} edges, but "
                 f"node {INPUTS} has only {INPUTS} incoming ones; expected 1 to {INPUTS}"
             )
-        if min(self.image_size) < self.smallest_image:
-            height, width = self.image_size
-            raise ArchgradError(
-                f"space {self.name}: an image of {height}x{width} pixels would shrink below one "
-                f"pixel in {self.cells} cells with {len(reductions(self.cells))} reductions; "
-                f"expected at least {self.smallest_image} pixels a side: use larger images"
-            )
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of an image."""
-        return (self.in_channels, *self.image_size)
-
-    @property
-    def smallest_image(self) -> int:
-        """Smallest side, in pixels, that every halving can still halve."""
-        return self._smallest(1)
+    def halvings(self) -> int:
+        """Two reduction cells; three strided convolutions in the stem of the ImageNet form."""
+        return len(reductions(self.cells)) + (3 if self.imagenet else 0)
 
     @property
     def smallest_auxiliary_image(self) -> int:
         """Smallest side, in pixels, that leaves the auxiliary head the feature map it needs."""
         return self._smallest(7 if self.imagenet else 8)
 
-    def _smallest(self, final: int) -> int:
-        halvings = len(reductions(self.cells)) + (3 if self.imagenet else 0)
-        # each halving maps n to ceil(n / 2), and cannot halve a single pixel
-        return max(1 << (halvings - 1), (final - 1) << halvings) + 1
-
     @property
     def groups(self) -> tuple[Group, ...]:
         """The groups of choices: all normal cells share one, all reduction cells the other."""
-        edges = tuple(
-            (source, node) for node in range(INPUTS, INPUTS + self.nodes) for source in range(node)
-        )
-        candidates = (self.operations,) * len(edges)
+        edges = tuple((source, node) for node in self._nodes for source in range(node))
+        candidates = self.candidates or ((self.operations,) * len(edges),) * 2
         return tuple(
-            Group(name, INPUTS, edges, candidates, self.edges_per_node)
-            for name in ("normal", "reduce")
+            Group(name, INPUTS, edges, offered, self.edges_per_node)
+            for name, offered in zip(self.group_names, candidates, strict=True)
         )
 
-    def supernet(self) -> Network:
+    @property
+    def _nodes(self) -> range:
+        return range(INPUTS, INPUTS + self.nodes)
+
+    def offered(self, group: Group, source: int, node: int) -> tuple[str, ...]:
+        """What a derived edge may hold; in cells of any size where all edges offer the same."""
+        if self.candidates is None:
+            return self._derivable(group, self.operations)
+        return super().offered(group, source, node)
+
+    def supernet(self, edges: Sequence[Edge] = ()) -> Network:
         """The network with a choice on every edge, BatchNorm without affine parameters."""
-        wirings = {}
-        for group in self.groups:
-            nodes: list[list[tuple[int, EdgeFactory]]] = [[] for _ in range(self.nodes)]
-            for row, (source, node) in enumerate(group.edges):
-                nodes[node - INPUTS].append((source, partial(_choice, group, row)))
-            wirings[group.name] = nodes
-        output = range(INPUTS, INPUTS + self.nodes)
-        return self._network(wirings, {name: output for name in wirings}, affine=False)
+        return self._network(
+            self._choices(edges), {group.name: self._nodes for group in self.groups}, affine=False
+        )
 
     def derive(self, architecture: Architecture, auxiliary: bool = False) -> Network:
         """The plain network of an architecture, freshly initialized; drop path on its edges."""
@@ -126,19 +103,8 @@ class DartsCNN:
                 f"pixels a side in space {self.name}, found {height}x{width}; "
                 "use an auxiliary weight of 0 or larger images"
             )
-        wirings = {
-            cell.name: [
-                [(source, partial(_single, operation)) for operation, source in edges]
-                for edges in cell.nodes
-            ]
-            for cell in architecture.cells
-        }
         outputs = {cell.name: cell.output for cell in architecture.cells}
-        return self._network(wirings, outputs, affine=True, auxiliary=auxiliary)
-
-    def sized(self, channels: int | None = None, cells: int | None = None) -> DartsCNN:
-        """The same space with another width or depth, as for retraining."""
-        return replace(self, channels=channels or self.channels, cells=cells or self.cells)
+        return self._network(self._singles(architecture), outputs, affine=True, auxiliary=auxiliary)
 
     def _network(
         self,
@@ -160,68 +126,46 @@ class DartsCNN:
             auxiliary=auxiliary,
         )
 
-    def validate(self, architecture: Architecture) -> None:
-        """Refuse an architecture that this space cannot build."""
-        names = {cell.name for cell in architecture.cells}
-        if architecture.space != self.name or names != {"normal", "reduce"}:
-            raise ArchgradError(
-                f"architecture of space {architecture.space} with cells {sorted(names)} does not "
-                f"fit space {self.name}; expected that space and the cells normal and reduce"
-            )
-        for cell in architecture.cells:
-            if cell.inputs != INPUTS:
+    def _validate_nodes(self, group: Group, cell: Cell) -> None:
+        isolated = {i for i, edges in enumerate(cell.nodes, start=INPUTS) if not edges}
+        for node, edges in enumerate(cell.nodes, start=INPUTS):
+            sources = [source for _, source in edges]
+            if len(set(sources)) != len(sources):
                 raise ArchgradError(
-                    f"cell {cell.name} has {cell.inputs} inputs, space {self.name} has {INPUTS}"
+                    f"cell {cell.name}: node {node} has the sources {sources}; expected different "
+                    "ones"
                 )
-            for operation in cell.operations:
-                if operation not in self.operations or operation == "none":
-                    known = [name for name in self.operations if name != "none"]
-                    raise ArchgradError(
-                        f'cell {cell.name}: operation "{operation}" cannot be built in space '
-                        f"{self.name}; known: {', '.join(known)}"
-                    )
-            for node, edges in enumerate(cell.nodes, start=INPUTS):
-                sources = [source for _, source in edges]
-                if not sources or len(set(sources)) != len(sources):
-                    raise ArchgradError(
-                        f"cell {cell.name}: node {node} has the sources {sources}; "
-                        "expected at least one, all different"
-                    )
+            if isolated & set(sources):
+                raise ArchgradError(
+                    f"cell {cell.name}: node {node} takes node {min(isolated & set(sources))}, "
+                    "which has no incoming edges; leave that edge out"
+                )
+        if isolated & set(cell.output):
+            raise ArchgradError(
+                f"cell {cell.name}: node {min(isolated & set(cell.output))} has no incoming edges "
+                f"and cannot be in the output {list(cell.output)}; leave it out"
+            )
 
     def random_architecture(self, generator: torch.Generator) -> Architecture:
         """Uniform: ``edges_per_node`` distinct sources a node, any operation but none on each.
 
         This is the sampler of the paper's random baseline.
         """
-        names = [name for name in self.operations if name != "none"]
 
-        def node_edges(node: int) -> tuple[tuple[str, int], ...]:
-            order = torch.randperm(node, generator=generator)[: self.edges_per_node]
-            picks = torch.randint(len(names), (self.edges_per_node,), generator=generator)
-            return tuple(
-                (names[pick], source)
-                for source, pick in sorted(zip(order.tolist(), picks.tolist(), strict=True))
-            )
+        def node_edges(group: Group, node: int) -> tuple[tuple[str, int], ...]:
+            sources = torch.randperm(node, generator=generator)[: self.edges_per_node].tolist()
+            names = [self.offered(group, source, node) for source in sources]
+            picks = [int(torch.randint(len(n), (1,), generator=generator)) for n in names]
+            edges = [(n[pick], source) for n, pick, source in zip(names, picks, sources)]
+            return tuple(sorted(edges, key=itemgetter(1)))
 
-        nodes = range(INPUTS, INPUTS + self.nodes)
         cells = tuple(
             Cell(
                 name=group.name,
                 inputs=INPUTS,
-                nodes=tuple(node_edges(node) for node in nodes),
-                output=tuple(nodes),
+                nodes=tuple(node_edges(group, node) for node in self._nodes),
+                output=tuple(self._nodes),
             )
             for group in self.groups
         )
         return Architecture(space=self.name, cells=cells)
-
-
-def _choice(group: Group, row: int, channels: int, stride: int) -> nn.Module:
-    candidates = {name: OPERATIONS[name](channels, stride, True) for name in group.candidates[row]}
-    return Choice(candidates, group.name, row)
-
-
-def _single(operation: str, channels: int, stride: int) -> nn.Module:
-    module = OPERATIONS[operation](channels, stride, False)
-    # the paper's drop path spares identities
-    return module if isinstance(module, nn.Identity) else nn.Sequential(module, DropPath())
