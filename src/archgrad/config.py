@@ -100,6 +100,13 @@ class SearchConfig(_Section):
     train_fraction: float = Field(
         0.5, gt=0, lt=1, description=f"part of the training images that trains weights ({PAPER})"
     )
+    watch_fraction: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="part of alpha's half that neither weights nor alpha see, to measure how far "
+        "alpha overfits (paper: 0)",
+    )
     learning_rate: float = Field(
         0.025, ge=0, description=f"of the weights at the start, cosine after ({PAPER})"
     )

@@ -24,6 +24,7 @@ class Listener(Protocol):
 
     def step(self, done: int, steps: int) -> None: ...
     def epoch(self, metrics: Mapping[str, Any], epochs: int) -> None: ...
+    def notice(self, text: str) -> None: ...
 
 
 class Silent:
@@ -32,6 +33,8 @@ class Silent:
     def step(self, done: int, steps: int) -> None: ...
 
     def epoch(self, metrics: Mapping[str, Any], epochs: int) -> None: ...
+
+    def notice(self, text: str) -> None: ...
 
 
 def resolve_device(name: str) -> torch.device:
@@ -98,35 +101,33 @@ def cosine(start: float, end: float, epoch: int, epochs: int) -> float:
 
 
 class Meter:
-    """Means over an epoch, kept on the device; a loss that is not finite is found and located."""
+    """Means over an epoch, kept on the device; a loss that is not finite is found and located.
+
+    ``step`` counts the steps; a name need not be recorded in each.
+    """
 
     def __init__(self, check_every: int) -> None:
-        self.check_every, self.checked = check_every, 0
+        self.check_every, self.step = check_every, 0
         self.values: dict[str, list[Tensor]] = {}
+        self.new: list[tuple[int, str, Tensor]] = []
 
     def add(self, **values: Tensor) -> None:
         """Record one value a name for this step."""
         for name, value in values.items():
             self.values.setdefault(name, []).append(value.detach())
+            self.new.append((self.step, name, value.detach()))
 
     def first_bad(self, last: bool = False) -> tuple[str, int] | None:
         """Name and step of the first value that is not finite, looked for every few steps."""
-        steps = min((len(v) for v in self.values.values()), default=0)
-        if steps == self.checked or (steps % self.check_every and not last):
+        if not self.new or (self.step % self.check_every and not last):
             return None
-        found = []
-        for name, values in self.values.items():
-            bad = (~torch.stack(values[self.checked :]).isfinite()).nonzero()
-            if len(bad):
-                found.append((self.checked + int(bad[0]), name))
-        self.checked = steps
-        if not found:
-            return None
-        step, name = min(found, key=lambda pair: pair[0])
-        return name, step
+        finite = torch.stack([value.isfinite() for _, _, value in self.new]).tolist()
+        bad = [(name, step) for (step, name, _), good in zip(self.new, finite) if not good]
+        self.new = []
+        return bad[0] if bad else None
 
     def means(self) -> dict[str, float]:
-        """The mean of each name over the steps."""
+        """The mean of each name over the steps that recorded it."""
         return {name: float(torch.stack(v).mean()) for name, v in self.values.items()}
 
 

@@ -1,0 +1,72 @@
+"""The batches of a search: one half for the weights, one for alpha, a part that neither sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from archgrad.config import SearchConfig
+from archgrad.data import Augmentation, Batches, Data
+from archgrad.data.base import Source
+from archgrad.data.splits import shuffled
+from archgrad.data.torchdata import LoaderSource
+from archgrad.supernet import Batch
+
+
+@dataclass(frozen=True)
+class Loaders:
+    """Batches of the weights' half, of alpha's half, and of two parts without augmentation.
+
+    ``check``: alpha's half; ``watch``: the part of it that neither weights nor alpha see, or None.
+    """
+
+    train: Batches
+    valid: Batches
+    check: Batches
+    watch: Batches | None = None
+
+    @classmethod
+    def of(
+        cls, data: Data, config: SearchConfig, augmentation: Augmentation, device: torch.device
+    ) -> Loaders:
+        weights_half, alpha_half = data.split(config.train_fraction)
+        alpha_half, watched = _watched(alpha_half, config.watch_fraction)
+        common = {"normalization": data.normalization, "device": device}
+        shuffled = {"shuffle": True, "augmentation": augmentation, **common}
+        size, seed = config.batch_size, config.seed
+        return cls(
+            weights_half.batches(size, seed=2 * seed, **shuffled),  # type: ignore[arg-type]
+            alpha_half.batches(size, seed=2 * seed + 1, **shuffled),  # type: ignore[arg-type]
+            alpha_half.batches(size, **common),  # type: ignore[arg-type]
+            None if watched is None else watched.batches(size, **common),  # type: ignore[arg-type]
+        )
+
+    def epoch(self, index: int) -> Iterator[tuple[Batch, Batch]]:
+        """Pairs of a training and a validation batch; the shorter half is walked again.
+
+        Batches of a single image are left out: BatchNorm needs two.
+        """
+        passes = 1 + -(-len(self.train) // max(1, len(self.valid)))
+        valid = (b for turn in range(passes) for b in self.valid.epoch(index * passes + turn))
+        return zip(several(self.train.epoch(index)), several(valid), strict=False)
+
+    @property
+    def exact_resume(self) -> bool:
+        """Whether an epoch can be repeated bit for bit, whatever ran before."""
+        return self.train.exact_resume and self.valid.exact_resume
+
+
+def _watched(source: Source, fraction: float) -> tuple[Source, Source | None]:
+    """A source without a random part of it, and that part; None where it cannot be cut."""
+    taken = int(len(source) * fraction) if not isinstance(source, LoaderSource) else 0
+    if taken < 2:
+        return source, None
+    rest, part = shuffled(len(source), 1 - taken / len(source))
+    return source.subset(rest), source.subset(part)
+
+
+def several(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The batches of at least two images."""
+    return (batch for batch in batches if len(batch[1]) > 1)
