@@ -213,9 +213,9 @@ class Guard:
             return None
         return Finding(
             "undecided",
-            f"the mixing weights are still near a tie at the end (entropy {found[-1][1]:.1%} of the "
-            "largest possible): the derived cells are little better founded than random ones; search "
-            "longer or with a larger learning rate of alpha",
+            f"the mixing weights are still near a tie at the end, with {found[-1][1]:.1%} of the "
+            "largest possible entropy: the derived cells are little better founded than random "
+            "ones; search longer or with a larger learning rate of alpha",
             max((epoch for epoch, part in found if part <= self.undecided), default=0),
         )
 
