@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
 from archgrad.architecture import Cell
-from archgrad.supernet import Mixing
+from archgrad.choice import Choice, Group
+from archgrad.errors import ArchgradError
+from archgrad.parts.curvature import hessian_vector
+from archgrad.supernet import Alpha, Batch, Mixing, Supernet
 
 SKIP = "skip_connect"
+PARAMETER_FREE = frozenset({SKIP, "max_pool_3x3", "avg_pool_3x3", "none", "noise"})
 
 
 def entropy(mixing: Mixing) -> float:
@@ -14,7 +25,196 @@ def entropy(mixing: Mixing) -> float:
     return float(sum(row.sum() for row in rows) / sum(row.numel() for row in rows))
 
 
-def skip_share(cells: tuple[Cell, ...]) -> float:
-    """Share of skip connections among the edges of the derived cells, in [0, 1]."""
+# --- the derived cells ---------------------------------------------------------------------------
+
+
+def skip_share(cells: Iterable[Cell]) -> float:
+    """Share of skip connections among the edges of the derived cells, in [0, 1]; 0 of no edges."""
+    return parameter_free_share(cells, {SKIP})
+
+
+def parameter_free_share(cells: Iterable[Cell], names: Collection[str] = PARAMETER_FREE) -> float:
+    """Share of the operations called ``names`` among all edges, in [0, 1]; 0 of no edges.
+
+    What is free of parameters goes by name: the skip connection of a reduction cell counts, though
+    its strided form has two small convolutions.
+    """
     operations = [operation for cell in cells for operation in cell.operations]
-    return operations.count(SKIP) / len(operations)
+    return sum(operation in names for operation in operations) / max(1, len(operations))
+
+
+def skip_counts(cells: Iterable[Cell]) -> dict[str, int]:
+    """Number of skip connections of each cell, by its name."""
+    return {cell.name: cell.operations.count(SKIP) for cell in cells}
+
+
+def ranking(
+    mixing: Mixing, groups: Iterable[Group], without: Collection[str] = PARAMETER_FREE
+) -> dict[str, list[list[int]]]:
+    """Each edge's operations from the strongest to the weakest, by index, those with parameters.
+
+    What DARTS+ watches for changes (arXiv:1909.06035). Ties go to the lower index.
+    """
+    return {
+        group.name: [
+            [
+                int(i)
+                for i in weights.argsort(descending=True, stable=True)
+                if names[i] not in without
+            ]
+            for names, weights in zip(group.candidates, mixing[group.name].cpu(), strict=True)
+        ]
+        for group in groups
+    }
+
+
+def _order(weights: Tensor) -> list[list[int]]:
+    order: list[list[int]] = weights.argsort(dim=-1, descending=True, stable=True).tolist()
+    return order
+
+
+def one_hot(groups: Iterable[Group], cells: Iterable[Cell], like: Mixing) -> dict[str, Tensor]:
+    """The mixing weights with which a supernet computes the derived cells: 1 kept, 0 dropped.
+
+    Shapes, device and dtype are those of ``like``: group name -> (edges, operations). The
+    supernet's accuracy with these weights, without any tuning, is what is left of it after
+    discretization; batch normalization should then use batch statistics, as running ones belong to
+    the mixture.
+    """
+    derived = {cell.name: cell for cell in cells}
+    found = {}
+    for group in groups:
+        if group.name not in derived:
+            raise ArchgradError(
+                f"group {group.name} has no cell among {sorted(derived)}; give one cell a group"
+            )
+        weights = torch.zeros_like(like[group.name])
+        for node, edges in enumerate(derived[group.name].nodes, start=group.inputs):
+            for operation, source in edges:
+                row = group.edges.index((source, node)) if (source, node) in group.edges else None
+                if row is None or operation not in group.candidates[row]:
+                    raise ArchgradError(
+                        f"cell {group.name}: {operation} from {source} to node {node} is no "
+                        "candidate of the supernet; derive the cell from the same space"
+                    )
+                weights[row, group.candidates[row].index(operation)] = 1
+        found[group.name] = weights
+    return found
+
+
+def percentile(value: float, sample: Sequence[float]) -> float:
+    """Where ``value`` stands among the costs of random cells, in (0, 1): 0.5 in their middle.
+
+    The mid-rank of the value within the sample and itself: equal costs count half, so that a space
+    whose cells all cost the same gives 0.5, and a handful of cells can never make a value extreme
+    (below 2.5 % needs 20 cells).
+    """
+    below, equal = sum(s < value for s in sample), sum(s == value for s in sample)
+    return (below + (equal + 1) / 2) / (len(sample) + 1)
+
+
+# --- the loss over alpha -------------------------------------------------------------------------
+
+
+def dominant_eigenvalue(
+    loss: Callable[[Mapping[str, Tensor]], Tensor],
+    alpha: Alpha,
+    *,
+    iterations: int,
+    generator: torch.Generator | None = None,
+    tolerance: float = 0.01,
+) -> float:
+    """The largest eigenvalue of the Hessian of ``loss`` over all of alpha (arXiv:1909.09656).
+
+    ``loss``: group name -> (edges, operations) to a scalar, such as the loss of one validation
+    batch at fixed weights. The groups count as one vector. Largest means most positive: a more
+    negative curvature is passed over, as in the paper. Lanczos iteration with full
+    reorthogonalization from a random start, at most ``iterations`` Hessian-vector products; it
+    ends early once the residual is below ``tolerance`` times the eigenvalue, or no direction is
+    left. With too few iterations the value is too small, never too large. nan where a derivative
+    is not finite. The original builds the whole Hessian, row by row, and adds the weight decay of
+    alpha to its diagonal; this is the Hessian of the loss alone.
+    """
+    if iterations < 1:
+        raise ArchgradError(f"eigenvalue: found {iterations} iterations, expected at least 1")
+    sizes = [value.numel() for value in alpha.values()]
+    first = next(iter(alpha.values()))
+    vector = torch.randn(sum(sizes), generator=generator, dtype=torch.float64).to(first.device)
+    residual, eigenvalue = float(vector.norm()), math.nan
+    basis = vector.new_empty(0, len(vector))
+    diagonal: list[float] = []
+    below: list[float] = []
+    for _ in range(min(iterations, len(vector))):
+        vector = vector / residual
+        basis = torch.cat([basis, vector[None]])
+        parts = zip(alpha.items(), vector.split(sizes), strict=True)
+        direction = {name: part.view_as(value).to(value) for (name, value), part in parts}
+        product = hessian_vector(loss, alpha, direction)
+        image = torch.cat([product[name].flatten().double() for name in alpha])
+        if not bool(image.isfinite().all()):
+            return math.nan
+        diagonal.append(float(vector @ image))
+        for _ in range(2):  # once leaves rounding errors behind
+            image = image - basis.T @ (basis @ image)
+        vector, residual = image, float(image.norm())
+        values, vectors = torch.linalg.eigh(_tridiagonal(diagonal, below))
+        eigenvalue = float(values[-1])
+        if residual * abs(float(vectors[-1, -1])) <= tolerance * abs(eigenvalue):
+            break
+        if residual <= torch.finfo(first.dtype).eps * float(values.abs().max()):
+            break
+        below.append(residual)
+    return eigenvalue
+
+
+def _tridiagonal(diagonal: list[float], below: list[float]) -> Tensor:
+    """The lower half, which is all that `torch.linalg.eigh` reads."""
+    main, under = (torch.tensor(values, dtype=torch.float64) for values in (diagonal, below))
+    return torch.diag(main) + torch.diag(under, -1)
+
+
+def layer_gradients(net: Supernet, mixing: Mixing, batch: Batch) -> dict[str, list[Tensor]]:
+    """The gradient of the loss for the mixing weights of each layer by itself.
+
+    group name -> one (edges, operations) tensor a layer: cells of a kind share their weights, and
+    the k-th choice of a row belongs to layer k. Their sum is the gradient for the shared weights.
+    """
+    used: list[tuple[Choice, Tensor]] = []
+
+    def separate(choice: torch.nn.Module, _: object) -> None:
+        assert isinstance(choice, Choice) and choice.mixing is not None
+        choice.mixing = choice.mixing.detach().clone().requires_grad_()
+        used.append((choice, choice.mixing))
+
+    hooks = [choice.register_forward_pre_hook(separate) for choice in net.choices]
+    try:
+        loss = net.loss(mixing, batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    gradients = torch.autograd.grad(loss, [weights for _, weights in used], materialize_grads=True)
+    layers: dict[str, list[Tensor]] = {name: [] for name in mixing}
+    times: Counter[tuple[str, int]] = Counter()
+    for (choice, _), gradient in zip(used, gradients, strict=True):
+        layer = times[choice.group, choice.row]
+        times[choice.group, choice.row] += 1
+        if layer == len(layers[choice.group]):
+            layers[choice.group].append(torch.zeros_like(mixing[choice.group]))
+        layers[choice.group][layer][choice.row] = gradient
+    return layers
+
+
+def layer_alignment(gradients: Sequence[Tensor]) -> float:
+    """Mean cosine over all pairs of layers of dL/dp, in [-1, 1] (Lambda-DARTS, arXiv:2210.07998).
+
+    Near 1 the layers agree on the operations; where it falls, a few of them decide for all. 1 for
+    fewer than two layers; the cosine with a zero gradient is 0.
+    """
+    if len(gradients) < 2:
+        return 1.0
+    units = torch.stack([gradient.detach().flatten().double() for gradient in gradients])
+    norms = units.norm(dim=1, keepdim=True)
+    units = units / torch.where(norms > 0, norms, 1.0)
+    cosines = units @ units.T
+    pairs = len(gradients) * (len(gradients) - 1)
+    return float((cosines.sum() - cosines.trace()) / pairs)
