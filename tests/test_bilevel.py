@@ -15,7 +15,7 @@ from torch import Tensor
 
 import archgrad
 from archgrad import config as configuration
-from archgrad.bilevel import Loaders, SearchResult, derive
+from archgrad.loaders import Loaders
 from archgrad.config import RunConfig, SearchConfig
 from archgrad.data import ArraySource, Data
 from archgrad.errors import ArchgradError, Diverged

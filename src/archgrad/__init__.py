@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from archgrad import data, methods, spaces
     from archgrad.api import TrainResult, derive, run, search, train
     from archgrad.architecture import Architecture, Cell, published
-    from archgrad.bilevel import SearchResult
     from archgrad.choice import Choice, Group
     from archgrad.errors import ArchgradError, Diverged
     from archgrad.methods import Method, method
+    from archgrad.result import SearchResult
     from archgrad.spaces import space
     from archgrad.supernet import Supernet
 
@@ -31,7 +31,7 @@ _HOMES = {
     "Diverged": "archgrad.errors",
     "Group": "archgrad.choice",
     "Method": "archgrad.methods",
-    "SearchResult": "archgrad.bilevel",
+    "SearchResult": "archgrad.result",
     "Supernet": "archgrad.supernet",
     "TrainResult": "archgrad.api",
     "derive": "archgrad.api",

@@ -8,10 +8,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from archgrad import bilevel
 from archgrad import config as configuration
+from archgrad import records
 from archgrad.architecture import Architecture, resolve
-from archgrad.bilevel import SearchResult
 from archgrad.config import OWN, DataConfig, SearchConfig, TrainConfig
 from archgrad.errors import ArchgradError, unknown
 from archgrad.folder import Run, free_folder
@@ -28,6 +27,7 @@ from archgrad.prepared import (
     search_space,
     section,
 )
+from archgrad.result import SearchResult
 from archgrad.retraining import Score, check, retrain, retrainings
 from archgrad.spaces import SearchSpace
 from archgrad.statistics import spread
@@ -114,7 +114,7 @@ def derive(folder: str | Path, epoch: int | None = None) -> Architecture:
     """The architecture of a search's last epoch, or of the given one (counted from 1)."""
     run = Run.open(folder)
     config = section(run.config)
-    return bilevel.derive(run, search_space(config, None), search_method(config), epoch)
+    return records.derive(run, search_space(config, None), search_method(config), epoch)
 
 
 @dataclass(frozen=True)

@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import time
-import warnings
-from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from archgrad.architecture import Architecture
 from archgrad.config import SearchConfig
-from archgrad.data import Augmentation, Batches, Data
-from archgrad.diagnostics import entropy, skip_share
+from archgrad.data import Augmentation, Data
 from archgrad.errors import ArchgradError, Diverged
-from archgrad.folder import (
-    Run,
-    append,
-    fitting,
-    load_checkpoint,
-    read_lines,
-    refuse_other,
-    save_checkpoint,
-    truncate,
-    write,
-)
+from archgrad.folder import Run, write
+from archgrad.leg import Leg
+from archgrad.loaders import Loaders
 from archgrad.loops import (
     Listener,
     Meter,
@@ -36,87 +24,21 @@ from archgrad.loops import (
     accuracy,
     check_interval,
     cosine,
-    evaluate,
     first_infinite,
     peak_memory_mb,
-    placed,
-    random_state,
     resolve_device,
-    restore_random_state,
     seeded,
 )
 from archgrad.methods import Method
+from archgrad.monitor import Monitor
+from archgrad.parts.stage import Candidates, Stage, boundaries, shrink
 from archgrad.parts.state import SGD, State
+from archgrad.parts.stopping import Verdict
+from archgrad.records import Records
+from archgrad.result import SearchResult
 from archgrad.spaces import SearchSpace
-from archgrad.supernet import Batch, Supernet
-
-METRICS, ALPHAS = "metrics.jsonl", "alphas.jsonl"
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """What a search found.
-
-    ``alpha``: the final architecture parameters, group name -> (edges, operations); ``metrics``:
-    one entry an epoch, as in metrics.jsonl; ``path``: the run folder, if there is one.
-    """
-
-    architecture: Architecture
-    space: SearchSpace
-    method: Method
-    config: SearchConfig
-    alpha: dict[str, Tensor]
-    metrics: list[dict[str, Any]]
-    path: Path | None = None
-
-    def derive(self, channels: int | None = None, cells: int | None = None) -> nn.Module:
-        """The found network, plain, with fresh weights, at the search's size or another."""
-        return self.space.sized(channels, cells).derive(self.architecture)
-
-
-@dataclass(frozen=True)
-class Loaders:
-    """The batches of a search: the weights' half, alpha's half, and alpha's half for evaluation."""
-
-    train: Batches
-    valid: Batches
-    check: Batches
-
-    @classmethod
-    def of(
-        cls, data: Data, config: SearchConfig, augmentation: Augmentation, device: torch.device
-    ) -> Loaders:
-        weights_half, alpha_half = data.split(config.train_fraction)
-        common = {"normalization": data.normalization, "device": device}
-        shuffled = {"shuffle": True, "augmentation": augmentation, **common}
-        size, seed = config.batch_size, config.seed
-        return cls(
-            weights_half.batches(size, seed=2 * seed, **shuffled),  # type: ignore[arg-type]
-            alpha_half.batches(size, seed=2 * seed + 1, **shuffled),  # type: ignore[arg-type]
-            alpha_half.batches(size, **common),  # type: ignore[arg-type]
-        )
-
-    def epoch(self, index: int) -> Iterator[tuple[Batch, Batch]]:
-        """Pairs of a training and a validation batch; the shorter half is walked again.
-
-        Batches of a single image are left out: BatchNorm needs two.
-        """
-        passes = 1 + -(-len(self.train) // max(1, len(self.valid)))
-        valid = (b for turn in range(passes) for b in self.valid.epoch(index * passes + turn))
-        return zip(_pairs(self.train.epoch(index)), _pairs(valid), strict=False)
-
-    def evaluation(self) -> Iterator[Batch]:
-        """Alpha's half in order, without augmentation."""
-        return _pairs(self.check.epoch(0))
-
-    @property
-    def exact_resume(self) -> bool:
-        """Whether an epoch can be repeated bit for bit, whatever ran before."""
-        return self.train.exact_resume and self.valid.exact_resume
-
-
-def _pairs(batches: Iterable[Batch]) -> Iterator[Batch]:
-    return (batch for batch in batches if len(batch[1]) > 1)
+from archgrad.supernet import Batch
+from archgrad.tuning import Tuning
 
 
 def bilevel_search(
@@ -139,8 +61,9 @@ def bilevel_search(
     held = run.working() if run is not None else nullcontext()
     with held, seeded(config.seed, config.threads, device):
         search = BilevelSearch(space, data, method, config, augmentation, device, run)
-        for epoch in range(search.done, config.epochs):
-            listener.epoch(search.epoch(epoch, listener), config.epochs)
+        search.recover(listener)  # where it was interrupted before it could
+        while search.verdict is None and search.done < config.epochs:
+            listener.epoch(search.epoch(listener), config.epochs)
         result = search.result()
         if run is not None:
             write(run.path / "architecture.json", result.architecture.to_json())
@@ -161,102 +84,214 @@ class BilevelSearch:
         run: Run | None,
     ) -> None:
         self.space, self.method, self.config = space, method, config
-        self.device, self.run = device, run
+        self.device, self.relaxation = device, method.relaxation
         self.loaders = Loaders.of(data, config, augmentation or data.augmentation, device)
-        self.net = Supernet(placed(space.supernet(), device), space.groups)
-        self.weight_optimizer = torch.optim.SGD(
-            self.net.weights.values(),
-            lr=config.learning_rate,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-        )
-        self.arch_optimizer = method.arch_optimizer(self.net.alpha.values())
+        self.stages = method.stages or (Stage(1.0),)
+        self.bounds = boundaries(self.stages, config.epochs)
+        self.memory: dict[str, Any] = {}
         self.metrics: list[dict[str, Any]] = []
-        self.begun_with = {"options": config.model_dump(mode="json"), "data": data.fingerprint()}
-        self.done = self._restore()
+        self.verdict: Verdict | None = None
+        self.done = self.recoveries = 0
+        self.begin(0, None)
+        self.monitor = Monitor(self)
+        begun_with = {"options": config.model_dump(mode="json"), "data": data.fingerprint()}
+        self.records = Records(run, begun_with)
+        self.records.restore(self)
 
-    def epoch(self, epoch: int, listener: Listener) -> dict[str, Any]:
+    def begin(self, stage: int, candidates: Candidates | None) -> None:
+        """Build the supernet and the optimizers of a stage."""
+        self.stage, self.candidates = stage, candidates
+        arguments = self.space, self.method, self.stages[stage], candidates, self.config
+        self.leg = Leg.of(*arguments, self.device)
+
+    def _next_stage(self) -> None:
+        """The strongest candidates go on to a new supernet."""
+        before, stage = self.leg, self.stages[self.stage + 1]
+        candidates = self.candidates
+        if stage.candidates is not None:
+            strength = self.state().strength(before.net.alpha)
+            rows = {name: value.tolist() for name, value in strength.items()}
+            candidates = shrink(before.space.groups, rows, stage.candidates)
+        self.begin(self.stage + 1, candidates)
+        if stage.inherit:
+            self.leg.inherit(before)
+        self.memory.clear()
+
+    def epoch(self, listener: Listener) -> dict[str, Any]:
         """One pass over the weights' half, then diagnostics, metrics and a checkpoint."""
         started = time.perf_counter()
-        config, steps = self.config, len(self.loaders.train)
-        rate = cosine(config.learning_rate, config.final_learning_rate, epoch, config.epochs)
-        self.weight_optimizer.param_groups[0]["lr"] = rate
-        self.net.model.train()
-        meter = Meter(check_interval(self.device))
+        if self.stage + 1 < len(self.stages) and self.done == self.bounds[self.stage + 1]:
+            self._next_stage()
+        config, epoch = self.config, self.done
+        first, last = self._span()
+        rate = cosine(config.learning_rate, config.final_learning_rate, epoch - first, last - first)
+        meter = self.steps(epoch, rate, listener=listener)
+        metrics = {
+            "epoch": epoch + 1,
+            "learning_rate": rate,
+            **meter.means(),
+            **self.monitor.measure(self, epoch + 1),
+        }
+        kept = {**self.leg.net.weights, **dict(self.leg.net.model.named_buffers())}
+        kept |= {**self.leg.net.alpha, "valid_loss": torch.tensor(metrics["valid_loss"])}
+        if (bad := first_infinite(kept)) is not None:
+            raise self._diverged(bad, epoch, len(self.loaders.train))
+        self.done = epoch + 1
+        self.metrics.append(metrics)
+        self._judge(metrics, listener)
+        metrics["seconds"] = round(time.perf_counter() - started, 3)
+        metrics["memory_mb"] = round(peak_memory_mb(self.device), 1)
+        self.records.save(self)
+        self.recover(listener)
+        return metrics
+
+    def steps(
+        self,
+        epoch: int,
+        rate: float,
+        *,
+        progress: float | None = None,
+        listener: Listener | None = None,
+    ) -> Meter:
+        """All steps of an epoch (counted from 0); ``progress`` fixed where it is given."""
+        self.leg.weight_optimizer.param_groups[0]["lr"] = rate
+        self.leg.net.model.train()
+        meter, steps = Meter(check_interval(self.device)), len(self.loaders.train)
         for step, (train, valid) in enumerate(self.loaders.epoch(epoch)):
-            state = self.state(train, valid, (epoch + step / steps) / config.epochs)
-            self.alpha_step(state, meter)
-            self.weight_step(state, meter)
+            at = self._progress(epoch + step / steps) if progress is None else progress
+            self.leg.net.advance(at)
+            state = self._augmented(self.state(train, valid, at, seed=_seed()))
+            resting = progress is None and self._resting(epoch + step / steps)
+            if not resting and step % self.method.interval == 0:
+                state = self.alpha_step(state, meter)
+            self.weight_step(replace(state, seed=_seed()), meter)
+            meter.step = step + 1
             self._check(meter, epoch)
-            listener.step(step + 1, steps)
+            if listener is not None:
+                listener.step(step + 1, steps)
         if not meter.values:
             raise ArchgradError(
                 "no step could be made: every batch held a single image, and BatchNorm needs two; "
                 "use larger batches"
             )
         self._check(meter, epoch, last=True)
-        metrics = self._measure(epoch, rate, meter, started)
-        kept = {**self.net.weights, **dict(self.net.model.named_buffers()), **self.net.alpha}
-        kept["valid_loss"] = torch.tensor(metrics["valid_loss"], device=self.device)
-        if (bad := first_infinite(kept)) is not None:
-            raise self._diverged(bad, epoch, steps)
-        self.metrics.append(metrics)
-        self._save(epoch + 1, metrics)
-        return metrics
+        return meter
 
     def state(
-        self, train: Batch | None = None, valid: Batch | None = None, progress: float = 1.0
+        self,
+        train: Batch | None = None,
+        valid: Batch | None = None,
+        progress: float | None = None,
+        seed: int = 0,
     ) -> State:
         return State(
-            problem=self.net,
-            relaxation=self.method.relaxation,
+            problem=self.leg.net,
+            relaxation=self.relaxation,
             train=train,
             valid=valid,
-            optimizer=SGD.of(self.weight_optimizer, self.net.weights),
-            groups=self.net.groups,
-            progress=progress,
+            optimizer=SGD.of(self.leg.weight_optimizer, self.leg.net.weights),
+            groups=self.leg.space.groups,
+            progress=self._progress(self.done) if progress is None else progress,
+            seed=seed,
+            memory=self.memory,
         )
 
-    def alpha_step(self, state: State, meter: Meter) -> None:
-        estimate = self.method.hypergradient(self.net.alpha, state)
-        for name, alpha in self.net.alpha.items():
-            alpha.grad = estimate.gradient[name]
-        self.arch_optimizer.step()
+    def alpha_step(self, state: State, meter: Meter) -> State:
+        """Move alpha; the state with what the estimate tells the weight step."""
+        net, method = self.leg.net, self.method
+        estimate = method.hypergradient(net.alpha, state)
+        if estimate is None:
+            return state
+        terms = [regularizer(net.alpha, state) for regularizer in method.regularizers]
+        added = torch.autograd.grad(
+            sum(terms, start=torch.zeros((), device=self.device)),
+            list(net.alpha.values()),
+            materialize_grads=True,
+        ) if terms else [None] * len(net.alpha)  # fmt: skip
+        before = {name: alpha.detach().clone() for name, alpha in net.alpha.items()}
+        for (name, alpha), more in zip(net.alpha.items(), added, strict=True):
+            gradient = estimate.gradient[name]
+            alpha.grad = gradient if more is None else gradient + more
+        self.leg.arch_optimizer.step()
+        if method.projection is not None:
+            with torch.no_grad():
+                for name, value in method.projection(before, net.alpha, estimate).items():
+                    net.alpha[name].copy_(value)
         meter.add(alpha_loss=estimate.loss)
+        return replace(state, valid_gradient=estimate.valid_gradient)
 
     def weight_step(self, state: State, meter: Meter) -> None:
+        net, method = self.leg.net, self.method
         inputs, target = state.train
-        mixing = self._mixing(state)
-        logits = self.net.forward(mixing, inputs, update_statistics=True)
-        loss = self.net.criterion(logits, target)
-        self.weight_optimizer.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            mixing = self.relaxation(net.alpha, state)
+        if method.perturbation is not None:
+            mixing = method.perturbation(mixing, state)
+        logits = net.forward(mixing, inputs, update_statistics=True)
+        loss = net.criterion(logits, target)
+        self.leg.weight_optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.net.weights.values(), self.config.clip)
-        self.weight_optimizer.step()
+        if method.weight_gradient is not None:
+            found = {name: weight.grad for name, weight in net.weights.items()}
+            for name, gradient in method.weight_gradient(found, net.alpha, state).items():
+                net.weights[name].grad = gradient
+        nn.utils.clip_grad_norm_(net.weights.values(), self.config.clip)
+        self.leg.weight_optimizer.step()
         meter.add(train_loss=loss, train_accuracy=accuracy(logits, target))
 
-    @torch.no_grad()
-    def _mixing(self, state: State) -> Mapping[str, Tensor]:
-        return self.method.relaxation(self.net.alpha, state)
+    def _augmented(self, state: State) -> State:
+        if self.method.augmentation is None:
+            return state
+        (train, labels), (valid, others) = state.train, state.valid
+        train, valid = (self.method.augmentation(images, state) for images in (train, valid))
+        return replace(state, train=(train, labels), valid=(valid, others))
 
-    def _measure(self, epoch: int, rate: float, meter: Meter, started: float) -> dict[str, Any]:
-        state = self.state()
-        mixing = self._mixing(state)
-        self.net.evaluation_mode()
-        loss, right = evaluate(
-            lambda inputs: self.net.forward(mixing, inputs), self.loaders.evaluation()
-        )
-        return {
-            "epoch": epoch + 1,
-            "learning_rate": rate,
-            **meter.means(),
-            "valid_loss": loss,
-            "valid_accuracy": right,
-            "entropy": entropy(mixing),
-            "skip_share": skip_share(self.method.discretization(self.net.alpha, state)),
-            "seconds": round(time.perf_counter() - started, 3),
-            "memory_mb": round(peak_memory_mb(self.device), 1),
-        }
+    def _span(self) -> tuple[int, int]:
+        """The epochs between which schedules and learning rate run: stages that inherit join."""
+        first = last = self.stage
+        while self.stages[first].inherit and first > 0:
+            first -= 1
+        while last + 1 < len(self.stages) and self.stages[last + 1].inherit:
+            last += 1
+        return self.bounds[first], self.bounds[last + 1]
+
+    def _progress(self, epoch: float) -> float:
+        first, last = self._span()
+        return min(1.0, (epoch - first) / (last - first))
+
+    def _resting(self, epoch: float) -> bool:
+        first, last = self.bounds[self.stage], self.bounds[self.stage + 1]
+        return (epoch - first) / (last - first) < self.method.warm_up
+
+    def _judge(self, metrics: dict[str, Any], listener: Listener) -> None:
+        """What the guard and the stopping rule say after an epoch."""
+        mode = self.config.guard
+        begun = self.monitor.guard.begun(self.metrics) if mode != "off" else []
+        if begun:
+            metrics["warnings"] = [finding.sentence for finding in begun]
+        for finding in begun:
+            listener.notice(finding.sentence)
+            if finding.collapse and mode in ("stop", "rollback"):
+                back = max(1, finding.healthy) if mode == "rollback" else self.done
+                self.verdict = Verdict(finding.sentence, back)
+        if self.verdict is None and self.method.stopping is not None:
+            self.verdict = self.method.stopping(self.metrics)
+
+    def recover(self, listener: Listener) -> None:
+        """Go back to the epoch of the verdict with more weight decay, if the method does so."""
+        recovery, verdict = self.method.recovery, self.verdict
+        if recovery is None or verdict is None:
+            return
+        decay = self.leg.weight_optimizer.param_groups[0]["weight_decay"]
+        more = min(decay * recovery.factor, recovery.cap)
+        if not more > decay:
+            return
+        listener.notice(f"{verdict.reason}; back to epoch {verdict.epoch}, weight decay {more:g}")
+        times = self.recoveries + 1
+        self.records.return_to(self, verdict.epoch)
+        self.leg.weight_optimizer.param_groups[0]["weight_decay"] = more
+        self.verdict, self.recoveries = None, times
+        self.records.save(self, again=True)
 
     def _check(self, meter: Meter, epoch: int, last: bool = False) -> None:
         bad = meter.first_bad(last)
@@ -267,8 +302,8 @@ class BilevelSearch:
         kept = "no epoch was finished before"
         if self.metrics:
             kept = f"epoch {self.metrics[-1]['epoch']} is the last good one"
-            if self.run is not None:
-                kept += f", kept in {self.run.path / 'checkpoints' / 'last.pt'}"
+            if self.records.run is not None:
+                kept += f", kept in {self.records.run.path / 'checkpoints' / 'last.pt'}"
         return Diverged(
             f"{what} became infinite or not a number in epoch {epoch + 1}, step {step}; "
             f"{kept}. Try a learning rate below {self.config.learning_rate}, a gradient clip below "
@@ -276,76 +311,27 @@ class BilevelSearch:
         )
 
     def result(self) -> SearchResult:
-        """The architecture of the present alpha."""
-        cells = self.method.discretization(self.net.alpha, self.state())
-        architecture = Architecture(space=self.space.name, cells=cells)
-        alpha = {name: value.detach().cpu().clone() for name, value in self.net.alpha.items()}
-        path = self.run.path if self.run else None
-        return SearchResult(
-            architecture, self.space, self.method, self.config, alpha, self.metrics, path
-        )
-
-    def _save(self, done: int, metrics: Mapping[str, Any]) -> None:
-        if self.run is None:
-            return
-        alpha = {name: value.tolist() for name, value in self.net.alpha.items()}
-        append(self.run.path / METRICS, metrics)
-        append(self.run.path / ALPHAS, {"epoch": done, "alpha": alpha})
-        content = {
-            "epoch": done,
-            "begun_with": self.begun_with,
-            "model": self.net.model.state_dict(),
-            "alpha": {name: value.detach() for name, value in self.net.alpha.items()},
-            "weight_optimizer": self.weight_optimizer.state_dict(),
-            "arch_optimizer": self.arch_optimizer.state_dict(),
-            "random": random_state(self.device),
-        }
-        save_checkpoint(self.run.path / "checkpoints", content)
-
-    def _restore(self) -> int:
-        """Take up the run's checkpoint, if there is one; the number of epochs done."""
-        if self.run is None:
-            return 0
-        content = load_checkpoint(self.run.path / "checkpoints", self.device)
-        done = 0
-        if content is not None:
-            with fitting(self.run.path):
-                refuse_other(content["begun_with"], self.begun_with, self.run.path)
-                done = int(content["epoch"])
-            if not self.loaders.exact_resume:
-                warnings.warn(
-                    "the batches come from a DataLoader, whose order may depend on more than "
-                    "torch's random state: the resumed search may differ from an uninterrupted one",
-                    stacklevel=2,
-                )
-        self.metrics = truncate(self.run.path / METRICS, done)
-        truncate(self.run.path / ALPHAS, done)
-        if content is None:
-            return 0
-        with fitting(self.run.path):
-            self.net.model.load_state_dict(content["model"])
+        """The architecture of the last alpha, or of the verdict's epoch."""
+        groups, alpha = self.leg.space.groups, self.leg.net.alpha
+        if self.verdict is not None and self.verdict.epoch != self.done:
+            groups, alpha = self.records.alpha_of(self, self.verdict.epoch)
+        if self.method.selection is not None:
+            cells = self.method.selection(Tuning(self))
+        else:
             with torch.no_grad():
-                for name, alpha in self.net.alpha.items():
-                    alpha.copy_(content["alpha"][name])
-            self.weight_optimizer.load_state_dict(content["weight_optimizer"])
-            self.arch_optimizer.load_state_dict(content["arch_optimizer"])
-        restore_random_state(content["random"], self.device)
-        return done
-
-
-def derive(run: Run, space: SearchSpace, method: Method, epoch: int | None = None) -> Architecture:
-    """Another discretization of a finished or running search: of its last or of the given epoch."""
-    lines = read_lines(run.path / ALPHAS)
-    epochs = [line.get("epoch") for line in lines]
-    chosen = next((line for line in lines if line.get("epoch") == (epoch or epochs[-1])), None)
-    if chosen is None:
-        raise ArchgradError(
-            f"run {run.path} has no epoch {epoch or 1}; "
-            + (f"expected {epochs[0]} to {epochs[-1]}" if epochs else "it finished none so far")
+                cells = self.method.discretization(alpha, replace(self.state(), groups=groups))
+        return SearchResult(
+            Architecture(space=self.space.name, cells=cells),
+            self.space,
+            self.method,
+            self.config,
+            {name: value.detach().cpu().clone() for name, value in alpha.items()},
+            self.metrics,
+            self.records.run.path if self.records.run else None,
+            None if self.verdict is None else self.verdict.reason,
         )
-    with fitting(run.path / ALPHAS):
-        alpha = {group.name: torch.tensor(chosen["alpha"][group.name]) for group in space.groups}
-        if any(tuple(alpha[group.name].shape) != group.shape for group in space.groups):
-            raise ValueError("other groups than the space of config.yaml")
-    state = State(problem=None, relaxation=method.relaxation, groups=space.groups)  # type: ignore[arg-type]
-    return Architecture(space=space.name, cells=method.discretization(alpha, state))
+
+
+def _seed() -> int:
+    """A seed from the search's own random state."""
+    return int(torch.randint(2**62, ()))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import (
@@ -116,6 +116,11 @@ class SearchConfig(_Section):
     momentum: float = Field(0.9, ge=0, lt=1, description=f"of the weights' SGD ({PAPER})")
     weight_decay: float = Field(3e-4, ge=0, description=f"of the weights ({PAPER})")
     clip: float = Field(5.0, gt=0, description=f"largest gradient norm of the weights ({CODE})")
+    guard: Literal["off", "warn", "stop", "rollback"] = Field(
+        "warn",
+        description="what follows when a search begins to collapse: warn; stop (the architecture "
+        "of that epoch); rollback (that of the last healthy epoch); off: no diagnostics",
+    )
     seed: int = Field(
         0, ge=0, lt=2**32, description="of initialization, data order and augmentation"
     )

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from archgrad.architecture import Cell
-from archgrad.choice import Choice, Group
+from archgrad.choice import Group
 from archgrad.errors import ArchgradError
+from archgrad.mixing import Mixing
 from archgrad.parts.curvature import hessian_vector
-from archgrad.supernet import Alpha, Batch, Mixing, Supernet
+from archgrad.supernet import Alpha
 
 SKIP = "skip_connect"
 PARAMETER_FREE = frozenset({SKIP, "max_pool_3x3", "avg_pool_3x3", "none", "noise"})
 
 
-def entropy(mixing: Mixing) -> float:
-    """Mean entropy of the mixing weights over all edges, in nats: ln(operations) when uniform."""
-    rows = [-(weights * weights.clamp_min(1e-30).log()).sum(dim=-1) for weights in mixing.values()]
+Weights = Mapping[str, Tensor]  # group name -> (edges, operations)
+
+
+def entropy(strength: Weights) -> float:
+    """Mean entropy of the mixing weights over all edges, in nats: ln(operations) when uniform.
+
+    Weights that do not sum to one an edge are divided by their sum.
+    """
+    parts = [weights / weights.sum(dim=-1, keepdim=True) for weights in strength.values()]
+    rows = [-(part * part.clamp_min(1e-30).log()).sum(dim=-1) for part in parts]
     return float(sum(row.sum() for row in rows) / sum(row.numel() for row in rows))
 
 
@@ -49,7 +56,7 @@ def skip_counts(cells: Iterable[Cell]) -> dict[str, int]:
 
 
 def ranking(
-    mixing: Mixing, groups: Iterable[Group], without: Collection[str] = PARAMETER_FREE
+    strength: Weights, groups: Iterable[Group], without: Collection[str] = PARAMETER_FREE
 ) -> dict[str, list[list[int]]]:
     """Each edge's operations from the strongest to the weakest, by index, those with parameters.
 
@@ -62,18 +69,13 @@ def ranking(
                 for i in weights.argsort(descending=True, stable=True)
                 if names[i] not in without
             ]
-            for names, weights in zip(group.candidates, mixing[group.name].cpu(), strict=True)
+            for names, weights in zip(group.candidates, strength[group.name].cpu(), strict=True)
         ]
         for group in groups
     }
 
 
-def _order(weights: Tensor) -> list[list[int]]:
-    order: list[list[int]] = weights.argsort(dim=-1, descending=True, stable=True).tolist()
-    return order
-
-
-def one_hot(groups: Iterable[Group], cells: Iterable[Cell], like: Mixing) -> dict[str, Tensor]:
+def one_hot(groups: Iterable[Group], cells: Iterable[Cell], like: Weights) -> Mixing:
     """The mixing weights with which a supernet computes the derived cells: 1 kept, 0 dropped.
 
     Shapes, device and dtype are those of ``like``: group name -> (edges, operations). The
@@ -99,7 +101,7 @@ def one_hot(groups: Iterable[Group], cells: Iterable[Cell], like: Mixing) -> dic
                     )
                 weights[row, group.candidates[row].index(operation)] = 1
         found[group.name] = weights
-    return found
+    return Mixing(found)
 
 
 def percentile(value: float, sample: Sequence[float]) -> float:
@@ -171,37 +173,6 @@ def _tridiagonal(diagonal: list[float], below: list[float]) -> Tensor:
     """The lower half, which is all that `torch.linalg.eigh` reads."""
     main, under = (torch.tensor(values, dtype=torch.float64) for values in (diagonal, below))
     return torch.diag(main) + torch.diag(under, -1)
-
-
-def layer_gradients(net: Supernet, mixing: Mixing, batch: Batch) -> dict[str, list[Tensor]]:
-    """The gradient of the loss for the mixing weights of each layer by itself.
-
-    group name -> one (edges, operations) tensor a layer: cells of a kind share their weights, and
-    the k-th choice of a row belongs to layer k. Their sum is the gradient for the shared weights.
-    """
-    used: list[tuple[Choice, Tensor]] = []
-
-    def separate(choice: torch.nn.Module, _: object) -> None:
-        assert isinstance(choice, Choice) and choice.mixing is not None
-        choice.mixing = choice.mixing.detach().clone().requires_grad_()
-        used.append((choice, choice.mixing))
-
-    hooks = [choice.register_forward_pre_hook(separate) for choice in net.choices]
-    try:
-        loss = net.loss(mixing, batch)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    gradients = torch.autograd.grad(loss, [weights for _, weights in used], materialize_grads=True)
-    layers: dict[str, list[Tensor]] = {name: [] for name in mixing}
-    times: Counter[tuple[str, int]] = Counter()
-    for (choice, _), gradient in zip(used, gradients, strict=True):
-        layer = times[choice.group, choice.row]
-        times[choice.group, choice.row] += 1
-        if layer == len(layers[choice.group]):
-            layers[choice.group].append(torch.zeros_like(mixing[choice.group]))
-        layers[choice.group][layer][choice.row] = gradient
-    return layers
 
 
 def layer_alignment(gradients: Sequence[Tensor]) -> float:

@@ -23,8 +23,8 @@ from archgrad.folder import read_lines
 from archgrad.loops import keep_freed_memory, resolve_device
 
 if TYPE_CHECKING:
-    from archgrad.bilevel import SearchResult
     from archgrad.folder import Run
+    from archgrad.result import SearchResult
 
 
 class Display:
@@ -94,6 +94,10 @@ class Display:
             self._show(self.searching, completed=self.done, step="", note=note)
         else:
             self.console.print(f"search   {self.done}/{epochs}  {note}", soft_wrap=True)
+
+    def notice(self, text: str) -> None:
+        """The guard has something to say."""
+        self.console.print(f"guard    epoch {self.done + 1}: {text}", soft_wrap=True, markup=False)
 
     def searched(self, result: SearchResult) -> None:
         """The search is done: show the cells."""

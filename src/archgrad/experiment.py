@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from archgrad.architecture import Architecture
-from archgrad.bilevel import SearchResult
 from archgrad.config import OWN, RunConfig
 from archgrad.cost import Cost, cost
 from archgrad.errors import ArchgradError
@@ -21,6 +20,7 @@ from archgrad.loops import Listener, resolve_device
 from archgrad.prepared import Prepared, prepare
 from archgrad.processes import retrain_all
 from archgrad.report.cells import save_drawing
+from archgrad.result import SearchResult
 from archgrad.retraining import Score, check, retrainings
 from archgrad.spaces import SearchSpace
 from archgrad.statistics import Comparison, compare, spread

@@ -167,6 +167,16 @@ def save_checkpoint(folder: Path, content: Mapping[str, Any]) -> None:
     write(last, buffer.getvalue())
 
 
+def keep_checkpoint(folder: Path, epoch: int, count: int) -> None:
+    """Keep last.pt as that of an epoch too, and the ``count`` latest of these."""
+    place = folder / f"epoch-{epoch}.pt"
+    beside = folder / f".epoch-{epoch}.pt"
+    beside.unlink(missing_ok=True)
+    os.link(folder / "last.pt", beside)
+    os.replace(beside, place)
+    (folder / f"epoch-{epoch - count}.pt").unlink(missing_ok=True)
+
+
 @contextmanager
 def fitting(path: Path) -> Iterator[None]:
     """Turns what goes wrong while kept state is taken up into one clear error."""
@@ -192,9 +202,15 @@ def refuse_other(kept: Mapping[str, Any], now: Mapping[str, Any], where: Path) -
             )
 
 
-def load_checkpoint(folder: Path, device: torch.device) -> dict[str, Any] | None:
-    """The newest checkpoint of a folder, or None where there is none; tensors and numbers only."""
-    path = next((p for n in ("last.pt", "previous.pt") if (p := folder / n).is_file()), None)
+def load_checkpoint(
+    folder: Path, device: torch.device, name: str | None = None
+) -> dict[str, Any] | None:
+    """The newest checkpoint of a folder, or the one of that name; tensors and numbers only.
+
+    None where there is none.
+    """
+    names = ("last.pt", "previous.pt") if name is None else (name,)
+    path = next((p for n in names if (p := folder / n).is_file()), None)
     if path is None:
         return None
     try:

@@ -9,13 +9,15 @@ from typing import Any
 
 from archgrad import data as data_sets
 from archgrad import methods, spaces
-from archgrad.bilevel import Loaders, SearchResult, bilevel_search
+from archgrad.bilevel import bilevel_search
 from archgrad.config import OWN, DataConfig, RunConfig, SearchConfig, TrainConfig
 from archgrad.data import Augmentation, Data
 from archgrad.errors import ArchgradError
 from archgrad.folder import Run
+from archgrad.loaders import Loaders
 from archgrad.loops import Listener, resolve_device
 from archgrad.methods import Method
+from archgrad.result import SearchResult
 from archgrad.retraining import augmentation_of, load_data
 from archgrad.spaces import SearchSpace
 

@@ -79,7 +79,7 @@ class Supernet:
     def advance(self, progress: float) -> None:
         """Tell the modules that change in the course of a search: ``progress`` in [0, 1]."""
         for module in self.moving:
-            module.progress = progress
+            setattr(module, "progress", progress)  # noqa: B010
 
     def forward(
         self,

@@ -93,7 +93,10 @@ class _Auxiliary(nn.Module):
 
     def forward(self, x: Tensor, mix: Mix) -> Tensor:
         weight = now(self.weight, self.progress)
-        return mix(x) + weight * self.skip(x) if weight else mix(x)
+        if not weight:
+            return mix(x)
+        skipped: Tensor = self.skip(x)
+        return mix(x) + weight * skipped
 
 
 @dataclass(frozen=True)

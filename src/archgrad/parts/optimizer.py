@@ -78,7 +78,7 @@ class _Exponentiated(torch.optim.Optimizer):
         super().__init__(list(alpha), {"lr": lr, "floor": floor})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
             for logits in group["params"]:
                 if logits.grad is None:

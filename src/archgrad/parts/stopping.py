@@ -6,10 +6,10 @@ A rule reads the lines of metrics.jsonl; whatever an epoch does not hold was not
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, ClassVar
 
 from archgrad.errors import ArchgradError
 
@@ -22,6 +22,9 @@ class Verdict:
 
     reason: str
     epoch: int
+
+
+StopRule = Callable[[History], Verdict | None]
 
 
 def readings(history: History, key: str) -> list[tuple[int, float]]:
@@ -46,6 +49,7 @@ class EigenvalueStop:
     verdict where the earlier mean is not positive: a ratio would mean nothing.
     """
 
+    reads: ClassVar[Mapping[str, int]] = {"eigenvalue": 2}  # measured every so many epochs
     threshold: float = 1.3
     window: int = 5
     distance: int = 4

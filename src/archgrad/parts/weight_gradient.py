@@ -122,7 +122,8 @@ def layer_gradients(
 ) -> tuple[list[list[list[int]]], list[Tensor], list[Row]]:
     """The cells of each group, as indices of their choices; d L_train / d p and the row by choice.
 
-    The choices of a group that have the same row are those of its cells, in order.
+    Each choice has mixing weights of its own here. The choices of a group that have the same row
+    are those of its cells, in order.
     """
     rows = [
         row._replace(

@@ -1,0 +1,110 @@
+"""The supernet of one stage of a search, with its optimizers; and how a stage inherits another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from archgrad.config import SearchConfig
+from archgrad.loops import placed
+from archgrad.methods import Method
+from archgrad.parts.stage import Candidates, Stage
+from archgrad.spaces import SearchSpace
+from archgrad.supernet import Supernet
+
+
+@dataclass(frozen=True)
+class Leg:
+    """What is trained between the first and the last epoch of a stage."""
+
+    space: SearchSpace
+    net: Supernet
+    weight_optimizer: torch.optim.SGD
+    arch_optimizer: torch.optim.Optimizer
+
+    @classmethod
+    def of(
+        cls,
+        space: SearchSpace,
+        method: Method,
+        stage: Stage,
+        candidates: Candidates | None,
+        config: SearchConfig,
+        device: torch.device,
+    ) -> Leg:
+        """A fresh supernet with the stage's candidates, depth and edges, and its optimizers."""
+        if method.without:
+            space = space.without(method.without)
+        if candidates is not None:
+            space = space.restricted(candidates)
+        if stage.more_cells:
+            space = space.sized(cells=space.cells + stage.more_cells)
+        model = placed(space.supernet((*(stage.edges or ()), *method.edges)), device)
+        extra = getattr(method.relaxation, "extra", None)
+        net = Supernet(
+            model,
+            space.groups,
+            initial=method.initial,
+            extra=extra(space.groups) if extra else None,
+        )
+        weight_optimizer = torch.optim.SGD(
+            net.weights.values(),
+            lr=config.learning_rate,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay * method.weight_decay,
+        )
+        return cls(space, net, weight_optimizer, method.arch_optimizer(net.alpha.values()))
+
+    @torch.no_grad()
+    def inherit(self, other: Leg) -> None:
+        """Take over the weights, running statistics and alpha of what both supernets have.
+
+        Where this one is wider, channels are repeated, and the input channels of a convolution
+        divided by how often: the function of a wider layer is that of the narrow one (net2wider,
+        arXiv:1511.05641). Momentum begins anew.
+        """
+        theirs = _by_operation(other.net)
+        for key, tensor in _by_operation(self.net).items():
+            if key in theirs:
+                tensor.copy_(widened(theirs[key], tensor.shape))
+        for group, before in zip(self.space.groups, other.space.groups, strict=True):
+            ours, old = self.net.alpha[group.name], other.net.alpha[group.name]
+            pairs = zip(group.candidates, before.candidates, strict=True)
+            for row, (names, had) in enumerate(pairs):
+                ours[row] = old[row, [had.index(name) for name in names]]
+        for name in self.net.alpha.keys() - {group.name for group in self.space.groups}:
+            self.net.alpha[name].copy_(other.net.alpha[name])
+
+
+def widened(tensor: Tensor, shape: torch.Size) -> Tensor:
+    """Repeated along its dimensions to ``shape``; input channels of a convolution are scaled."""
+    for axis, (old, new) in enumerate(zip(tensor.shape, shape, strict=True)):
+        if old == new:
+            continue
+        index = torch.arange(new, device=tensor.device) % old
+        tensor = tensor.index_select(axis, index)
+        if axis == 1 and tensor.ndim == 4:
+            times = torch.bincount(index, minlength=old)[index]
+            tensor = tensor / times.view(1, -1, 1, 1)
+    return tensor
+
+
+def _by_operation(net: Supernet) -> Mapping[tuple[str, ...], Tensor]:
+    """Weights and running statistics by place, a candidate's place by its name, not its number."""
+    places = {id(module): name for name, module in net.model.named_modules()}
+    candidates = {
+        places[id(candidate)]: (places[id(choice)], name)
+        for choice in net.choices
+        for name, candidate in zip(choice.names, choice.candidates, strict=True)
+    }
+    found: dict[tuple[str, ...], Tensor] = {}
+    for name, tensor in net.model.state_dict(keep_vars=True).items():
+        parts = name.split(".")
+        prefixes = (".".join(parts[:i]) for i in range(len(parts), 0, -1))
+        place = next((p for p in prefixes if p in candidates), None)
+        key = (name,) if place is None else (*candidates[place], name[len(place) :])
+        found[tuple(key)] = tensor
+    return found

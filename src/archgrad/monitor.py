@@ -1,0 +1,158 @@
+"""Diagnostics of a running search: what is measured after an epoch, and the guard that reads it.
+
+All are measured in the same way for every method and space, on stated subsets, at epochs set by
+counted passes: see `Monitor.plan`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from archgrad import diagnostics
+from archgrad.architecture import Architecture, Cell
+from archgrad.cadence import FORWARD, GRADIENT, HESSIAN_VECTOR, Cadence, Diagnostic, cadence
+from archgrad.cost import Cost, cost
+from archgrad.guard import Guard
+from archgrad.loaders import several
+from archgrad.loops import evaluate
+from archgrad.mixing import Mixing
+from archgrad.parts.state import State
+from archgrad.parts.weight_gradient import layer_gradients
+from archgrad.supernet import Alpha, Batch
+
+if TYPE_CHECKING:
+    from archgrad.bilevel import BilevelSearch
+
+ITERATIONS = 10  # of the Lanczos iteration: within a few percent on a supernet (a test)
+SUBSET = 16  # batches of alpha's half for the discretization gap
+RANDOM_CELLS = 39  # for the percentiles of cost; the middle 95 % needs at least 20
+
+
+class Monitor:
+    """Measures a search after each epoch. ``plan`` says when, and which part of its passes.
+
+    - ``discrete_accuracy``: the supernet with the derived cells' operations alone, on the first 16
+      batches of alpha's half; its gap to ``valid_accuracy`` is the discretization gap;
+    - ``watch_accuracy``: on the part that neither weights nor alpha see, all of it;
+    - ``eigenvalue``: of the Hessian of L_val over alpha, on the first half batch of alpha's half
+      (half, so that it needs no more memory than a step), at least two epochs apart;
+    - ``layer_alignment``: on the first batch of the weights' half of that epoch.
+
+    Costs beside passes: ``parameters_percentile`` and ``multiply_adds_percentile`` compare the
+    derived cells with 39 random ones, without computing a network.
+    """
+
+    def __init__(self, search: BilevelSearch) -> None:
+        config, loaders = search.config, search.loaders
+        self.guard = Guard.of(config.epochs, search.leg.space.groups)
+        steps = max(1, len(loaders.train))
+        needed = dict(getattr(search.method.stopping, "reads", {}))
+        found = {
+            "discrete_accuracy": Diagnostic(FORWARD * min(SUBSET, len(loaders.check))),
+            "layer_alignment": Diagnostic(GRADIENT),
+            "eigenvalue": Diagnostic(ITERATIONS * HESSIAN_VECTOR / 2, needed.get("eigenvalue", 2)),
+        }
+        if loaders.watch is not None:
+            found["watch_accuracy"] = Diagnostic(FORWARD * len(loaders.watch))
+        wanted = found if config.guard != "off" else {k: v for k, v in found.items() if k in needed}
+        self.plan: Cadence = cadence(
+            wanted, epochs=config.epochs, steps=steps, gradients=1 + 1 / search.method.interval
+        )
+        for name in needed:  # a stopping rule needs its readings, whatever they cost
+            every = {*range(1, config.epochs + 1, needed[name]), config.epochs}
+            self.plan.epochs[name] = tuple(sorted(every))
+        self.random: list[Cost] = []
+
+    def measure(self, search: BilevelSearch, epoch: int) -> dict[str, Any]:
+        """The metrics of the epoch that has just been done, counted from 1."""
+        state, alpha = search.state(), search.leg.net.alpha
+        search.leg.net.evaluation_mode()
+        with torch.no_grad():
+            mixing = state.relaxation(alpha, replace(state, sample=False))
+            strength = state.strength(alpha)
+            cells = search.method.discretization(alpha, state)
+        loss, right = _evaluate(search, mixing, several(search.loaders.check.epoch(0)))
+        found: dict[str, Any] = {
+            "valid_loss": loss,
+            "valid_accuracy": right,
+            "entropy": diagnostics.entropy(strength),
+            "operations": max(group.shape[1] for group in state.groups),
+            "classes": search.space.classes,
+            "skip_share": diagnostics.skip_share(cells),
+            "parameter_free_share": diagnostics.parameter_free_share(cells),
+            "skips": diagnostics.skip_counts(cells),
+            "ranking": diagnostics.ranking(strength, state.groups),
+        }
+        due = {name for name, epochs in self.plan.epochs.items() if epoch in epochs}
+        if "discrete_accuracy" in due:
+            some = islice(several(search.loaders.check.epoch(0)), SUBSET)
+            one_hot = diagnostics.one_hot(state.groups, cells, strength)
+            found["discrete_accuracy"] = _evaluate(search, one_hot, some)[1]
+        if "watch_accuracy" in due and search.loaders.watch is not None:
+            batches = several(search.loaders.watch.epoch(0))
+            found["watch_accuracy"] = _evaluate(search, mixing, batches)[1]
+        search.leg.net.model.train()
+        if "layer_alignment" in due:
+            train = next(several(search.loaders.train.epoch(epoch - 1)))
+            found["layer_alignment"] = _alignment(search, mixing, replace(state, train=train))
+        if "eigenvalue" in due:
+            value = _eigenvalue(search, alpha, replace(state, sample=False))
+            found |= {"eigenvalue": value} if math.isfinite(value) else {}
+        if search.config.guard != "off":
+            found |= self._cost(search, cells)
+        return found
+
+    def _cost(self, search: BilevelSearch, cells: tuple[Cell, ...]) -> dict[str, float]:
+        """Where the derived cells stand among random ones of the space."""
+        if not self.random:
+            generator = torch.Generator().manual_seed(0)
+            random = [search.space.random_architecture(generator) for _ in range(RANDOM_CELLS)]
+            self.random = [cost(search.space, architecture) for architecture in random]
+        own = cost(search.space, Architecture(space=search.space.name, cells=cells))
+        return {
+            f"{what}_percentile": diagnostics.percentile(
+                getattr(own, what), [getattr(one, what) for one in self.random]
+            )
+            for what in ("parameters", "multiply_adds")
+        }
+
+
+def _evaluate(
+    search: BilevelSearch, mixing: Mixing, batches: Iterator[Batch]
+) -> tuple[float, float]:
+    return evaluate(lambda inputs: search.leg.net.forward(mixing, inputs), batches)
+
+
+def _alignment(search: BilevelSearch, mixing: Mixing, state: State) -> float:
+    """Mean over the groups that have several cells."""
+    whole = Mixing(mixing, mixing.edges)
+    groups, slopes, _ = layer_gradients(search.leg.net, whole, state)
+    found = [
+        diagnostics.layer_alignment([torch.cat([slopes[i].flatten() for i in c]) for c in cells])
+        for cells in groups
+        if len(cells) > 1
+    ]
+    return sum(found) / len(found) if found else 1.0
+
+
+def _eigenvalue(search: BilevelSearch, alpha: Alpha, state: State) -> float:
+    """Where one path alone is computed, that of the mixture its probabilities stand for."""
+    inputs, target = next(several(search.loaders.check.epoch(0)))
+    half = max(2, len(target) // 2)
+    batch = inputs[:half], target[:half]
+    weights = {name: weight.detach() for name, weight in search.leg.net.weights.items()}
+
+    def loss(moving: Alpha) -> torch.Tensor:
+        mixing = state.relaxation(moving, state)
+        if mixing.active:
+            mixing = Mixing(state.strength(moving))
+        return state.loss(mixing, batch, weights)
+
+    generator = torch.Generator().manual_seed(0)
+    return diagnostics.dominant_eigenvalue(loss, alpha, iterations=ITERATIONS, generator=generator)

@@ -1,0 +1,182 @@
+"""What a search keeps: metrics and alpha of every epoch, checkpoints, and how they are taken up."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from archgrad.architecture import Architecture
+from archgrad.choice import Group
+from archgrad.errors import ArchgradError
+from archgrad.folder import (
+    Run,
+    append,
+    fitting,
+    keep_checkpoint,
+    load_checkpoint,
+    read_lines,
+    refuse_other,
+    save_checkpoint,
+    truncate,
+)
+from archgrad.loops import random_state, restore_random_state
+from archgrad.methods import Method
+from archgrad.parts.stage import Candidates
+from archgrad.parts.state import State
+from archgrad.parts.stopping import Verdict
+from archgrad.spaces import SearchSpace
+
+if TYPE_CHECKING:
+    from archgrad.bilevel import BilevelSearch
+
+METRICS, ALPHAS = "metrics.jsonl", "alphas.jsonl"
+KEPT = 16  # checkpoints, where a method may go back
+
+
+class Records:
+    """The lines and checkpoints of one search, in its run folder or in memory."""
+
+    def __init__(self, run: Run | None, begun_with: Mapping[str, Any]) -> None:
+        self.run, self.begun_with = run, begun_with
+        self.alphas: list[dict[str, Any]] = []
+        self.kept: dict[int, dict[str, Any]] = {}  # epoch -> checkpoint, without a run folder
+
+    def save(self, search: BilevelSearch, again: bool = False) -> None:
+        """After an epoch: its lines and a checkpoint. ``again``: the lines are there already."""
+        alpha = {name: value.tolist() for name, value in search.leg.net.alpha.items()}
+        line: dict[str, Any] = {"epoch": search.done, "alpha": alpha}
+        if search.candidates is not None:
+            line["candidates"] = search.candidates
+        if not again:
+            self.alphas.append(line)
+        content = self._content(search)
+        if self.run is None:
+            if search.method.recovery is not None:
+                self.kept[search.done] = copy.deepcopy(content)
+                self.kept.pop(search.done - KEPT, None)
+            return
+        if not again:
+            append(self.run.path / METRICS, search.metrics[-1])
+            append(self.run.path / ALPHAS, line)
+        folder = self.run.path / "checkpoints"
+        save_checkpoint(folder, content)
+        if search.method.recovery is not None:
+            keep_checkpoint(folder, search.done, KEPT)
+
+    def _content(self, search: BilevelSearch) -> dict[str, Any]:
+        return {
+            "epoch": search.done,
+            "begun_with": self.begun_with,
+            "stage": search.stage,
+            "candidates": search.candidates,
+            "recoveries": search.recoveries,
+            "verdict": None if search.verdict is None else asdict(search.verdict),
+            "memory": search.memory,
+            "model": search.leg.net.model.state_dict(),
+            "alpha": {name: value.detach() for name, value in search.leg.net.alpha.items()},
+            "weight_optimizer": search.leg.weight_optimizer.state_dict(),
+            "arch_optimizer": search.leg.arch_optimizer.state_dict(),
+            "random": random_state(search.device),
+        }
+
+    def restore(self, search: BilevelSearch) -> None:
+        """Take up the run's checkpoint, if there is one."""
+        if self.run is None:
+            return
+        content = load_checkpoint(self.run.path / "checkpoints", search.device)
+        done = 0
+        if content is not None:
+            with fitting(self.run.path):
+                refuse_other(content["begun_with"], self.begun_with, self.run.path)
+                done = int(content["epoch"])
+            if not search.loaders.exact_resume:
+                warnings.warn(
+                    "the batches come from a DataLoader, whose order may depend on more than "
+                    "torch's random state: the resumed search may differ from an uninterrupted one",
+                    stacklevel=2,
+                )
+        self._cut(search, done)
+        if content is not None:
+            with fitting(self.run.path):
+                _take(search, content)
+
+    def return_to(self, search: BilevelSearch, epoch: int) -> None:
+        """Weights, alpha and all else as they were after an earlier epoch; later lines go."""
+        if self.run is None:
+            content = self.kept.get(epoch)
+        else:
+            folder = self.run.path / "checkpoints"
+            content = load_checkpoint(folder, search.device, f"epoch-{epoch}.pt")
+        if content is None:
+            raise ArchgradError(
+                f"the search shall go back to epoch {epoch}, whose checkpoint is not kept (the "
+                f"last {KEPT} are); use a stopping rule that looks less far back"
+            )
+        _take(search, copy.deepcopy(content))
+        self._cut(search, epoch)
+
+    def _cut(self, search: BilevelSearch, done: int) -> None:
+        """Keep the lines of the first ``done`` epochs."""
+        search.metrics, self.alphas = search.metrics[:done], self.alphas[:done]
+        if self.run is not None:
+            search.metrics = truncate(self.run.path / METRICS, done)
+            self.alphas = truncate(self.run.path / ALPHAS, done)
+
+    def alpha_of(
+        self, search: BilevelSearch, epoch: int
+    ) -> tuple[tuple[Group, ...], dict[str, Tensor]]:
+        """The groups and alpha after an epoch, counted from 1."""
+        return _alpha(self.alphas[epoch - 1], _offered(search.space, search.method))
+
+
+def _take(search: BilevelSearch, content: Mapping[str, Any]) -> None:
+    candidates: Candidates | None = content["candidates"]
+    search.begin(content["stage"], candidates)
+    search.done, search.recoveries = int(content["epoch"]), int(content["recoveries"])
+    verdict = content["verdict"]
+    search.verdict = None if verdict is None else Verdict(**verdict)
+    search.memory.clear()
+    search.memory.update(content["memory"])
+    search.leg.net.model.load_state_dict(content["model"])
+    with torch.no_grad():
+        for name, alpha in search.leg.net.alpha.items():
+            alpha.copy_(content["alpha"][name])
+    search.leg.weight_optimizer.load_state_dict(content["weight_optimizer"])
+    search.leg.arch_optimizer.load_state_dict(content["arch_optimizer"])
+    restore_random_state(content["random"], search.device)
+
+
+def derive(run: Run, space: SearchSpace, method: Method, epoch: int | None = None) -> Architecture:
+    """Another discretization of a finished or running search: of its last or of the given epoch."""
+    lines = read_lines(run.path / ALPHAS)
+    epochs = [line.get("epoch") for line in lines]
+    chosen = next((line for line in lines if line.get("epoch") == (epoch or epochs[-1])), None)
+    if chosen is None:
+        raise ArchgradError(
+            f"run {run.path} has no epoch {epoch or 1}; "
+            + (f"expected {epochs[0]} to {epochs[-1]}" if epochs else "it finished none so far")
+        )
+    with fitting(run.path / ALPHAS):
+        groups, alpha = _alpha(chosen, _offered(space, method))
+        if any(tuple(alpha[group.name].shape) != group.shape for group in groups):
+            raise ValueError("other groups than the space of config.yaml")
+    state = State(problem=None, relaxation=method.relaxation, groups=groups)  # type: ignore[arg-type]
+    return Architecture(space=space.name, cells=method.discretization(alpha, state))
+
+
+def _offered(space: SearchSpace, method: Method) -> SearchSpace:
+    return space.without(method.without) if method.without else space
+
+
+def _alpha(
+    line: Mapping[str, Any], space: SearchSpace
+) -> tuple[tuple[Group, ...], dict[str, Tensor]]:
+    if line.get("candidates") is not None:
+        space = space.restricted(line["candidates"])
+    return space.groups, {name: torch.tensor(value) for name, value in line["alpha"].items()}

@@ -1,0 +1,56 @@
+"""What a selection may do with the supernet at the end of a search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from archgrad.loaders import several
+from archgrad.loops import cosine, evaluate
+from archgrad.parts.relaxation import Masked
+
+if TYPE_CHECKING:
+    from archgrad.bilevel import BilevelSearch
+
+
+class Tuning:
+    """A search that is done: evaluate it without some candidates, and train it on so.
+
+    Implements `archgrad.parts.selection.Trained`. Epochs of tuning go on with the data order after
+    those of the search.
+    """
+
+    def __init__(self, search: BilevelSearch) -> None:
+        self.search = search
+        self.groups = search.leg.space.groups
+        self.inner = search.method.relaxation
+
+    def score(self, mask: Mapping[str, Tensor]) -> tuple[float, float]:
+        """Mean loss and accuracy on alpha's half, with batch statistics, typical weights."""
+        search, net = self.search, self.search.leg.net
+        self._restrict(mask)
+        with torch.no_grad():
+            mixing = search.relaxation(net.alpha, replace(search.state(), sample=False))
+        net.evaluation_mode()
+        batches = several(search.loaders.check.epoch(0))
+        return evaluate(lambda inputs: net.forward(mixing, inputs), batches)
+
+    def tune(self, mask: Mapping[str, Tensor], epochs: int, start: int, of: int) -> None:
+        """Train weights and alpha on with the mask; see `Trained.tune`."""
+        self._restrict(mask)
+        config = self.search.config
+        for epoch in range(start, start + epochs):
+            rate = cosine(0.1 * config.learning_rate, 0.0, epoch, of)
+            self.search.steps(config.epochs + epoch, rate, progress=1.0)
+
+    def random(self, below: int) -> int:
+        """A random number from 0 to ``below - 1``."""
+        return int(torch.randint(below, ()))
+
+    def _restrict(self, mask: Mapping[str, Tensor]) -> None:
+        placed = {name: value.to(self.search.device) for name, value in mask.items()}
+        self.search.relaxation = Masked(self.inner, placed)
