@@ -122,7 +122,7 @@ def dominant_eigenvalue(
     *,
     iterations: int,
     generator: torch.Generator | None = None,
-    tolerance: float = 0.01,
+    tolerance: float = 1e-3,
 ) -> float:
     """The largest eigenvalue of the Hessian of ``loss`` over all of alpha (arXiv:1909.09656).
 

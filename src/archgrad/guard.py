@@ -58,7 +58,7 @@ class Guard:
     ``decided``, ``undecided``: entropy of the mixing weights as a part of ln(operations), below
     which they are nearly one-hot (judged in the first half of the search) and above which the
     choice is near a tie (judged at its end). 0.99 of eight operations are alphas with a standard
-    deviation of 0.2: the strongest weight of a typical edge is 0.16 instead of 0.125.
+    deviation of 0.2: the strongest weight of a typical edge is 0.165 instead of 0.125.
 
     ``tail``: percentiles below it or above 1 - ``tail`` are extreme: one random cell in twenty.
     """
