@@ -128,7 +128,7 @@ def test_from_ten_readings_on_the_rule_decides() -> None:
     assert "a ratio above 1.3; discretization may lose" in finding.sentence
 
 
-# --- accuracies ------------------------------------------------------------------------------------
+# --- accuracies -----------------------------------------------------------------------------------
 
 
 def test_a_supernet_that_does_not_survive_discretization() -> None:
@@ -161,9 +161,8 @@ def test_alphas_that_fit_their_own_half() -> None:
     finding = only(lines)
     assert (finding.kind, finding.healthy) == ("overfit", 4)
     assert "accuracy there is 8.0 points above" in finding.sentence
-    few = [{**line, "watch_images": 50} for line in lines]  # 2 sqrt(0.8 0.2 / 50) = 0.113
-    assert GUARD(few) == []
-    assert len(GUARD([{**line, "watch_images": 100} for line in lines])) == 1
+    for images, findings in [(99, 0), (101, 1)]:  # 2 sqrt(0.8 0.2 / 100) = 0.08
+        assert len(GUARD([{**line, "watch_images": images} for line in lines])) == findings
 
 
 # --- entropy -------------------------------------------------------------------------------------
@@ -199,7 +198,7 @@ def test_what_one_percent_of_entropy_means() -> None:
     assert float(mixing.max(dim=-1).values.mean()) == pytest.approx(0.165, abs=0.005)
 
 
-# --- costs -----------------------------------------------------------------------------------------
+# --- costs ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -210,13 +209,16 @@ def test_what_one_percent_of_entropy_means() -> None:
     ],
 )
 def test_extreme_costs(value: float, said: str) -> None:
-    finding = only(history(parameters_percentile=[0.5, 0.6, value]))
-    assert (finding.kind, finding.healthy, finding.collapse) == ("parameters", 2, False)
+    lines = history(parameters_percentile=[0.5, value, 0.6, value])
+    guard = Guard(epochs=4)
+    assert [len(guard(lines[:done])) for done in range(5)] == [0, 0, 0, 0, 1]
+    finding = only(lines, guard)
+    assert (finding.kind, finding.healthy, finding.collapse) == ("parameters", 3, False)
     assert said in finding.sentence
-    assert "multiply-adds" in only(history(multiply_adds_percentile=[value])).sentence
+    assert "multiply-adds" in only(history(multiply_adds_percentile=[value]), Guard(1)).sentence
 
 
-# --- when to speak ---------------------------------------------------------------------------------
+# --- when to speak --------------------------------------------------------------------------------
 
 
 def test_each_kind_is_told_once_when_it_begins() -> None:
