@@ -90,6 +90,14 @@ def test_what_the_cheap_one_leaves_goes_to_the_other() -> None:
     assert found.epochs["costly"] == alone.epochs["costly"]
 
 
+def test_equals_share_equally() -> None:
+    """5 % of 20 epochs are 120 passes: five measurements of 12 each."""
+    both = {"one": Diagnostic(12), "other": Diagnostic(12)}
+    found = cadence(both, epochs=20, steps=20, gradients=2)
+    assert found.epochs == dict.fromkeys(both, (1, 6, 11, 16, 20))
+    assert found.share == pytest.approx(0.05)
+
+
 @pytest.mark.parametrize(("epochs", "expected"), [(1, (1,)), (2, (1, 2)), (3, (1, 2, 3))])
 def test_searches_of_few_epochs(epochs: int, expected: tuple[int, ...]) -> None:
     found = cadence({"watch": Diagnostic(FORWARD, 9)}, epochs=epochs, steps=9, gradients=1)

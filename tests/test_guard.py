@@ -117,6 +117,12 @@ def test_an_eigenvalue_that_grew_on_a_short_search() -> None:
     assert GUARD(history(eigenvalue=[-0.1, 0.0, 0.3, 1.1])) == []
 
 
+def test_before_ten_readings_any_great_growth_counts() -> None:
+    values = [0.2, 0.1, *[0.2] * 6, 0.5, 0.5]
+    assert len(GUARD(history(eigenvalue=values[:9]))) == 1
+    assert GUARD(history(eigenvalue=values)) == []
+
+
 def test_from_ten_readings_on_the_rule_decides() -> None:
     """The published log that the rule stops in epoch 22 (here 23) and sends back to 10 (11)."""
     values = [0.179, 0.148, 0.170, 0.146, 0.121, 0.249, 0.231, 0.360, 0.225, 0.386, 0.208, 0.430]

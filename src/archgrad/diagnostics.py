@@ -125,8 +125,8 @@ def dominant_eigenvalue(
     ends early once the residual is below ``tolerance`` times the eigenvalue, or no direction is
     left. With too few iterations the value is too small, never too large: in 48 trials on DARTS
     networks with 80 alphas, ten were within 4 % but for two (13 %), and twenty always within 1e-5.
-    nan where a derivative is not finite. The original builds the whole Hessian, row by row, and adds the weight decay of
-    alpha to its diagonal; this is the Hessian of the loss alone.
+    nan where a derivative is not finite. The original builds the whole Hessian, row by row, and
+    adds the weight decay of alpha to its diagonal; this is the Hessian of the loss alone.
     """
     if iterations < 1:
         raise ArchgradError(f"eigenvalue: found {iterations} iterations, expected at least 1")
