@@ -119,6 +119,13 @@ def test_one_hot_weights_of_a_known_cell() -> None:
     assert found.tolist() == [[0, 0], [0, 1], [1, 0], [0, 0], [0, 1]]
 
 
+def test_one_hot_weights_of_a_cell_with_one_input() -> None:
+    group = Group("cell", 1, ((0, 1), (0, 2), (1, 2)), (("a", "b"),) * 3, 1)
+    derived = Cell(name="cell", inputs=1, nodes=((("b", 0),), (("a", 1),)), output=(2,))
+    found = one_hot([group], [derived], {"cell": torch.zeros(3, 2)})["cell"]
+    assert found.tolist() == [[0, 1], [0, 0], [1, 0]]
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_one_hot_weights_derive_to_the_cells_they_came_from(seed: int) -> None:
     space = DartsCNN()

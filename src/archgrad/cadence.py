@@ -50,9 +50,9 @@ def cadence(
     ``steps`` an epoch, ``gradients`` a step (two in first-order DARTS: one of alpha, one of the
     weights). Each is taken after the first epoch, then at a fixed interval, and after the last,
     which may come sooner. Every diagnostic is sure of start, middle and end; what is left of the
-    budget is shared equally, the cheapest served first, and what it leaves goes to the others. A
-    search too short for start, middle and end has exactly those of every diagnostic that costs
-    anything: then ``share`` is above the budget.
+    budget is shared equally, and what one does not need goes to the others. Where the budget does
+    not reach for start, middle and end, every diagnostic that costs anything has exactly those:
+    then ``share`` is above the budget.
     """
     if min(epochs, steps) < 1 or not gradients > 0:
         raise ArchgradError(
@@ -61,24 +61,26 @@ def cadence(
         )
     total = epochs * steps * gradients * GRADIENT
     sparse = _spread(epochs, epochs)
-    least = sum(len(sparse) * diagnostic.passes for diagnostic in diagnostics.values())
-    spare = max(0.0, budget * total - least)
-    found: dict[str, tuple[int, ...]] = {}
-    costs = {name: d.passes * len(_spread(epochs, d.interval)) for name, d in diagnostics.items()}
-    for name in sorted(costs, key=lambda name: (costs[name], name)):
-        passes, interval = diagnostics[name].passes, diagnostics[name].interval
-        allowed = spare / (len(costs) - len(found))
-        found[name] = next(
-            chosen
-            for every in range(interval, max(interval, epochs) + 1)
-            if (len(chosen := _spread(epochs, every)) - len(sparse)) * passes <= allowed
-        )
-        spare -= (len(found[name]) - len(sparse)) * passes
-    spent = sum(len(found[name]) * diagnostics[name].passes for name in found)
-    return Cadence({name: found[name] for name in diagnostics}, spent / total)
+    spare = max(0.0, budget * total - len(sparse) * sum(d.passes for d in diagnostics.values()))
+
+    def extra(name: str, every: int) -> float:
+        """What an interval costs beyond start, middle and end."""
+        return diagnostics[name].passes * (len(_spread(epochs, every)) - len(sparse))
+
+    wanted = {name: extra(name, d.interval) for name, d in diagnostics.items()}
+    every: dict[str, int] = {}
+    for name in sorted(wanted, key=lambda name: (wanted[name], name)):
+        allowed = spare / (len(wanted) - len(every))
+        every[name] = diagnostics[name].interval
+        while extra(name, every[name]) > allowed:
+            every[name] += 1
+        spare -= extra(name, every[name])
+    found = {name: _spread(epochs, every[name]) for name in diagnostics}
+    spent = sum(len(found[name]) * d.passes for name, d in diagnostics.items())
+    return Cadence(found, spent / total)
 
 
 def _spread(epochs: int, every: int) -> tuple[int, ...]:
-    """Epochs 1, 1 + every, ... and the last; at least start, middle and end."""
-    found = sorted({*range(1, epochs + 1, every), epochs})
-    return tuple(found if len(found) >= 3 else sorted({1, (1 + epochs) // 2, epochs}))
+    """Epochs 1, 1 + every, ... and the last; or start, middle and end, where that is no fewer."""
+    found = {*range(1, epochs + 1, every), epochs}
+    return tuple(sorted(found if len(found) > 3 else {1, (1 + epochs) // 2, epochs}))

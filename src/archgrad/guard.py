@@ -52,15 +52,16 @@ class Guard:
     keep without tuning, judged from the middle of the search on: before, little is decided.
 
     ``overfit``: largest healthy gap of accuracy from alpha's half to images that nothing was
-    trained on, as a mean over three readings. 0.05 is beyond twice the standard error of 80 %
+    trained on, as a mean over three readings. 0.05 is twice the standard error of 80 %
     accuracy on 256 images; for fewer, ``watch_images`` widens it to twice the standard error.
 
     ``decided``, ``undecided``: entropy of the mixing weights as a part of ln(operations), below
     which they are nearly one-hot (judged in the first half of the search) and above which the
     choice is near a tie (judged at its end). 0.99 of eight operations are alphas with a standard
-    deviation of 0.2: the strongest weight of a typical edge is 0.16 instead of 0.125.
+    deviation of 0.2: the strongest weight of a typical edge is 0.165 instead of 0.125.
 
-    ``tail``: percentiles below it or above 1 - ``tail`` are extreme: one random cell in twenty.
+    ``tail``: percentiles below it or above 1 - ``tail`` are extreme, as those of one random cell in
+    twenty; judged at the end, as in so many epochs one would be extreme by chance.
     """
 
     epochs: int
@@ -221,7 +222,9 @@ class Guard:
 
     def _cost(self, history: History, what: str) -> Finding | None:
         found = readings(history, f"{what}_percentile")
-        if not found or self.tail <= found[-1][1] <= 1 - self.tail:
+        if not found or history[-1]["epoch"] < self.epochs:
+            return None
+        if self.tail <= found[-1][1] <= 1 - self.tail:
             return None
         value = found[-1][1]
         words = what.replace("_", "-")
@@ -248,7 +251,7 @@ def _certainty(history: History) -> list[tuple[int, float]]:
     return [
         (line["epoch"], line["entropy"] / math.log(line["operations"]))
         for line in history
-        if line.get("entropy") is not None and (line.get("operations") or 0) > 1
+        if readings([line], "entropy") and line.get("operations", 0) > 1
     ]
 
 
