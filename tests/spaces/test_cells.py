@@ -70,7 +70,10 @@ def test_a_restricted_space_can_be_restricted_again_but_not_widened() -> None:
         ({"normal": [[SKIP], ["none"]]}, r"edge 1 to 2 offers \['none'\]; .* of them not none"),
         ({"normal": [[SKIP], []]}, r"edge 1 to 2 offers \[\]; expected different operations"),
         ({"normal": [[SKIP] * 2] * 2}, r"edge 0 to 2 offers .*; expected different operations"),
-        ({"normal": [["skip"]] * 2}, 'operation of space darts-cnn "skip" is not known; did you'),
+        (
+            {"normal": [["skip_conect"]] * 2},
+            'of space darts-cnn "skip_conect" is not known; did you',
+        ),
     ],
 )
 def test_wrong_restrictions_are_named(candidates: Any, message: str) -> None:
