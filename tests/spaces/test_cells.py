@@ -120,3 +120,19 @@ def test_none_alone_is_left_only_where_a_derived_edge_may_be_none() -> None:
 def test_edges_that_lose_different_numbers_are_refused() -> None:
     with pytest.raises(ArchgradError, match="edges offer 1 to 2 operations"):
         s1().without([SEP])
+
+
+@pytest.mark.parametrize(
+    ("operations", "message"),
+    [
+        (("none", "sep_conv_9x9"), 'operation of space darts-cnn "sep_conv_9x9" is not known'),
+        (("none",), "at least one of them not none"),
+        ((), "at least one of them not none"),
+        (("skip_connect", "skip_connect"), "expected different"),
+    ],
+)
+def test_operations_that_cannot_be_searched_are_refused(
+    operations: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(ArchgradError, match=message):
+        DartsCNN(operations=operations)

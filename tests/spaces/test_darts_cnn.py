@@ -19,7 +19,6 @@ from archgrad.errors import ArchgradError
 from archgrad.network import DropPath
 from archgrad.operations import OPERATIONS, FactorizedReduce
 from archgrad.parts.relaxation import softmax
-from archgrad.spaces import space
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.supernet import Supernet
 
@@ -266,12 +265,6 @@ def test_sized_changes_width_and_depth_alone() -> None:
     assert TINY.sized() == TINY
 
 
-def test_spaces_are_found_by_name() -> None:
-    assert space("darts-cnn", channels=4) == DartsCNN(channels=4)
-    with pytest.raises(ArchgradError, match=r'space "darts-cn" .* did you mean "darts-cnn"'):
-        space("darts-cn")
-
-
 # --- what a derived network accepts ------------------------------------------------------------
 
 
@@ -401,24 +394,3 @@ def test_the_generator_moves_on() -> None:
 def test_a_supernet_holds_one_choice_an_edge() -> None:
     choices = [m for m in TINY.supernet().modules() if isinstance(m, Choice)]
     assert len(choices) == 3 * 5
-
-
-@pytest.mark.parametrize(
-    ("operations", "message"),
-    [
-        (("none", "sep_conv_9x9"), 'operation of space darts-cnn "sep_conv_9x9" is not known'),
-        (("none",), "at least one of them not none"),
-        ((), "at least one of them not none"),
-        (("skip_connect", "skip_connect"), "expected different"),
-    ],
-)
-def test_operations_that_cannot_be_searched_are_refused(
-    operations: tuple[str, ...], message: str
-) -> None:
-    with pytest.raises(ArchgradError, match=message):
-        DartsCNN(operations=operations)
-
-
-def test_an_unknown_option_of_a_space_is_named() -> None:
-    with pytest.raises(ArchgradError, match='option .* "chanels" .* did you mean "channels"'):
-        space("darts-cnn", chanels=3)
