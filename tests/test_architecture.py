@@ -18,7 +18,8 @@ from archgrad.architecture import Architecture, Cell, published, published_names
 from archgrad.errors import ArchgradError
 from archgrad.spaces.darts_cnn import DartsCNN
 
-NAMES = ["DARTS_V1", "DARTS_V2", "PC_DARTS", "PC_DARTS_IMAGENET", "PDARTS"]
+FULL = ["DARTS_V1", "DARTS_V2", "PC_DARTS", "PC_DARTS_IMAGENET", "PDARTS"]
+NAMES = sorted([*FULL, "FAIR_DARTS_A", "FAIR_DARTS_B"])
 V2 = published("DARTS_V2")
 
 
@@ -58,7 +59,7 @@ def test_an_architecture_survives_a_file(tmp_path: Path) -> None:
 
 def test_other_architectures_are_unequal_and_values_serve_as_keys() -> None:
     architectures = {published(name) for name in NAMES}
-    assert len(architectures) == 5
+    assert len(architectures) == 7
     assert published("DARTS_V2") in architectures
     assert random_cells(0) not in architectures
 
@@ -225,7 +226,7 @@ def test_the_published_architectures() -> None:
 def test_a_published_architecture_fits_its_space(name: str) -> None:
     architecture = published(name)
     DartsCNN().validate(architecture)
-    for found in architecture.cells:
+    for found in architecture.cells if name in FULL else ():
         assert found.output == (2, 3, 4, 5)
         assert [len(edges) for edges in found.nodes] == [2, 2, 2, 2]
 

@@ -98,3 +98,4 @@ def test_the_shape_of_a_group_is_edges_by_operations() -> None:
     group = Group("g", 1, ((0, 1), (0, 2), (1, 2)), (("a", "b"),) * 3, 1)
     assert group.shape == (3, 2)
     assert hash(group) == hash(Group("g", 1, group.edges, group.candidates, 1))
+    assert (group.keep_none, group.output) == (False, None)

@@ -171,7 +171,7 @@ def test_the_main_job_compares_with_random_cells(
 def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     for command, expected in {
         "methods": ["darts_2nd", "Exact", "arXiv:1806.09055", "estimator=exact"],
-        "spaces": ["darts-cnn"],
+        "spaces": ["darts-cnn", "s1", "s4", "nas-bench-201", "arXiv:1909.09656"],
         "data": ["digits", "cifar10", "npz:FILE", "folder:DIR"],
     }.items():
         assert run(command) == 0
@@ -196,6 +196,7 @@ def test_every_option_is_in_the_help_with_its_default(capsys: pytest.CaptureFixt
                 beginning = " ".join(field.description.split()[:3])
                 assert beginning in words
     assert "[50; digits: 10]" in words
+    assert "[8;digits:4;nas-bench-201:5]" in words.replace(" ", "")  # lines break at hyphens
 
 
 def test_a_name_for_the_results_is_found(
@@ -250,6 +251,9 @@ def test_import_and_help_are_fast() -> None:
         (["--learning-rate", "nan"], "search.learning_rate: found nan"),
         (["--image-size", "2"], "would shrink below one pixel.*expected at least 3"),
         (["--edges-per-node", "3"], "node 2 has only 2 incoming"),
+        (["--cells", "2"], "space darts-cnn: cells is 2, expected at least 3"),
+        (["--space", "s1"], "space s1, group normal: found candidates for 14 edges, expected 2"),
+        (["--space", "nas-bench-201"], "nas-bench-201 has no option nodes, found 1; leave it out"),
         (["--batch-size", "64"], "64"),
         (["--subset", "5000"], "5000"),
         (["--method-option", "alpha"], 'found "alpha", expected KEY=VALUE'),

@@ -56,8 +56,8 @@ def test_the_defaults_are_the_papers() -> None:
 # --- precedence --------------------------------------------------------------------------------
 
 
-def test_presets_are_for_the_digits_alone() -> None:
-    assert set(PRESETS) == {"digits"}
+def test_presets_are_for_the_digits_and_for_nas_bench_201() -> None:
+    assert set(PRESETS) == {"digits", "nas-bench-201"}
     digits, cifar = build(ALL), build({**ALL, **CIFAR})
     assert digits.search is not None
     assert digits.train is not None
@@ -75,6 +75,22 @@ def test_presets_change_what_they_name_and_nothing_else(section: str) -> None:
     preset = PRESETS["digits"][section]
     assert {name for name in plain if digits[name] != plain[name]} == set(preset)
     assert {name: digits[name] for name in preset} == preset
+
+
+NB201: Sections = {"search": {"space": "nas-bench-201"}, "train": {}}
+
+
+def test_a_space_has_presets_too_and_those_of_the_data_win() -> None:
+    config = build({**CIFAR, **NB201})
+    assert config.search == SearchConfig(space="nas-bench-201", cells=5)
+    assert config.train == TrainConfig(**PRESETS["nas-bench-201"]["train"])
+    digits = build({"data": {}, **NB201})
+    assert digits.search == SearchConfig(space="nas-bench-201", **PRESETS["digits"]["search"])
+    assert digits.train == TrainConfig(**PRESETS["digits"]["train"])
+    assert build({**CIFAR, "train": {}}, space="nas-bench-201").train == config.train
+    assert build({**CIFAR, "train": {}}, config.model_copy(update={"train": None})) == RunConfig(
+        data=config.data, train=config.train
+    )
 
 
 def test_explicit_options_win_over_presets() -> None:
@@ -130,7 +146,7 @@ WRONG = [
     ),
     ({"search": {"epochs": 1.5}}, "field search.epochs: found 1.5, expected a valid integer"),
     ({"search": {"epochs": "many"}}, "field search.epochs: found 'many', expected a valid integer"),
-    ({"search": {"cells": 2}}, "field search.cells: found 2, expected greater than or equal to 3"),
+    ({"search": {"cells": 0}}, "field search.cells: found 0, expected greater than or equal to 1"),
     ({"search": {"momentum": 1}}, "field search.momentum: found 1, expected less than 1"),
     ({"search": {"train_fraction": 0}}, "field search.train_fraction: found 0, expected greater"),
     ({"search": {"clip": float("nan")}}, "field search.clip: found nan, expected a finite number"),

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from archgrad.architecture import Architecture, Cell, published
+from archgrad.architecture import published
 from archgrad.cost import Cost, cost, count_parameters
 from archgrad.network import AuxiliaryHead
 from archgrad.parts.relaxation import softmax
 from archgrad.spaces.darts_cnn import DartsCNN
+from archgrad.spaces.robust import s1, s2, s3, s4
 from archgrad.supernet import Supernet
 
 CIFAR = DartsCNN(channels=36, cells=20)
@@ -84,64 +85,28 @@ def test_deep_and_narrow_networks(name: str) -> None:
     assert parameters(DartsCNN(cells=20), name) == DEEP_AND_NARROW[name]
 
 
-Edges = list[list[tuple[str, int]]]
-
-
-def cells(normal: Edges, reduce: Edges) -> Architecture:
-    def cell(name: str, nodes: Edges) -> Cell:
-        output = tuple(range(2, 2 + len(nodes)))
-        return Cell(name=name, inputs=2, nodes=tuple(map(tuple, nodes)), output=output)
-
-    return Architecture(space="darts-cnn", cells=(cell("normal", normal), cell("reduce", reduce)))
-
-
-def test_fair_darts_a_whose_normal_cell_has_three_nodes() -> None:
-    """arXiv:1911.12126; one node of the normal cell is isolated and left out."""
-    found = cells(
-        [
-            [("sep_conv_3x3", 0), ("sep_conv_5x5", 1)],
-            [("max_pool_3x3", 0)],
-            [("sep_conv_3x3", 0)],
-        ],
-        [
-            [("max_pool_3x3", 0), ("avg_pool_3x3", 1)],
-            [("avg_pool_3x3", 0), ("dil_conv_5x5", 1)],
-            [("avg_pool_3x3", 0), ("sep_conv_5x5", 1)],
-            [("skip_connect", 0), ("skip_connect", 1)],
-        ],
-    )
-    assert cost(CIFAR, found) == Cost(2_360_782, 371_455_200)
-
-
-def test_fair_darts_b_whose_nodes_have_one_or_two_edges() -> None:
-    """arXiv:1911.12126."""
-    found = cells(
-        [
-            [("sep_conv_3x3", 0), ("sep_conv_3x3", 1)],
-            [("sep_conv_3x3", 1)],
-            [("dil_conv_3x3", 0), ("sep_conv_5x5", 1)],
-            [("dil_conv_5x5", 1)],
-        ],
-        [
-            [("skip_connect", 0), ("dil_conv_3x3", 1)],
-            [("skip_connect", 0), ("dil_conv_3x3", 1)],
-            [("max_pool_3x3", 0), ("sep_conv_3x3", 1)],
-            [("skip_connect", 2), ("max_pool_3x3", 0)],
-        ],
-    )
-    assert cost(CIFAR, found) == Cost(3_407_878, 536_487_552)
+@pytest.mark.parametrize(
+    ("name", "expected", "concatenated"),
+    [
+        ("FAIR_DARTS_A", Cost(2_360_782, 371_455_200), (3, 4)),
+        ("FAIR_DARTS_B", Cost(3_407_878, 536_487_552), (4, 4)),
+    ],
+)
+def test_fair_darts_whose_nodes_have_two_edges_or_fewer(
+    name: str, expected: Cost, concatenated: tuple[int, int]
+) -> None:
+    """arXiv:1911.12126; a node of A's normal cell is isolated and left out of its output."""
+    found = published(name)
+    assert tuple(len(cell.output) for cell in found.cells) == concatenated
+    assert cost(CIFAR, found) == expected
 
 
 SUPERNETS = {
     "DARTS": (DartsCNN(), Cost(1_930_618, 300_255_744)),
-    "RobustDARTS S2": (
-        DartsCNN(operations=("skip_connect", "sep_conv_3x3")),
-        Cost(665_466, 100_928_000),
-    ),
-    "RobustDARTS S3": (
-        DartsCNN(operations=("none", "skip_connect", "sep_conv_3x3")),
-        Cost(665_466, 100_928_000),
-    ),
+    "RobustDARTS S1": (s1(), Cost(405_146, 68_434_432)),
+    "RobustDARTS S2": (s2(), Cost(665_466, 100_928_000)),
+    "RobustDARTS S3": (s3(), Cost(665_466, 100_928_000)),
+    "RobustDARTS S4": (s4(), Cost(624_506, 96_733_696)),
     "P-DARTS stage 1": (DartsCNN(cells=5), Cost(1_275_834, 186_698_240)),
 }
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from archgrad.network import AuxiliaryHead, Cell, DropPath, Network, reductions
+from archgrad.network import AuxiliaryHead, Cell, DropPath, Network, Nodes, reductions
 from archgrad.operations import FactorizedReduce
 
 
@@ -124,6 +124,21 @@ def test_after_a_reduction_the_older_input_is_halved() -> None:
     assert isinstance(found.preprocess0, FactorizedReduce)
     assert not isinstance(found.preprocess1, FactorizedReduce)
     assert found(images(2, 3, 8, 8), images(2, 4, 4, 4)).shape == (2, 12, 4, 4)
+
+
+def test_a_node_without_edges_is_not_computed() -> None:
+    """Node 3 is isolated; node 4 takes node 2."""
+    wiring = [[(1, partial(Times, 2.0))], [], [(2, partial(Times, 3.0)), (0, partial(Times, 5.0))]]
+    found = Nodes([nn.Identity(), nn.Identity()], 6, wiring, (2, 4))
+    x, y = images(2, 6, 4, 4), 1 + images(2, 6, 4, 4)
+    torch.testing.assert_close(found(x, y), torch.cat([2 * y, 6 * y + 5 * x], dim=1))
+    assert len(found.edges) == 3
+
+
+def test_nodes_of_one_input_give_the_last() -> None:
+    wiring = [[(0, partial(Times, 2.0))], [(0, partial(Times, 3.0)), (1, partial(Times, 5.0))]]
+    x = images(2, 6, 4, 4)
+    torch.testing.assert_close(Nodes([nn.ReLU()], 6, wiring, (2,))(x), 13 * x.relu())
 
 
 # --- auxiliary head ----------------------------------------------------------------------------

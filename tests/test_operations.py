@@ -14,7 +14,14 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from archgrad.cost import count_parameters
-from archgrad.operations import OPERATIONS, FactorizedReduce, Zero, relu_conv_norm
+from archgrad.operations import (
+    CANDIDATES,
+    NAS_BENCH_201,
+    OPERATIONS,
+    FactorizedReduce,
+    Zero,
+    relu_conv_norm,
+)
 
 NAMES = [
     *("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect"),
@@ -35,6 +42,10 @@ def multiply_adds(module: nn.Module, channels: int, size: int = 32) -> int:
 
 def test_the_operations_stand_in_the_order_of_the_original() -> None:
     assert list(OPERATIONS) == NAMES
+    assert list(CANDIDATES) == [*NAMES, "noise"]
+    assert list(NAS_BENCH_201) == [
+        *("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +92,7 @@ def test_size_of_the_factorized_reduction(channels: int, parameters: int, madds:
     assert multiply_adds(module, channels) == madds
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CANDIDATES)
 @pytest.mark.parametrize("search", [True, False])
 @given(
     stride=st.integers(1, 2),
@@ -92,7 +103,7 @@ def test_size_of_the_factorized_reduction(channels: int, parameters: int, madds:
 def test_every_operation_gives_the_same_shape(
     name: str, search: bool, stride: int, height: int, width: int, channels: int
 ) -> None:
-    module = OPERATIONS[name](channels, stride, search).eval()
+    module = CANDIDATES[name](channels, stride, search).eval()
     shape = module(torch.zeros(2, channels, height, width)).shape
     assert shape == (2, channels, -(-height // stride), -(-width // stride))
 
@@ -104,6 +115,46 @@ def test_none_is_zero_and_passes_no_gradient() -> None:
     assert torch.equal(out, torch.zeros(2, 3, 5, 4))
     out.sum().backward()
     assert torch.equal(x.grad, torch.zeros_like(x))
+
+
+@pytest.mark.parametrize("search", [True, False])
+def test_noise_replaces_the_input_and_passes_no_gradient(search: bool) -> None:
+    """Mean 0 and variance 1, whatever the input, within five standard deviations."""
+    torch.manual_seed(0)
+    x = 1000 + images(4, 8, 32, 32)
+    noise = CANDIDATES["noise"](8, 2, search)
+    first, second = noise(x), noise(x)
+    assert first.shape == (4, 8, 16, 16)
+    assert abs(float(first.mean())) < 5 / 8192**0.5
+    assert abs(float(first.var()) - 1) < 5 * (2 / 8192) ** 0.5
+    assert not torch.equal(first, second)
+    torch.manual_seed(0)
+    assert torch.equal(noise(x), first)
+    assert not noise(x.requires_grad_()).requires_grad
+    assert count_parameters(noise) == len(noise.state_dict()) == 0
+    assert noise(x.half()).dtype == torch.half
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("search", [True, False])
+def test_the_convolutions_of_nas_bench_201(kernel: int, search: bool) -> None:
+    torch.manual_seed(0)
+    module = NAS_BENCH_201[f"nor_conv_{kernel}x{kernel}"](4, 1, search)
+    x = images(3, 4, 6, 5)
+    weight = next(module.parameters())
+    assert weight.shape == (4, 4, kernel, kernel)
+    convolved = F.conv2d(x.relu(), weight, padding=kernel // 2)
+    torch.testing.assert_close(module(x), F.batch_norm(convolved, None, None, training=True))
+    assert count_parameters(module) == 16 * kernel**2 + (0 if search else 8)
+
+
+@pytest.mark.parametrize("search", [True, False])
+def test_pooling_in_nas_bench_201_has_no_norm(search: bool) -> None:
+    x = images(2, 3, 5, 4)
+    pooled = F.avg_pool2d(x, 3, 1, padding=1, count_include_pad=False)
+    assert torch.equal(NAS_BENCH_201["avg_pool_3x3"](3, 1, search)(x), pooled)
+    assert NAS_BENCH_201["skip_connect"](3, 1, search)(x) is x
+    assert not NAS_BENCH_201["none"](3, 1, search)(x).any()
 
 
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(2, 6), st.integers(0, 99))

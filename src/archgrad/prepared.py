@@ -148,7 +148,8 @@ def search_space(
 
 def space_options(config: SearchConfig) -> dict[str, int]:
     """The options of the space; one that it does not have must be left at its default."""
-    known, chosen = spaces.options(config.space), {}
+    known = spaces.options(config.space)
+    chosen: dict[str, int] = {}
     for option in ("channels", "cells", "nodes", "edges_per_node"):
         value, default = getattr(config, option), SearchConfig.model_fields[option].default
         if option in known:

@@ -19,6 +19,7 @@ from archgrad.parts.discretization import StrongestEdges
 from archgrad.parts.relaxation import softmax
 from archgrad.parts.state import State
 from archgrad.spaces.darts_cnn import DartsCNN
+from archgrad.spaces.nas_bench_201 import NasBench201
 from archgrad.supernet import Alpha, Mixing
 
 NAMES = tuple(OPERATIONS)
@@ -124,6 +125,32 @@ def test_the_relaxation_of_the_method_is_the_one_that_ranks() -> None:
         return {name: value.sigmoid() for name, value in alpha.items()}
 
     assert kept(group, alpha, sigmoid) == (("a", 0),)
+
+
+def test_where_none_is_kept_every_edge_takes_its_argmax() -> None:
+    """The rule of NAS-Bench-201, whose output is the last node alone."""
+    space = NasBench201()
+    alpha = torch.randn(6, 5, generator=torch.Generator().manual_seed(3))
+    alpha[4, 0] = 9.0
+    (cell,) = StrongestEdges()({"cell": alpha}, state(space.groups))
+    names = space.groups[0].candidates[0]
+    assert cell.operations == tuple(names[int(row.argmax())] for row in alpha)
+    assert cell.nodes[2][1] == ("none", 1)
+    assert [[source for _, source in edges] for edges in cell.nodes] == [[0], [0, 1], [0, 1, 2]]
+    assert (cell.inputs, cell.output) == (1, (3,))
+    space.validate(Architecture(space=space.name, cells=(cell,)))
+
+
+@pytest.mark.parametrize("number", [None, 2])
+def test_keeping_none_and_every_edge_are_apart(number: int | None) -> None:
+    group = one_node(3, "none", "a")
+    sure, weak, none = [0.0, 5.0], [0.0, 1.0], [4.0, 0.0]
+    found = kept(replace(group, edges_per_node=number), [sure, weak, none])
+    assert found == (("a", 0), ("a", 1), ("a", 2))[:number]
+    found = kept(replace(group, edges_per_node=number, keep_none=True), [sure, weak, none])
+    assert found == (
+        (("a", 0), ("a", 1), ("none", 2)) if number is None else (("a", 0), ("none", 2))
+    )
 
 
 # --- ties --------------------------------------------------------------------------------------

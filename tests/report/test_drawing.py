@@ -13,9 +13,10 @@ import pytest
 
 from archgrad.architecture import Architecture, Cell, published
 from archgrad.report.drawing import Box, Edge, Layout, layout, png, style, svg
+from archgrad.spaces.nas_bench_201 import from_string
 
 SVG = "{http://www.w3.org/2000/svg}"
-PUBLISHED = ("DARTS_V1", "DARTS_V2", "PC_DARTS", "PC_DARTS_IMAGENET", "PDARTS")
+PUBLISHED = ("DARTS_V1", "DARTS_V2", "PC_DARTS", "PC_DARTS_IMAGENET", "PDARTS", "FAIR_DARTS_A")
 OPERATIONS = (
     "sep_conv_3x3",
     "dil_conv_5x5",
@@ -27,6 +28,8 @@ OPERATIONS = (
 ODD = Cell(
     name='<&"> $x_1$ \x00', inputs=1, nodes=((("<b>&\x1f$\\frac", 0), ("pool", 0)), ()), output=(1,)
 )
+TEXT = "|nor_conv_3x3~0|+|none~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_1x1~1|skip_connect~2|"
+ONE_INPUT = from_string(TEXT).cells[0]
 
 Area = tuple[float, float, float, float]  # left, top, right, bottom
 
@@ -51,7 +54,7 @@ def dense_cell() -> Cell:
 
 CELLS = {f"{n} {cell.name}": cell for n in PUBLISHED for cell in published(n).cells}
 CELLS |= {f"random {seed}": random_cell(seed) for seed in range(20)}
-CELLS |= {"dense": dense_cell(), "odd": ODD}
+CELLS |= {"dense": dense_cell(), "odd": ODD, "one input": ONE_INPUT}
 every_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS.keys())
 
 
@@ -183,6 +186,14 @@ def test_svg_shows_every_cell(name: str) -> None:
     dashed = Counter(path.attrib["stroke-dasharray"] for path in root.iter(f"{SVG}path"))
     kinds = Counter(bool(style(edge.operation).dashes) for p in pictures for edge in p.edges)
     assert dashed["none"] == kinds[False] and dashed.total() == kinds.total()
+
+
+def test_a_cell_with_one_input_shows_its_nodes_and_edges() -> None:
+    picture = layout(ONE_INPUT)
+    assert [box.label for box in picture.nodes] == ["input 0", "0", "1", "2", "c_k"]
+    expected = {("nor_conv_3x3", 0, 1), ("none", 0, 2), ("avg_pool_3x3", 1, 2), (None, 3, 4)}
+    expected |= {("skip_connect", 0, 3), ("nor_conv_1x1", 1, 3), ("skip_connect", 2, 3)}
+    assert wiring(picture) == dict.fromkeys(expected, 1)
 
 
 def test_svg_stacks_the_cells() -> None:

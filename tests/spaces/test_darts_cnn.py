@@ -19,7 +19,6 @@ from archgrad.errors import ArchgradError
 from archgrad.network import DropPath
 from archgrad.operations import OPERATIONS, FactorizedReduce
 from archgrad.parts.relaxation import softmax
-from archgrad.spaces import space
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.supernet import Supernet
 
@@ -266,12 +265,6 @@ def test_sized_changes_width_and_depth_alone() -> None:
     assert TINY.sized() == TINY
 
 
-def test_spaces_are_found_by_name() -> None:
-    assert space("darts-cnn", channels=4) == DartsCNN(channels=4)
-    with pytest.raises(ArchgradError, match=r'space "darts-cn" .* did you mean "darts-cnn"'):
-        space("darts-cn")
-
-
 # --- what a derived network accepts ------------------------------------------------------------
 
 
@@ -296,10 +289,18 @@ def test_a_cell_with_few_edges_can_be_built() -> None:
         (cells(inputs=1, output=(1,)), "cell normal has 1 inputs, space darts-cnn has 2"),
         (cells(nodes=((("none", 0),),)), '"none" cannot be built.*known: max_pool_3x3, '),
         (cells(nodes=((("conv", 0),),)), 'cell normal: operation "conv" cannot be built'),
-        (cells(nodes=((),)), r"node 2 has the sources \[\]; expected at least one"),
+        (cells(nodes=((),)), r"node 2 has no incoming edges .* output \[2\]; leave it out"),
+        (
+            cells(nodes=((), (("skip_connect", 2),)), output=(3,)),
+            "node 3 takes node 2, which has no incoming edges; leave that edge out",
+        ),
+        (
+            cells(nodes=((("skip_connect", 0),), ()), output=(2, 3)),
+            r"node 3 has no incoming edges and cannot be in the output \[2, 3\]",
+        ),
         (
             cells(nodes=((("skip_connect", 0), ("max_pool_3x3", 0)),)),
-            r"node 2 has the sources \[0, 0\]; expected .* all different",
+            r"node 2 has the sources \[0, 0\]; expected them all different",
         ),
     ],
 )
@@ -308,6 +309,20 @@ def test_an_architecture_that_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(ArchgradError, match=message):
         TINY.derive(architecture)
+
+
+def test_nodes_without_edges_are_left_out() -> None:
+    """arXiv:1911.12126: the network is that of the cell without its isolated nodes."""
+    edges = (("sep_conv_3x3", 1), ("max_pool_3x3", 0))
+    isolated = cells(nodes=((), edges, (), (("skip_connect", 3),)), output=(3, 5))
+    compact = cells(nodes=(edges, (("skip_connect", 2),)), output=(2, 3))
+    networks = []
+    for architecture in (isolated, compact):
+        torch.manual_seed(0)
+        networks.append(TINY.derive(architecture).eval())
+    x = torch.randn(2, *TINY.input_shape)
+    assert torch.equal(networks[0](x), networks[1](x))
+    assert networks[0].state_dict().keys() == networks[1].state_dict().keys()
 
 
 def test_an_operation_that_the_space_leaves_out_is_refused() -> None:
@@ -379,24 +394,3 @@ def test_the_generator_moves_on() -> None:
 def test_a_supernet_holds_one_choice_an_edge() -> None:
     choices = [m for m in TINY.supernet().modules() if isinstance(m, Choice)]
     assert len(choices) == 3 * 5
-
-
-@pytest.mark.parametrize(
-    ("operations", "message"),
-    [
-        (("none", "sep_conv_9x9"), 'operation of space darts-cnn "sep_conv_9x9" is not known'),
-        (("none",), "at least one of them not none"),
-        ((), "at least one of them not none"),
-        (("skip_connect", "skip_connect"), "expected different"),
-    ],
-)
-def test_operations_that_cannot_be_searched_are_refused(
-    operations: tuple[str, ...], message: str
-) -> None:
-    with pytest.raises(ArchgradError, match=message):
-        DartsCNN(operations=operations)
-
-
-def test_an_unknown_option_of_a_space_is_named() -> None:
-    with pytest.raises(ArchgradError, match='option .* "chanels" .* did you mean "channels"'):
-        space("darts-cnn", chanels=3)

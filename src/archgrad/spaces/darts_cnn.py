@@ -132,8 +132,8 @@ class DartsCNN(CellSpace):
             sources = [source for _, source in edges]
             if len(set(sources)) != len(sources):
                 raise ArchgradError(
-                    f"cell {cell.name}: node {node} has the sources {sources}; expected different "
-                    "ones"
+                    f"cell {cell.name}: node {node} has the sources {sources}; expected them "
+                    "all different"
                 )
             if isolated & set(sources):
                 raise ArchgradError(

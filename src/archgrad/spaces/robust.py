@@ -32,7 +32,7 @@ def _recipe(line: str, **fixed: Any) -> Callable[..., DartsCNN]:
 
 
 s1 = _recipe(
-    "RobustDARTS S1: the two best operations of a search on each edge (arXiv:1909.09656).",
+    "RobustDARTS S1: the two operations that pruning left on each edge (arXiv:1909.09656).",
     name="s1",
     candidates=(S1_NORMAL, S1_REDUCE),
 )
