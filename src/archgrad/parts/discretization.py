@@ -78,8 +78,8 @@ class Threshold:
 
     FairDARTS (arXiv:1911.12126), section 3.4. A node can lose all edges; it is then not part of the
     output, and edges from it are left out. Where the space keeps every edge, a weak one becomes
-    ``none``. Where nothing of a cell is strong enough, its strongest edge from an input is kept, so
-    that every epoch has an architecture.
+    ``none``. Where nothing of a cell is strong enough, its strongest edge from an input is kept (that
+    from input to output where every edge stays), so that every epoch has an architecture.
     """
 
     least: float = 0.85
@@ -97,6 +97,11 @@ class Threshold:
         best = strongest(group, weights)
         if group.keep_none:
             weak = [(1.0, 0, "none") if row[0] < self.least else row for row in best]
+            if all(row[2] == "none" for row in weak):
+                whole = [r for r, (s, n) in enumerate(group.edges) if s < group.inputs]
+                final = max(n for _, n in group.edges)
+                straight = next(r for r in whole if group.edges[r][1] == final)
+                weak[straight] = best[straight]
             return StrongestEdges(self.k).cell(
                 replace(group, candidates=tuple((row[2],) for row in weak)), [[1.0]] * len(weak)
             )

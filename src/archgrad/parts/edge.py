@@ -68,7 +68,8 @@ class _Partial(nn.Module):
 
 def shuffle(x: Tensor, groups: int) -> Tensor:
     """Channel c of group g moves to place c * groups + g."""
-    return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
+    grouped: Tensor = x.unflatten(1, (groups, x.shape[1] // groups))
+    return grouped.transpose(1, 2).flatten(1, 2)
 
 
 @dataclass(frozen=True)
