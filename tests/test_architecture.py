@@ -273,9 +273,7 @@ def test_a_reference_to_nothing_says_what_would_do(tmp_path: Path) -> None:
         resolve("nonsense")
     with pytest.raises(ArchgradError, match=r"absent\.json cannot be read"):
         resolve("absent.json")
-    with pytest.raises(
-        ArchgradError, match="holds no architecture.json; if it is an unfinished"
-    ):
+    with pytest.raises(ArchgradError, match="holds no architecture.json; if it is an unfinished"):
         resolve(tmp_path)
 
 

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from archgrad import config as configuration
-from archgrad.bilevel import BilevelSearch, Loaders
+from archgrad.bilevel import BilevelSearch
 from archgrad.data import Batch, Batches
+from archgrad.loaders import Loaders
 from archgrad.loops import Silent
 from archgrad.prepared import prepare
 
@@ -79,7 +80,7 @@ def test_alphas_equal_the_librarys(
             "data": {"data": "own"},
             "search": {
                 "method": method, "method_options": options, "channels": 4, "cells": 4, "nodes": 2,
-                "epochs": 1, "batch_size": 16,
+                "epochs": 1, "batch_size": 16, "guard": "off", "watch_fraction": 0.0,
             },
         }
     )  # fmt: skip
@@ -92,12 +93,12 @@ def test_alphas_equal_the_librarys(
     loaders = library.loaders
     library.loaders = Loaders(Double(loaders.train), Double(loaders.valid), Double(loaders.check))
     network = example.Network(4, 4, 2, 1, 10)
-    ours, theirs = list(library.net.model.parameters()), list(network.parameters())
+    ours, theirs = list(library.leg.net.model.parameters()), list(network.parameters())
     assert [p.shape for p in ours] == [p.shape for p in theirs]
     with torch.no_grad():
         for mine, its in zip(ours, theirs):
             its.copy_(mine)
-    alpha = {n: a.detach().clone().requires_grad_() for n, a in library.net.alpha.items()}
+    alpha = {n: a.detach().clone().requires_grad_() for n, a in library.leg.net.alpha.items()}
     start = {name: value.detach().clone() for name, value in alpha.items()}
     sgd = torch.optim.SGD(network.parameters(), 0.025, momentum=0.9, weight_decay=3e-4)
     adam = torch.optim.Adam(alpha.values(), 3e-4, (0.5, 0.999), weight_decay=1e-3)
@@ -105,7 +106,7 @@ def test_alphas_equal_the_librarys(
     assert len(batches) == 5
     for train, valid in batches:
         example.search_step(network, alpha, train, valid, sgd, adam, order)
-    library.epoch(0, Silent())
+    library.epoch(Silent())
     for name, value in library.result().alpha.items():
         moved = float((value - start[name]).abs().max())
         assert moved > 5e-4

@@ -91,6 +91,7 @@ def metered(check_every: int, *losses: float) -> Meter:
     meter = Meter(check_every)
     for value in losses:
         meter.add(loss=torch.tensor(value), accuracy=torch.tensor(0.5))
+        meter.next()
     return meter
 
 
@@ -203,9 +204,12 @@ def test_a_random_state_can_be_taken_up_again() -> None:
 
 def test_the_earliest_bad_value_is_named() -> None:
     meter = Meter(50)
+    meter.add(train=torch.tensor(1.0))
+    meter.next()
     meter.add(train=torch.tensor(1.0), valid=torch.tensor(float("nan")))
+    meter.next()
     meter.add(train=torch.tensor(float("nan")), valid=torch.tensor(float("nan")))
-    assert meter.first_bad(last=True) == ("valid", 0)
+    assert meter.first_bad(last=True) == ("valid", 1)
 
 
 def test_keeping_freed_memory_changes_no_result() -> None:

@@ -165,7 +165,7 @@ class BilevelSearch:
             if not resting and step % self.method.interval == 0:
                 state = self.alpha_step(state, meter)
             self.weight_step(replace(state, seed=_seed()), meter)
-            meter.step = step + 1
+            meter.next()
             self._check(meter, epoch)
             if listener is not None:
                 listener.step(step + 1, steps)

@@ -32,7 +32,7 @@ class Loaders:
         cls, data: Data, config: SearchConfig, augmentation: Augmentation, device: torch.device
     ) -> Loaders:
         weights_half, alpha_half = data.split(config.train_fraction)
-        alpha_half, watched = _watched(alpha_half, config.watch_fraction)
+        alpha_half, watched = _watched(alpha_half, config)
         common = {"normalization": data.normalization, "device": device}
         shuffled = {"shuffle": True, "augmentation": augmentation, **common}
         size, seed = config.batch_size, config.seed
@@ -58,10 +58,12 @@ class Loaders:
         return self.train.exact_resume and self.valid.exact_resume
 
 
-def _watched(source: Source, fraction: float) -> tuple[Source, Source | None]:
+def _watched(source: Source, config: SearchConfig) -> tuple[Source, Source | None]:
     """A source without a random part of it, and that part; None where it cannot be cut."""
-    taken = int(len(source) * fraction) if not isinstance(source, LoaderSource) else 0
-    if taken < 2:
+    if isinstance(source, LoaderSource):
+        return source, None
+    taken = int(len(source) * config.watch_fraction)
+    if taken < 2 or len(source) - taken < config.batch_size:
         return source, None
     rest, part = shuffled(len(source), 1 - taken / len(source))
     return source.subset(rest), source.subset(part)

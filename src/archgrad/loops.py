@@ -103,7 +103,7 @@ def cosine(start: float, end: float, epoch: int, epochs: int) -> float:
 class Meter:
     """Means over an epoch, kept on the device; a loss that is not finite is found and located.
 
-    ``step`` counts the steps; a name need not be recorded in each.
+    A step may record a name or not; `next` ends it.
     """
 
     def __init__(self, check_every: int) -> None:
@@ -116,6 +116,10 @@ class Meter:
         for name, value in values.items():
             self.values.setdefault(name, []).append(value.detach())
             self.new.append((self.step, name, value.detach()))
+
+    def next(self) -> None:
+        """The step is done."""
+        self.step += 1
 
     def first_bad(self, last: bool = False) -> tuple[str, int] | None:
         """Name and step of the first value that is not finite, looked for every few steps."""

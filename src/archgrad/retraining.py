@@ -178,7 +178,7 @@ class Training:
             nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
             self.optimizer.step()
             meter.add(train_loss=total, train_accuracy=accuracy(logits, target))
-            meter.step += 1
+            meter.next()
             self._check(meter, epoch)
         self._check(meter, epoch, last=True)
         means = meter.means()

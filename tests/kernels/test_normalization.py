@@ -84,9 +84,7 @@ def test_gradients_their_tangents_and_statistics(
     x = torch.randn(batch, channels, *size, generator=generator, dtype=torch.float64) + offset
     if last:
         x = x.contiguous(memory_format=torch.channels_last)
-    assert_equal(
-        lambda: nn.BatchNorm2d(channels, eps, affine=affine, track_running_stats=track), x
-    )
+    assert_equal(lambda: nn.BatchNorm2d(channels, eps, affine=affine, track_running_stats=track), x)
 
 
 @pytest.mark.parametrize(

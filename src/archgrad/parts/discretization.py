@@ -78,8 +78,8 @@ class Threshold:
 
     FairDARTS (arXiv:1911.12126), section 3.4. A node can lose all edges; it is then not part of the
     output, and edges from it are left out. Where the space keeps every edge, a weak one becomes
-    ``none``. Where nothing of a cell is strong enough, its strongest edge from an input is kept (that
-    from input to output where every edge stays), so that every epoch has an architecture.
+    ``none``. Where nothing of a cell is strong enough, its strongest edge from an input is kept
+    (that from input to output where every edge stays), so that every epoch has an architecture.
     """
 
     least: float = 0.85
