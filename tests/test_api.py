@@ -137,7 +137,7 @@ def test_resume_takes_no_options(tmp_path: Path) -> None:
     [
         ({"epoch": 3}, 'option "epoch" is not known; did you mean "epochs"'),
         ({"epochs": 0}, "search.epochs: found 0"),
-        ({"method": "drats"}, 'did you mean "darts"'),
+        ({"method": "dartz"}, 'did you mean "darts"'),
         ({"space": "darts_cnn"}, 'did you mean "darts-cnn"'),
         ({"device": "cudda"}, 'device "cudda" is not known'),
     ],

@@ -97,7 +97,7 @@ class Display:
 
     def notice(self, text: str) -> None:
         """The guard has something to say."""
-        self.console.print(f"guard    epoch {self.done + 1}: {text}", soft_wrap=True, markup=False)
+        self.console.print(f"guard    {text}", soft_wrap=True, markup=False)
 
     def searched(self, result: SearchResult) -> None:
         """The search is done: show the cells."""
