@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from archgrad.choice import Choice, Group
+from archgrad.choice import Choice, Group, Row, build
 from archgrad.errors import ArchgradError
 from archgrad.operations import OPERATIONS, Zero
 
@@ -43,7 +43,7 @@ def test_output_and_gradients_equal_the_sum_over_all_candidates(
     torch.manual_seed(seed)
     found = choice(names, stride)
     x, weights = images(seed).requires_grad_(), mixing(seed + 1, len(names))
-    found.mixing = weights
+    found.mixing = Row(weights)
     out = found(x)
     textbook = sum(w * operation(x) for w, operation in zip(weights, found.candidates))
     torch.testing.assert_close(out, textbook)
@@ -59,7 +59,8 @@ def test_output_and_gradients_equal_the_sum_over_all_candidates(
 
 def test_none_is_never_computed() -> None:
     found = choice(("none", "skip_connect"))
-    found.mixing = mixing(0, 2)
+    weights = mixing(0, 2)
+    found.mixing = Row(weights)
 
     def fail(*args: object) -> None:
         raise AssertionError("none was computed")
@@ -68,7 +69,7 @@ def test_none_is_never_computed() -> None:
         if isinstance(operation, Zero):
             operation.register_forward_pre_hook(fail)
     x = images(0)
-    torch.testing.assert_close(found(x), found.mixing[1] * x)
+    torch.testing.assert_close(found(x), weights[1] * x)
 
 
 @pytest.mark.parametrize("index", range(8))
@@ -76,7 +77,7 @@ def test_one_hot_weights_give_the_single_operation(index: int) -> None:
     torch.manual_seed(0)
     names = tuple(OPERATIONS)
     found, x = choice(names), images(0)
-    found.mixing = torch.eye(8, dtype=torch.float64)[index]
+    found.mixing = Row(torch.eye(8, dtype=torch.float64)[index])
     torch.testing.assert_close(found(x), found.candidates[index](x), rtol=0, atol=0)
 
 
