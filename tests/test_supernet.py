@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from archgrad.architecture import Architecture, Cell
 from archgrad.choice import Choice, Group
 from archgrad.errors import ArchgradError
-from archgrad.operations import OPERATIONS
 from archgrad.mixing import Mixing
+from archgrad.operations import OPERATIONS
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.supernet import Alpha, Supernet
 

@@ -25,9 +25,10 @@ from archgrad.supernet import Alpha
 NAMES = tuple(OPERATIONS)
 EDGES = DartsCNN().groups[0].edges
 SPACE = DartsCNN()
+SOFTMAX = Softmax()
 
 
-def state(groups: tuple[Group, ...] = SPACE.groups, relaxation: Any = Softmax()) -> State:
+def state(groups: tuple[Group, ...] = SPACE.groups, relaxation: Any = SOFTMAX) -> State:
     return State(None, relaxation, groups=groups)  # type: ignore[arg-type]
 
 
@@ -49,7 +50,7 @@ def one_node(sources: int, *names: str, k: int = 1) -> Group:
     return Group("cell", sources, edges, (names,) * sources, k)
 
 
-def kept(group: Group, alpha: list[list[float]], relaxation: Any = Softmax()) -> Any:
+def kept(group: Group, alpha: list[list[float]], relaxation: Any = SOFTMAX) -> Any:
     found = StrongestEdges()({"cell": torch.tensor(alpha)}, state((group,), relaxation))
     return found[0].nodes[0]
 

@@ -18,9 +18,9 @@ from archgrad.architecture import Architecture, Cell
 from archgrad.choice import Choice
 from archgrad.cost import Cost, cost
 from archgrad.errors import ArchgradError
+from archgrad.mixing import Mixing
 from archgrad.network import DropPath
 from archgrad.operations import NAS_BENCH_201
-from archgrad.mixing import Mixing
 from archgrad.parts.relaxation import Softmax
 from archgrad.spaces import space
 from archgrad.spaces.nas_bench_201 import NasBench201, ResidualBlock, from_string, to_string
