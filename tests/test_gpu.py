@@ -12,7 +12,7 @@ from archgrad import config as configuration
 from archgrad.config import RunConfig
 from archgrad.folder import Run
 from archgrad.parts.hypergradient import Exact, FiniteDifference, first_order
-from archgrad.parts.relaxation import softmax
+from archgrad.parts.relaxation import Softmax
 from archgrad.parts.state import SGD, State
 from archgrad.prepared import prepare
 from archgrad.spaces.darts_cnn import DartsCNN
@@ -41,7 +41,7 @@ def test_hypergradients_equal_those_of_the_cpu(estimator) -> None:  # type: igno
         alpha = {n: a.detach().double().to(device) for n, a in net.alpha.items()}
         net = Supernet(net.model.to(device), space.groups)
         net.alpha = {n: a.requires_grad_() for n, a in alpha.items()}
-        state = State(net, softmax, *batches, SGD(0.1, 0.9, 0.01))
+        state = State(net, Softmax(), *batches, SGD(0.1, 0.9, 0.01))
         return {n: g.cpu() for n, g in estimator(net.alpha, state).gradient.items()}
 
     here, there = gradient("cpu"), gradient(DEVICE)

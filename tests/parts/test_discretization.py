@@ -16,18 +16,19 @@ from archgrad.choice import Group
 from archgrad.errors import ArchgradError
 from archgrad.operations import OPERATIONS
 from archgrad.parts.discretization import StrongestEdges
-from archgrad.parts.relaxation import softmax
+from archgrad.parts.relaxation import Sigmoid, Softmax
 from archgrad.parts.state import State
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.spaces.nas_bench_201 import NasBench201
-from archgrad.supernet import Alpha, Mixing
+from archgrad.supernet import Alpha
 
 NAMES = tuple(OPERATIONS)
 EDGES = DartsCNN().groups[0].edges
 SPACE = DartsCNN()
+SOFTMAX = Softmax()
 
 
-def state(groups: tuple[Group, ...] = SPACE.groups, relaxation: Any = softmax) -> State:
+def state(groups: tuple[Group, ...] = SPACE.groups, relaxation: Any = SOFTMAX) -> State:
     return State(None, relaxation, groups=groups)  # type: ignore[arg-type]
 
 
@@ -49,7 +50,7 @@ def one_node(sources: int, *names: str, k: int = 1) -> Group:
     return Group("cell", sources, edges, (names,) * sources, k)
 
 
-def kept(group: Group, alpha: list[list[float]], relaxation: Any = softmax) -> Any:
+def kept(group: Group, alpha: list[list[float]], relaxation: Any = SOFTMAX) -> Any:
     found = StrongestEdges()({"cell": torch.tensor(alpha)}, state((group,), relaxation))
     return found[0].nodes[0]
 
@@ -106,13 +107,14 @@ def test_none_takes_its_part_in_the_softmax() -> None:
     heavy, light = [4.0, 2.0, -9.0], [-9.0, 1.0, -9.0]
     assert kept(group, [heavy, light]) == (("a", 1),)
 
-    def without_none(alpha: Alpha, state: State) -> Mixing:
-        rest = alpha["cell"][:, 1:].softmax(dim=-1)
-        return {"cell": torch.cat([torch.zeros(2, 1), rest], dim=1)}
+    class WithoutNone:
+        def strength(self, alpha: Alpha, state: State) -> dict[str, Tensor]:
+            rest = alpha["cell"][:, 1:].softmax(dim=-1)
+            return {"cell": torch.cat([torch.zeros(2, 1), rest], dim=1)}
 
     sure, unsure = [9.0, 3.0, 0.0], [0.0, 1.0, 0.9]
     assert kept(group, [sure, unsure]) == (("a", 1),)
-    assert kept(group, [sure, unsure], without_none) == (("a", 0),)
+    assert kept(group, [sure, unsure], WithoutNone()) == (("a", 0),)
 
 
 def test_the_relaxation_of_the_method_is_the_one_that_ranks() -> None:
@@ -120,11 +122,7 @@ def test_the_relaxation_of_the_method_is_the_one_that_ranks() -> None:
     group = one_node(2, "none", "a", "b")
     alpha = [[0.0, 2.0, 1.9], [0.0, 1.5, -9.0]]
     assert kept(group, alpha) == (("a", 1),)
-
-    def sigmoid(alpha: Alpha, state: State) -> Mixing:
-        return {name: value.sigmoid() for name, value in alpha.items()}
-
-    assert kept(group, alpha, sigmoid) == (("a", 0),)
+    assert kept(group, alpha, Sigmoid()) == (("a", 0),)
 
 
 def test_where_none_is_kept_every_edge_takes_its_argmax() -> None:
@@ -209,7 +207,7 @@ def test_cells_are_valid_and_the_strongest_edges(
     cells = StrongestEdges()(alpha, state(space.groups))
     space.validate(Architecture(space=space.name, cells=cells))  # distinct sources, never none
     for group, cell in zip(space.groups, cells):
-        strength = softmax(alpha)[group.name][:, 1:].amax(dim=1)
+        strength = alpha[group.name].softmax(dim=1)[:, 1:].amax(dim=1)
         for node, edges in enumerate(cell.nodes, start=2):
             assert len(edges) == k
             rows = {source: row for row, (source, end) in enumerate(group.edges) if end == node}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from archgrad.choice import Choice, Group
 from archgrad.errors import ArchgradError
 from archgrad.parts.hypergradient import Exact, FiniteDifference, first_order
-from archgrad.parts.relaxation import softmax
+from archgrad.parts.relaxation import Softmax
 from archgrad.parts.state import SGD, State
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.supernet import Supernet
@@ -159,7 +159,7 @@ def network_state(net: Supernet, sgd: SGD = STEP) -> State:
         name: 0.1 * torch.randn(weight.shape, generator=generator, dtype=torch.float64)
         for name, weight in net.weights.items()
     }
-    return State(net, softmax, batch(1), batch(2), replace(sgd, velocity=velocity))
+    return State(net, Softmax(), batch(1), batch(2), replace(sgd, velocity=velocity))
 
 
 def flat(gradient: dict[str, Tensor]) -> Tensor:
@@ -270,7 +270,7 @@ def test_weights_gradients_statistics_and_alpha_stay_bit_identical(estimator) ->
 def test_the_reported_loss_is_that_of_the_validation_batch() -> None:
     net = small_network()
     state = network_state(net, SGD(0.0))
-    mixing = softmax(net.alpha)
+    mixing = Softmax()(net.alpha, state)
     x, target = state.valid
     expected = F.cross_entropy(net.forward(mixing, x), target).detach()
     for estimator in (first_order, *SECOND_ORDER):
