@@ -94,6 +94,6 @@ class _Exponentiated(torch.optim.Optimizer):
             for logits in group["params"]:
                 if logits.grad is None:
                     continue
-                theta = logits.softmax(dim=-1)
-                moved = logits - group["lr"] * logits.grad / theta.clamp_min(group["floor"])
+                theta = logits.softmax(dim=-1).clamp_min(torch.finfo(logits.dtype).tiny)
+                moved = logits - group["lr"] * logits.grad / theta
                 logits.copy_(moved.log_softmax(dim=-1).clamp_min(math.log(group["floor"])))
