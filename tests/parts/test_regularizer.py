@@ -38,9 +38,7 @@ def random(seed: int) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     shapes = {**{g.name: g.shape for g in GROUPS}, "normal/1": (1,)}
     return {
-        name: (
-            scale * torch.randn(shape, generator=generator, dtype=torch.float64)
-        ).requires_grad_()
+        name: (2 * torch.randn(shape, generator=generator, dtype=torch.float64)).requires_grad_()
         for name, shape in shapes.items()
     }
 
