@@ -135,6 +135,8 @@ def derive(
         return deriving.derive_by_perturbation(run, prepare(run.config, data=data), tuning_epochs)
     config = section(run.config)
     method = deriving.with_rule(search_method(config), rule)
+    if method.selection is not None and rule is None and epoch is None:
+        return resolve(run.path)  # what the selection found at the end of the search
     return deriving.derive(run, search_space(config, None), method, epoch)
 
 
