@@ -101,6 +101,8 @@ class Display:
 
     def searched(self, result: SearchResult) -> None:
         """The search is done: show the cells."""
+        if result.stopped is not None:
+            self.console.print(f"stopped  {result.stopped}", soft_wrap=True, markup=False)
         for cell in result.architecture.cells:
             self.console.print(f"found    {cell}", soft_wrap=True)
 
