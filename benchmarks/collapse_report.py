@@ -79,7 +79,8 @@ def table_lines(found: Outcomes, size: Size, table: Table | None) -> Iterable[st
     for name in SPACES:
         accuracy = name == "nas-bench-201"
         columns = ["method", "seeds", "skips", "of them normal", "noise", "parameter-free",
-                   *(["test accuracy in the table, %"] if accuracy else []), "entropy / most",
+                   *(["test accuracy in the table, %"] if accuracy else []),
+                   "supernet, train and alpha's half, %", "entropy / most",
                    "eigenvalue first -> last", "guard (seeds, epoch)", "time / darts"]  # fmt: skip
         yield from ("", f"### {name}", "", f"| {' | '.join(columns)} |")
         yield "|---" * len(columns) + "|"
@@ -101,7 +102,10 @@ def table_lines(found: Outcomes, size: Size, table: Table | None) -> Iterable[st
             if accuracy:
                 cells.append(mean(table[o.architecture][ACCURACY] if table else None for o in them))
             ends = [o.eigenvalues for o in them if len(o.eigenvalues) > 1]
+            last = [o.lines[-1] for o in them if o.lines]
+            right = [mean(100 * x[f"{half}_accuracy"] for x in last) for half in ("train", "valid")]
             cells += [
+                " and ".join(right),
                 mean((certainty(o) for o in them), 2),
                 f"{mean((e[0] for e in ends), 2)} -> {mean((e[-1] for e in ends), 2)}",
                 warned(them),
