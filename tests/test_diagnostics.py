@@ -126,6 +126,15 @@ def test_one_hot_weights_of_a_cell_with_one_input() -> None:
     assert found.tolist() == [[0, 1], [0, 0], [1, 0]]
 
 
+def test_an_edge_that_was_left_out_weighs_nothing() -> None:
+    """FairDARTS offers no none, and derives it in NAS-Bench-201."""
+    group = Group("cell", 1, ((0, 1), (0, 2), (1, 2)), (("a", "b"),) * 3, None)
+    nodes = ((("b", 0),), (("a", 0), ("none", 1)))
+    derived = Cell(name="cell", inputs=1, nodes=nodes, output=(2,))
+    found = one_hot([group], [derived], {"cell": torch.zeros(3, 2)})["cell"]
+    assert found.tolist() == [[0, 1], [1, 0], [0, 0]]
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_one_hot_weights_derive_to_the_cells_they_came_from(seed: int) -> None:
     space = DartsCNN()
