@@ -24,10 +24,14 @@ BENCH = NasBench201()
 
 
 class Fake:
-    """The accuracy is the worth of the candidates that are there; the loss minus ``other`` worth."""
+    """The accuracy is the worth of the candidates there, the loss minus their ``other`` worth."""
 
     def __init__(
-        self, groups: tuple[Group, ...], worth: Mapping[str, Tensor], other: Any = None, seed: int = 0
+        self,
+        groups: tuple[Group, ...],
+        worth: Mapping[str, Tensor],
+        other: Any = None,
+        seed: int = 0,
     ) -> None:
         self.groups, self.worth, self.other = groups, worth, other or worth
         self.generator = torch.Generator().manual_seed(seed)
@@ -50,9 +54,7 @@ class Fake:
 
 def worths(groups: tuple[Group, ...], seed: int = 0) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    return {
-        g.name: torch.rand(g.shape, generator=generator, dtype=torch.float64) for g in groups
-    }
+    return {g.name: torch.rand(g.shape, generator=generator, dtype=torch.float64) for g in groups}
 
 
 def best_cells(groups: tuple[Group, ...], worth: Mapping[str, Tensor]) -> tuple[Cell, ...]:
