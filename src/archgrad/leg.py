@@ -82,7 +82,8 @@ class Leg:
 def widened(tensor: Tensor, shape: torch.Size) -> Tensor:
     """Each entry repeated in place, along its dimensions, to ``shape``.
 
-    So both halves of a factorized reduction stay halves. Input channels of a convolution are scaled.
+    In place, so that both halves of a factorized reduction stay halves. Input channels of a
+    convolution are scaled.
     """
     for axis, (old, new) in enumerate(zip(tensor.shape, shape, strict=True)):
         if old == new:

@@ -90,11 +90,11 @@ def test_credits_sum_to_what_removing_all_costs() -> None:
 def test_partners_share_what_they_are_worth_together() -> None:
     """The first is credited 0.05 when it goes first; otherwise the second is credited 0.25."""
     now = state(Game(interact=True))
-    run(Shapley(samples=400, truncation=0.0), now, 200)
+    run(Shapley(samples=400, truncation=0.0), now, 100)
     credits = torch.stack([credit["normal"][0, :2] for credit in now.memory["shapley"]["credits"]])
-    torch.testing.assert_close(credits.sum(1), torch.full((200,), 0.25))
+    torch.testing.assert_close(credits.sum(1), torch.full((100,), 0.25))
     torch.testing.assert_close(
-        credits.mean(0), torch.tensor([0.025, 0.225]), rtol=0, atol=4 * 0.025 / 200**0.5
+        credits.mean(0), torch.tensor([0.025, 0.225]), rtol=0, atol=4 * 0.025 / 100**0.5
     )
 
 
