@@ -51,6 +51,13 @@ def test_centers_are_uniform_over_the_image() -> None:
     assert ((frequency - 1 / 24).abs() < 4 * (1 / 24 / 6000) ** 0.5).all()
 
 
+def test_a_square_reaches_from_half_a_side_before_its_center() -> None:
+    """Side 4 about c: rows c - 2 to c + 1, so of eight centers three hide row 0, two row 7."""
+    hidden = holes(4, (8, 8), count=4000).any(2).double().mean(0)
+    expected = torch.tensor([3, 4, 4, 4, 4, 4, 3, 2], dtype=torch.float64) / 8
+    assert ((hidden - expected).abs() < 4 * 0.5 / 4000**0.5).all()
+
+
 def test_the_probability_rises() -> None:
     part, images = RandomCutout(4, Linear(0.0, 0.2)), torch.ones(5000, 1, 8, 8)
     assert torch.equal(part(images, state(0.0)), images)
