@@ -42,7 +42,7 @@ class Leg:
             space = space.restricted(candidates)
         if stage.more_cells:
             space = space.sized(cells=space.cells + stage.more_cells)
-        model = placed(space.supernet((*(stage.edges or ()), *method.edges)), device)
+        model = placed(space.supernet((*stage.edges, *method.edges)), device)
         extra = getattr(method.relaxation, "extra", None)
         net = Supernet(
             model,

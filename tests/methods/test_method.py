@@ -13,7 +13,7 @@ from archgrad.methods import Recovery, darts, darts_2nd
 from archgrad.methods.method import _contradictions
 from archgrad.parts.discretization import StrongestEdges, Threshold
 from archgrad.parts.edge import AuxiliarySkip, PartialChannels
-from archgrad.parts.hypergradient import Exact, first_order, first_order_and_weights
+from archgrad.parts.hypergradient import Exact, first_order, first_order_and_weights, single_level
 from archgrad.parts.optimizer import Adam, ExponentiatedGradient
 from archgrad.parts.paths import TwoPaths, keep_other_probabilities
 from archgrad.parts.perturbation import AdversarialPerturbation, RandomPerturbation
@@ -27,6 +27,7 @@ from archgrad.parts.relaxation import (
     Softmax,
 )
 from archgrad.parts.schedule import Linear
+from archgrad.parts.shapley import Shapley
 from archgrad.parts.stage import Stage
 from archgrad.parts.stopping import EigenvalueStop, SkipCount
 from archgrad.parts.weight_gradient import AlignLayers, FreezeOverfitted
@@ -128,10 +129,13 @@ GOOD_AND_BAD: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         {"relaxation": Sigmoid(), "discretization": Threshold()},
         {"relaxation": Softmax()},
     ),
-    (
-        "needs the validation gradient",
-        {"weight_gradient": FreezeOverfitted(), "hypergradient": first_order_and_weights},
-        {"hypergradient": first_order},
+    *(
+        (
+            "needs the validation gradient",
+            {"weight_gradient": FreezeOverfitted(), "hypergradient": first_order_and_weights},
+            {"hypergradient": without},
+        )
+        for without in (first_order, single_level, Shapley())
     ),
     ("there is none", {"recovery": Recovery(), "stopping": EigenvalueStop()}, {"stopping": None}),
     (
@@ -143,6 +147,11 @@ GOOD_AND_BAD: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         "there twice",
         {"edges": (PartialChannels(2), AuxiliarySkip())},
         {"edges": (PartialChannels(2), PartialChannels(4))},
+    ),
+    (
+        "there twice",
+        {"edges": (PartialChannels(2),)},
+        {"stages": (Stage(0.5), Stage(0.5, edges=(PartialChannels(4),)))},
     ),
 ]
 

@@ -15,7 +15,7 @@ from archgrad.errors import ArchgradError
 from archgrad.mixing import Mixing
 from archgrad.parts.augmentation import Augment
 from archgrad.parts.discretization import StrongestEdges, Threshold
-from archgrad.parts.hypergradient import Estimate, first_order
+from archgrad.parts.hypergradient import Estimate, first_order, single_level
 from archgrad.parts.optimizer import Adam, ExponentiatedGradient
 from archgrad.parts.paths import TwoPaths, keep_other_probabilities
 from archgrad.parts.regularizer import DirichletAnchor, ZeroOne
@@ -29,6 +29,7 @@ from archgrad.parts.relaxation import (
     Softmax,
 )
 from archgrad.parts.selection import Trained
+from archgrad.parts.shapley import Shapley
 from archgrad.parts.stage import Stage
 from archgrad.parts.state import State
 from archgrad.parts.stopping import StopRule
@@ -119,7 +120,11 @@ def _contradictions(method: Method) -> Iterable[tuple[bool, str]]:
         weights = weights.operations
     gates, hard = isinstance(weights, Gates), isinstance(weights, GumbelSoftmax) and weights.hard
     paths = isinstance(method.hypergradient, TwoPaths)
+    alpha_alone = paths or method.hypergradient in (first_order, single_level)
+    alpha_alone |= isinstance(method.hypergradient, Shapley)
     kinds = [type(r) for r in method.regularizers]
+    stages = method.stages or (Stage(1.0),)
+    edges = [[type(edge) for edge in (*stage.edges, *method.edges)] for stage in stages]
     return [
         (gates != paths, "binary gates have no gradient but that of sampled paths, and sampled "
          "paths stand for binary gates; use Gates with TwoPaths"),
@@ -139,14 +144,14 @@ def _contradictions(method: Method) -> Iterable[tuple[bool, str]]:
          "needs the Dirichlet relaxation"),
         (isinstance(method.discretization, Threshold) and weights.simplex, "a threshold judges "
          "each candidate by itself, a softmax only against the others; use Sigmoid"),
-        (isinstance(method.weight_gradient, FreezeOverfitted)
-         and method.hypergradient is first_order, "freezing needs the validation gradient of the "
-         "weights; use first_order_and_weights or a second-order hypergradient"),
+        (isinstance(method.weight_gradient, FreezeOverfitted) and alpha_alone, "freezing needs the "
+         "validation gradient of the weights; use first_order_and_weights or a second-order "
+         "hypergradient"),
         (method.recovery is not None and method.stopping is None, "a recovery follows a stopping "
          "rule, and there is none"),
         (method.recovery is not None and bool(method.stages), "going back over the border of a "
          "stage is not supported; leave out the recovery or the stages"),
-        (len({type(edge) for edge in method.edges}) < len(method.edges), "an edge part is there "
+        (any(len(set(kinds)) < len(kinds) for kinds in edges), "an edge part is there "
          "twice; take one out"),
     ]  # fmt: skip
 

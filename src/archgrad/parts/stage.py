@@ -17,14 +17,14 @@ class Stage:
 
     ``share``: of the search's epochs; ``candidates``: how many each edge keeps when the stage
     begins, the strongest of the stage before (None: all); ``more_cells``: beside the space's own;
-    ``edges``: the parts of its edges (None: the method's); ``inherit``: the weights and alpha of
+    ``edges``: parts of its edges, inside those of the method; ``inherit``: the weights and alpha of
     what is kept go on, and the learning rate with them; otherwise all begins anew.
     """
 
     share: float
     candidates: int | None = None
     more_cells: int = 0
-    edges: tuple[Edge, ...] | None = None
+    edges: tuple[Edge, ...] = ()
     inherit: bool = False
 
     def __post_init__(self) -> None:
