@@ -1,9 +1,13 @@
 #!/usr/bin/env bash
-# Checks and measurements on a GPU:  benchmarks/gpu.sh [check|step|search] [--resume DIR]
+# Checks and measurements on a GPU:  benchmarks/gpu.sh [check|step|search|collapse] [--resume DIR]
 #   without a part: check, step and a short search; below 10 minutes.
 #   search: the paper's whole CIFAR-10 search (50 epochs), first order, in resumable pieces.
 #           Needs ARCHGRAD_DATA; --resume DIR goes on with the run in DIR (its checkpoints/last.pt,
 #           about 16 MB, is all the state). PIECE_SECONDS limits a piece (default 540).
+#   collapse: benchmarks/collapse.py at full size (s2, s4, nas-bench-201; all methods, SEEDS seeds,
+#           default 3), in pieces as the search: call it again, with --resume DIR if DIR is elsewhere.
+#           Results in DIR/results, unfinished searches in DIR/work; JOBS searches at a time, ONLY
+#           those whose name contains it (s2-darts-0).
 # Environment: PYTHON (default python3), DEVICE (default cuda), OUT (default benchmarks/results).
 # Dry run of everything at a tiny size:  DEVICE=cpu TINY=1 benchmarks/gpu.sh
 set -euo pipefail
@@ -45,8 +49,22 @@ search() {
     tail -n 1 "$run/metrics.jsonl"
 }
 
+collapse() {
+    if [ -z "${ARCHGRAD_DATA:-}" ] && [ -z "${TINY:-}" ]; then
+        echo "collapse: not measured (ARCHGRAD_DATA is not set: the folder that holds cifar10/)"
+        return
+    fi
+    local run="${resume:-$OUT/collapse-$DEVICE}" size=full
+    if [ -n "${TINY:-}" ]; then size=tiny; fi
+    local command=("$PYTHON" benchmarks/collapse.py --size "$size" --out "$run/results")
+    timeout "${PIECE_SECONDS:-540}" "${command[@]}" --work "$run/work" --device "$DEVICE" \
+        --seeds "${SEEDS:-3}" --jobs "${JOBS:-1}" --only "${ONLY:-}" || [ $? -eq 124 ]
+    "${command[@]}" --report --page "$run/report.md" > "$run/report.md"
+}
+
 case "$part" in
-    all) check; step; PIECE_SECONDS="${PIECE_SECONDS:-240}" EPOCHS="${EPOCHS:-2}" search ;;
-    check | step | search) "$part" ;;
-    *) echo "gpu.sh: part \"$part\" is not known; known: check, search, step" >&2; exit 2 ;;
+    all) check; step; PIECE_SECONDS="${PIECE_SECONDS:-240}" EPOCHS="${EPOCHS:-2}" search
+        if [ -n "${TINY:-}" ]; then SEEDS=1 JOBS=2 collapse; fi ;;
+    check | step | search | collapse) "$part" ;;
+    *) echo "gpu.sh: part \"$part\" is not known; known: check, collapse, search, step" >&2; exit 2 ;;
 esac

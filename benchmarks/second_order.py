@@ -30,7 +30,7 @@ from torch import Tensor
 from archgrad.data import load
 from archgrad.folder import environment
 from archgrad.parts.hypergradient import Exact, FiniteDifference, first_order
-from archgrad.parts.relaxation import softmax
+from archgrad.parts.relaxation import Softmax
 from archgrad.parts.state import SGD, State
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.supernet import Batch, Supernet
@@ -53,11 +53,12 @@ def trained(space: DartsCNN, batches: Callable[[int], tuple[Batch, Batch]], step
     adam = torch.optim.Adam(net.alpha.values(), 3e-4, (0.5, 0.999), weight_decay=1e-3)
     for step in range(steps):
         train, valid = batches(step)
-        state = State(net, softmax, train, valid, SGD.of(sgd, net.weights))
+        state = State(net, Softmax(), train, valid, SGD.of(sgd, net.weights))
         for name, gradient in first_order(net.alpha, state).gradient.items():
             net.alpha[name].grad = gradient
         adam.step()
-        mixing = {name: value.detach() for name, value in softmax(net.alpha).items()}
+        with torch.no_grad():
+            mixing = state.relaxation(net.alpha, state)
         logits = net.forward(mixing, train[0], update_statistics=True)
         sgd.zero_grad()
         net.criterion(logits, train[1]).backward()
@@ -76,7 +77,7 @@ def slopes(
     alpha = {name: value.detach() for name, value in net.alpha.items()}
 
     def value(moved: dict[str, Tensor], train: Batch, valid: Batch) -> float:
-        state = State(net, softmax, train, valid, sgd)
+        state = State(net, Softmax(), train, valid, sgd)
         weights = {n: w.detach().requires_grad_() for n, w in net.weights.items()}
         gradient = torch.autograd.grad(
             state.train_loss(moved, weights), list(weights.values()), materialize_grads=True
@@ -125,7 +126,7 @@ def measure(seed: int, options: argparse.Namespace) -> dict[str, object]:
     terms: dict[str, list[Tensor]] = {name: [] for name in ESTIMATORS}
     seconds = dict.fromkeys(ESTIMATORS, 0.0)
     for train, valid in pairs:
-        state = State(net, softmax, train, valid, sgd)
+        state = State(net, Softmax(), train, valid, sgd)
         directs = flat(direct_part(net, state))
         for name, estimator in ESTIMATORS.items():
             started = time.perf_counter()

@@ -55,7 +55,7 @@ def measure(case: str, options: argparse.Namespace) -> dict[str, float]:
         device,
         run=None,
     )
-    search.net.model.train()
+    search.leg.net.model.train()
     meter = Meter(check_every=10**9)
     batches = list(search.loaders.epoch(0))
     times: list[tuple[float, float]] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import archgrad
 from archgrad.errors import ArchgradError
-from archgrad.methods import darts
+from archgrad.loops import Silent
+from archgrad.methods.darts import darts
 from archgrad.parts.discretization import StrongestEdges
 from archgrad.spaces.darts_cnn import DartsCNN
 
@@ -82,15 +84,13 @@ class Killed(BaseException):
     pass
 
 
-class KillAfter:
+class KillAfter(Silent):
     """A listener that ends the search after an epoch."""
 
     def __init__(self, epoch: int) -> None:
         self.after = epoch
 
-    def step(self, done: int, steps: int) -> None: ...
-
-    def epoch(self, metrics: dict[str, Any], epochs: int) -> None:
+    def epoch(self, metrics: Mapping[str, Any], epochs: int) -> None:
         if metrics["epoch"] == self.after:
             raise Killed
 
@@ -137,7 +137,7 @@ def test_resume_takes_no_options(tmp_path: Path) -> None:
     [
         ({"epoch": 3}, 'option "epoch" is not known; did you mean "epochs"'),
         ({"epochs": 0}, "search.epochs: found 0"),
-        ({"method": "drats"}, 'did you mean "darts"'),
+        ({"method": "dartz"}, 'did you mean "darts"'),
         ({"space": "darts_cnn"}, 'did you mean "darts-cnn"'),
         ({"device": "cudda"}, 'device "cudda" is not known'),
     ],

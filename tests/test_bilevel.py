@@ -17,12 +17,12 @@ import archgrad
 from archgrad import config as configuration
 from archgrad.config import RunConfig, SearchConfig
 from archgrad.data import ArraySource, Data
+from archgrad.deriving import derive
 from archgrad.errors import ArchgradError, Diverged
 from archgrad.folder import Run, load_checkpoint
 from archgrad.loaders import Loaders
 from archgrad.loops import Silent
 from archgrad.prepared import Prepared, prepare
-from archgrad.records import derive
 from archgrad.result import SearchResult
 
 TINY = {

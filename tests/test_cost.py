@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from archgrad.architecture import published
 from archgrad.cost import Cost, cost, count_parameters
 from archgrad.network import AuxiliaryHead
-from archgrad.parts.relaxation import softmax
+from archgrad.parts.relaxation import Softmax
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.spaces.robust import s1, s2, s3, s4
 from archgrad.supernet import Supernet
@@ -118,7 +118,7 @@ def test_supernets(name: str) -> None:
         supernet = Supernet(space.supernet().eval(), space.groups)
         image = torch.empty(1, *space.input_shape)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        supernet.forward(softmax(supernet.alpha), image)
+        supernet.forward(Softmax()(supernet.alpha, None), image)
     found = Cost(count_parameters(supernet.model), counter.get_total_flops() // 2)
     assert found == expected
 

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from archgrad.architecture import Architecture, Cell
 from archgrad.choice import Choice, Group
 from archgrad.errors import ArchgradError
+from archgrad.mixing import Mixing
 from archgrad.operations import OPERATIONS
-from archgrad.parts.relaxation import softmax
 from archgrad.spaces.darts_cnn import DartsCNN
-from archgrad.supernet import Alpha, Mixing, Supernet
+from archgrad.supernet import Alpha, Supernet
 
 SPACE = DartsCNN(channels=2, cells=3, nodes=2, in_channels=1, image_size=(8, 8), classes=3)
 
@@ -31,6 +31,10 @@ def supernet(seed: int = 0) -> Supernet:
 
 def images(seed: int = 0, count: int = 4) -> Tensor:
     return torch.randn(count, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
+
+
+def softmax(alpha: Alpha) -> Mixing:
+    return Mixing({name: logits.softmax(dim=-1) for name, logits in alpha.items()})
 
 
 def one_hot(group: Group, index: list[int]) -> Tensor:
@@ -110,7 +114,7 @@ def derived_with_weights(net: Supernet, picks: dict[str, list[int]]) -> nn.Modul
 def test_one_hot_weights_give_the_single_operations(picks: list[int], seed: int) -> None:
     net = supernet(seed)
     chosen = {"normal": picks[:5], "reduce": picks[5:]}
-    mixing = {group.name: one_hot(group, chosen[group.name]) for group in net.groups}
+    mixing = Mixing({group.name: one_hot(group, chosen[group.name]) for group in net.groups})
     expected = derived_with_weights(net, chosen)(images())
     torch.testing.assert_close(net.forward(mixing, images()), expected, rtol=1e-5, atol=1e-5)
 
@@ -140,9 +144,9 @@ def test_a_derived_network_has_the_convolutions_that_were_chosen() -> None:
 
 def test_each_row_of_each_group_is_used() -> None:
     net = supernet()
-    mixing = {
-        name: torch.full(value.shape, 0.125).requires_grad_() for name, value in net.alpha.items()
-    }
+    mixing = Mixing(
+        {n: torch.full(value.shape, 0.125).requires_grad_() for n, value in net.alpha.items()}
+    )
     net.forward(mixing, images()).square().sum().backward()
     for weights in mixing.values():
         assert weights.grad is not None
@@ -241,7 +245,7 @@ def test_any_model_with_choices_can_be_searched() -> None:
     model = nn.Sequential(edge(0), nn.Tanh(), edge(1))
     net = Supernet(model, [GROUP])
     x = torch.randn(5, 3)
-    mixing: Mixing = {"edges": torch.tensor([[1.0, 0.0], [0.25, 0.75]])}
+    mixing = Mixing({"edges": torch.tensor([[1.0, 0.0], [0.25, 0.75]])})
     hidden = model[0].candidates[0](x).tanh()
     expected = 0.25 * model[2].candidates[0](hidden) + 0.75 * model[2].candidates[1](hidden)
     torch.testing.assert_close(net.forward(mixing, x), expected)
@@ -249,11 +253,11 @@ def test_any_model_with_choices_can_be_searched() -> None:
 
 def test_choices_that_share_a_row_share_its_weights() -> None:
     net = Supernet(nn.Sequential(edge(1), edge(1)), [GROUP])
-    alpha: Alpha = {"edges": torch.tensor([[9.0, 9.0], [0.0, 1.0]], requires_grad=True)}
+    mixing = Mixing({"edges": torch.tensor([[9.0, 9.0], [0.0, 1.0]])})
     x = torch.ones(2, 3)
     first, second = net.model
     expected = second.candidates[1](first.candidates[1](x))
-    torch.testing.assert_close(net.forward(alpha, x), expected)
+    torch.testing.assert_close(net.forward(mixing, x), expected)
 
 
 @pytest.mark.parametrize(
@@ -279,7 +283,7 @@ def test_a_model_without_weights_and_bad_groups() -> None:
     group = Group("e", 1, ((0, 1),), (names,), 1)
     net = Supernet(model(0), [group])
     x = torch.rand(1, 1, 4, 4)
-    torch.testing.assert_close(net.forward({"e": torch.tensor([[1.0, 0.0]])}, x), x)
+    torch.testing.assert_close(net.forward(Mixing({"e": torch.tensor([[1.0, 0.0]])}), x), x)
     with pytest.raises(ArchgradError, match="does not fit"):
         Supernet(model(-1), [group])
     with pytest.raises(ArchgradError, match="different names"):
@@ -291,7 +295,7 @@ def test_statistics_are_updated_with_given_weights_too() -> None:
     net.model.train()
     before = {name: buffer.clone() for name, buffer in net.model.named_buffers()}
     given = {name: weight.detach() for name, weight in net.weights.items()}
-    mixing = {name: alpha.detach().softmax(-1) for name, alpha in net.alpha.items()}
+    mixing = softmax(net.alpha)
     net.forward(mixing, images(), given, update_statistics=True)
     changed = [not torch.equal(b, before[n]) for n, b in net.model.named_buffers()]
     assert any(changed)

@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from archgrad import config as configuration
-from archgrad import records
+from archgrad import deriving
 from archgrad.architecture import Architecture, resolve
 from archgrad.config import OWN, DataConfig, SearchConfig, TrainConfig
 from archgrad.errors import ArchgradError, unknown
@@ -110,11 +110,34 @@ def run(
     return main_job(folder, job, listener)
 
 
-def derive(folder: str | Path, epoch: int | None = None) -> Architecture:
-    """The architecture of a search's last epoch, or of the given one (counted from 1)."""
+def derive(
+    folder: str | Path,
+    epoch: int | None = None,
+    *,
+    rule: str | None = None,
+    tuning_epochs: int = 5,
+    data: Any = None,
+) -> Architecture:
+    """The architecture of a search's last epoch, or of the given one (counted from 1).
+
+    ``rule``: "strongest", "skip_limit" or "threshold" in place of the method's own, or
+    "perturbation": from the trained supernet itself (arXiv:2108.04392), with ``tuning_epochs``
+    epochs of training between decisions; it takes the last epoch and needs the data of the search
+    (``data`` where they came from Python).
+    """
     run = Run.open(folder)
+    if rule == deriving.PERTURBATION:
+        if epoch is not None:
+            raise ArchgradError(
+                f"rule {rule} judges the supernet, whose weights are kept of the last epoch alone; "
+                "leave out the epoch"
+            )
+        return deriving.derive_by_perturbation(run, prepare(run.config, data=data), tuning_epochs)
     config = section(run.config)
-    return records.derive(run, search_space(config, None), search_method(config), epoch)
+    method = deriving.with_rule(search_method(config), rule)
+    if method.selection is not None and rule is None and epoch is None:
+        return resolve(run.path)  # what the selection found at the end of the search
+    return deriving.derive(run, search_space(config, None), method, epoch)
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,8 @@ def bilevel_search(
     held = run.working() if run is not None else nullcontext()
     with held, seeded(config.seed, config.threads, device):
         search = BilevelSearch(space, data, method, config, augmentation, device, run)
+        if search.done == 0 and (price := search.monitor.price()) is not None:
+            listener.notice(price)
         search.recover(listener)  # where it was interrupted before it could
         while search.verdict is None and search.done < config.epochs:
             listener.epoch(search.epoch(listener), config.epochs)
@@ -270,7 +272,7 @@ class BilevelSearch:
         if begun:
             metrics["warnings"] = [finding.sentence for finding in begun]
         for finding in begun:
-            listener.notice(finding.sentence)
+            listener.notice(f"epoch {self.done}: {finding.sentence}")
             if finding.collapse and mode in ("stop", "rollback"):
                 back = max(1, finding.healthy) if mode == "rollback" else self.done
                 self.verdict = Verdict(finding.sentence, back)

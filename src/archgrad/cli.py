@@ -129,17 +129,27 @@ def derive_command(
     epoch: Annotated[
         int | None, typer.Option(min=1, help="derive from the alpha of this epoch [the last]")
     ] = None,
+    rule: Annotated[
+        str | None,
+        typer.Option(
+            help="strongest, skip_limit, threshold, or perturbation (tunes the supernet; "
+            "arXiv:2108.04392) [the method's own]"
+        ),
+    ] = None,
+    tuning_epochs: Annotated[
+        int, typer.Option(min=0, help="of training between decisions, for rule perturbation")
+    ] = 5,
     out: Annotated[
         Path | None, typer.Option(help="write the architecture to this new JSON file [print it]")
     ] = None,
 ) -> None:
-    """Derive the architecture of any epoch of a search."""
+    """Derive the architecture of any epoch of a search, by its method's rule or another."""
     from archgrad.api import derive
     from archgrad.folder import write
 
     if out is not None and out.exists():
         raise ArchgradError(f"file {out} already exists; choose another --out")
-    architecture = derive(run, epoch)
+    architecture = derive(run, epoch, rule=rule, tuning_epochs=tuning_epochs)
     if out is None:
         typer.echo(architecture.to_json(), nl=False)
     else:

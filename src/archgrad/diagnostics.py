@@ -91,12 +91,15 @@ def one_hot(groups: Iterable[Group], cells: Iterable[Cell], like: Weights) -> Mi
         for node, edges in enumerate(derived[group.name].nodes, start=group.inputs):
             for operation, source in edges:
                 row = group.edges.index((source, node)) if (source, node) in group.edges else None
-                if row is None or operation not in group.candidates[row]:
+                offered = () if row is None else group.candidates[row]
+                if row is not None and operation == "none" and operation not in offered:
+                    continue  # left out by the derivation where the space keeps every edge
+                if row is None or operation not in offered:
                     raise ArchgradError(
                         f"cell {group.name}: {operation} from {source} to node {node} is no "
                         "candidate of the supernet; derive the cell from the same space"
                     )
-                weights[row, group.candidates[row].index(operation)] = 1
+                weights[row, offered.index(operation)] = 1
         found[group.name] = weights
     return Mixing(found)
 

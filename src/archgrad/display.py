@@ -97,10 +97,12 @@ class Display:
 
     def notice(self, text: str) -> None:
         """The guard has something to say."""
-        self.console.print(f"guard    epoch {self.done + 1}: {text}", soft_wrap=True, markup=False)
+        self.console.print(f"guard    {text}", soft_wrap=True, markup=False)
 
     def searched(self, result: SearchResult) -> None:
         """The search is done: show the cells."""
+        if result.stopped is not None:
+            self.console.print(f"stopped  {result.stopped}", soft_wrap=True, markup=False)
         for cell in result.architecture.cells:
             self.console.print(f"found    {cell}", soft_wrap=True)
 

@@ -80,11 +80,15 @@ class Leg:
 
 
 def widened(tensor: Tensor, shape: torch.Size) -> Tensor:
-    """Repeated along its dimensions to ``shape``; input channels of a convolution are scaled."""
+    """Each entry repeated in place, along its dimensions, to ``shape``.
+
+    In place, so that both halves of a factorized reduction stay halves. Input channels of a
+    convolution are scaled.
+    """
     for axis, (old, new) in enumerate(zip(tensor.shape, shape, strict=True)):
         if old == new:
             continue
-        index = torch.arange(new, device=tensor.device) % old
+        index = torch.arange(new, device=tensor.device) * old // new
         tensor = tensor.index_select(axis, index)
         if axis == 1 and tensor.ndim == 4:
             times = torch.bincount(index, minlength=old)[index]

@@ -26,6 +26,7 @@ class Loaders:
     valid: Batches
     check: Batches
     watch: Batches | None = None
+    watch_images: int = 0
 
     @classmethod
     def of(
@@ -41,6 +42,7 @@ class Loaders:
             alpha_half.batches(size, seed=2 * seed + 1, **shuffled),  # type: ignore[arg-type]
             alpha_half.batches(size, **common),  # type: ignore[arg-type]
             None if watched is None else watched.batches(size, **common),  # type: ignore[arg-type]
+            0 if watched is None else len(watched),
         )
 
     def epoch(self, index: int) -> Iterator[tuple[Batch, Batch]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from archgrad.loops import evaluate
 from archgrad.mixing import Mixing
 from archgrad.parts.state import State
 from archgrad.parts.weight_gradient import layer_gradients
+from archgrad.spaces import SearchSpace
 from archgrad.supernet import Alpha, Batch
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 ITERATIONS = 10  # of the Lanczos iteration: within a few percent on a supernet (a test)
 SUBSET = 16  # batches of alpha's half for the discretization gap
+BUDGET = 0.05  # of the passes of a search
 RANDOM_CELLS = 39  # for the percentiles of cost; the middle 95 % needs at least 20
 
 
@@ -62,12 +65,25 @@ class Monitor:
             found["watch_accuracy"] = Diagnostic(FORWARD * len(loaders.watch))
         wanted = found if config.guard != "off" else {k: v for k, v in found.items() if k in needed}
         self.plan: Cadence = cadence(
-            wanted, epochs=config.epochs, steps=steps, gradients=1 + 1 / search.method.interval
+            wanted,
+            epochs=config.epochs,
+            steps=steps,
+            gradients=1 + 1 / search.method.interval,
+            budget=BUDGET,
         )
         for name in needed:  # a stopping rule needs its readings, whatever they cost
             every = {*range(1, config.epochs + 1, needed[name]), config.epochs}
             self.plan.epochs[name] = tuple(sorted(every))
-        self.random: list[Cost] = []
+
+    def price(self) -> str | None:
+        """What the diagnostics cost where that is much for the length of the search."""
+        if self.plan.share <= BUDGET:
+            return None
+        epochs = ", ".join(map(str, self.plan.epochs.get("eigenvalue", ())))
+        return (
+            f"diagnostics take {self.plan.share:.0%} of the passes of so short a search "
+            f"(eigenvalue after epochs {epochs}); guard off leaves them out"
+        )
 
     def measure(self, search: BilevelSearch, epoch: int) -> dict[str, Any]:
         """The metrics of the epoch that has just been done, counted from 1."""
@@ -97,6 +113,7 @@ class Monitor:
         if "watch_accuracy" in due and search.loaders.watch is not None:
             batches = several(search.loaders.watch.epoch(0))
             found["watch_accuracy"] = _evaluate(search, mixing, batches)[1]
+            found["watch_images"] = search.loaders.watch_images
         search.leg.net.model.train()
         if "layer_alignment" in due:
             train = next(several(search.loaders.train.epoch(epoch - 1)))
@@ -110,17 +127,21 @@ class Monitor:
 
     def _cost(self, search: BilevelSearch, cells: tuple[Cell, ...]) -> dict[str, float]:
         """Where the derived cells stand among random ones of the space."""
-        if not self.random:
-            generator = torch.Generator().manual_seed(0)
-            random = [search.space.random_architecture(generator) for _ in range(RANDOM_CELLS)]
-            self.random = [cost(search.space, architecture) for architecture in random]
+        random = _random_costs(search.space)
         own = cost(search.space, Architecture(space=search.space.name, cells=cells))
         return {
             f"{what}_percentile": diagnostics.percentile(
-                getattr(own, what), [getattr(one, what) for one in self.random]
+                getattr(own, what), [getattr(one, what) for one in random]
             )
             for what in ("parameters", "multiply_adds")
         }
+
+
+@lru_cache(maxsize=8)
+def _random_costs(space: SearchSpace) -> tuple[Cost, ...]:
+    generator = torch.Generator().manual_seed(0)
+    architectures = [space.random_architecture(generator) for _ in range(RANDOM_CELLS)]
+    return tuple(cost(space, architecture) for architecture in architectures)
 
 
 def _evaluate(

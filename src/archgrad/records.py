@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from archgrad.architecture import Architecture
 from archgrad.choice import Group
 from archgrad.errors import ArchgradError
 from archgrad.folder import (
@@ -20,7 +19,6 @@ from archgrad.folder import (
     fitting,
     keep_checkpoint,
     load_checkpoint,
-    read_lines,
     refuse_other,
     save_checkpoint,
     truncate,
@@ -28,7 +26,6 @@ from archgrad.folder import (
 from archgrad.loops import random_state, restore_random_state
 from archgrad.methods import Method
 from archgrad.parts.stage import Candidates
-from archgrad.parts.state import State
 from archgrad.parts.stopping import Verdict
 from archgrad.spaces import SearchSpace
 
@@ -132,7 +129,7 @@ class Records:
         self, search: BilevelSearch, epoch: int
     ) -> tuple[tuple[Group, ...], dict[str, Tensor]]:
         """The groups and alpha after an epoch, counted from 1."""
-        return _alpha(self.alphas[epoch - 1], _offered(search.space, search.method))
+        return alpha_from(self.alphas[epoch - 1], offered(search.space, search.method))
 
 
 def _take(search: BilevelSearch, content: Mapping[str, Any]) -> None:
@@ -152,31 +149,15 @@ def _take(search: BilevelSearch, content: Mapping[str, Any]) -> None:
     restore_random_state(content["random"], search.device)
 
 
-def derive(run: Run, space: SearchSpace, method: Method, epoch: int | None = None) -> Architecture:
-    """Another discretization of a finished or running search: of its last or of the given epoch."""
-    lines = read_lines(run.path / ALPHAS)
-    epochs = [line.get("epoch") for line in lines]
-    chosen = next((line for line in lines if line.get("epoch") == (epoch or epochs[-1])), None)
-    if chosen is None:
-        raise ArchgradError(
-            f"run {run.path} has no epoch {epoch or 1}; "
-            + (f"expected {epochs[0]} to {epochs[-1]}" if epochs else "it finished none so far")
-        )
-    with fitting(run.path / ALPHAS):
-        groups, alpha = _alpha(chosen, _offered(space, method))
-        if any(tuple(alpha[group.name].shape) != group.shape for group in groups):
-            raise ValueError("other groups than the space of config.yaml")
-    state = State(problem=None, relaxation=method.relaxation, groups=groups)  # type: ignore[arg-type]
-    return Architecture(space=space.name, cells=method.discretization(alpha, state))
-
-
-def _offered(space: SearchSpace, method: Method) -> SearchSpace:
+def offered(space: SearchSpace, method: Method) -> SearchSpace:
+    """The space without the operations that the method leaves out."""
     return space.without(method.without) if method.without else space
 
 
-def _alpha(
+def alpha_from(
     line: Mapping[str, Any], space: SearchSpace
 ) -> tuple[tuple[Group, ...], dict[str, Tensor]]:
+    """The groups and alpha that a line of alphas.jsonl stands for."""
     if line.get("candidates") is not None:
         space = space.restricted(line["candidates"])
     return space.groups, {name: torch.tensor(value) for name, value in line["alpha"].items()}

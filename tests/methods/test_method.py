@@ -27,6 +27,7 @@ from archgrad.parts.relaxation import (
     Softmax,
 )
 from archgrad.parts.schedule import Linear
+from archgrad.parts.selection import Perturbation
 from archgrad.parts.shapley import Shapley
 from archgrad.parts.stage import Stage
 from archgrad.parts.stopping import EigenvalueStop, SkipCount
@@ -114,6 +115,18 @@ GOOD_AND_BAD: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         {"relaxation": EdgeNormalized(GumbelSoftmax(hard=True))},
     ),
     ("alignment of layers", {"weight_gradient": AlignLayers()}, HARD),
+    (
+        "freezing compares two gradients",
+        {"weight_gradient": FreezeOverfitted(), "hypergradient": Exact()},
+        HARD,
+    ),
+    ("removing another candidate", {"hypergradient": Shapley()}, HARD),
+    ("removing another candidate", {"selection": Perturbation()}, HARD),
+    (
+        "logits of a softmax",
+        {"arch_optimizer": ExponentiatedGradient()},
+        {"relaxation": EdgeNormalized(Dirichlet())},
+    ),
     (
         "zero-one loss",
         {"relaxation": Sigmoid(), "regularizers": (ZeroOne(),)},

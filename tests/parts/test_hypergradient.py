@@ -11,8 +11,15 @@ from torch import Tensor, nn
 
 from archgrad.choice import Choice, Group
 from archgrad.errors import ArchgradError
-from archgrad.parts.hypergradient import Exact, FiniteDifference, first_order
-from archgrad.parts.relaxation import softmax
+from archgrad.parts.hypergradient import (
+    Exact,
+    FiniteDifference,
+    Neumann,
+    first_order,
+    first_order_and_weights,
+    single_level,
+)
+from archgrad.parts.relaxation import Softmax
 from archgrad.parts.state import SGD, State
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.supernet import Supernet
@@ -74,6 +81,61 @@ def test_first_order_equals_the_closed_form_without_a_step() -> None:
     problem = Quadratic()
     estimate = first_order(problem.alpha, problem.state(STEP)).gradient["a"][0]
     torch.testing.assert_close(estimate, problem.d)
+
+
+def test_the_weights_gradient_comes_along() -> None:
+    problem = Quadratic()
+    found = first_order_and_weights(problem.alpha, problem.state(STEP))
+    torch.testing.assert_close(found.gradient["a"][0], problem.d)
+    torch.testing.assert_close(found.valid_gradient, {"w": problem.weights["w"] - problem.c})
+    assert first_order(problem.alpha, problem.state(STEP)).valid_gradient is None
+
+
+def test_single_level_is_the_gradient_of_the_training_loss() -> None:
+    """d/da (w - B a)' A (w - B a) / 2 = - B' A (w - B a)."""
+    problem = Quadratic()
+    found = single_level(problem.alpha, problem.state(STEP))
+    residual = problem.weights["w"] - problem.b_matrix @ problem.alpha["a"][0].detach()
+    expected = -problem.b_matrix.T @ problem.a_matrix @ residual
+    torch.testing.assert_close(found.gradient["a"][0], expected)
+    torch.testing.assert_close(found.loss, residual @ problem.a_matrix @ residual / 2)
+
+
+@pytest.mark.parametrize("terms", [0, 1, 2, 3, 7])
+def test_the_neumann_series_equals_its_closed_form(terms: int) -> None:
+    """d - rate M sum_k (I - rate A)^k v, with M = - B' A the mixed derivative."""
+    problem, rate = Quadratic(), 0.03
+    found = Neumann(terms)(problem.alpha, problem.state(SGD(rate, 0.9, 0.1)))
+    vector = problem.weights["w"] - problem.c
+    powers = torch.eye(5, dtype=torch.float64) - rate * problem.a_matrix
+    total = sum(torch.linalg.matrix_power(powers, k) @ vector for k in range(terms + 1))
+    expected = problem.d + rate * problem.b_matrix.T @ problem.a_matrix @ total
+    torch.testing.assert_close(found.gradient["a"][0], expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(found.valid_gradient, {"w": vector})
+
+
+def test_many_terms_reach_the_implicit_gradient() -> None:
+    """At the inner optimum w*(a) = B a, so d L_val / d a = d + B' (w - c) in the limit."""
+    problem = Quadratic()
+    rate = 1.0 / float(torch.linalg.eigvalsh(problem.a_matrix)[-1])
+    vector = problem.weights["w"] - problem.c
+    exact = problem.d + problem.b_matrix.T @ vector
+    errors = [
+        float((Neumann(n)(problem.alpha, problem.state(SGD(rate))).gradient["a"][0] - exact).norm())
+        for n in (0, 20, 300)
+    ]
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < 1e-6 * float(exact.norm())
+
+
+def test_without_terms_it_is_second_order_without_a_virtual_step() -> None:
+    problem = Quadratic()
+    rate, residual = 0.1, problem.weights["w"] - problem.c
+    expected = problem.d + rate * (problem.a_matrix @ problem.b_matrix).T @ residual
+    found = Neumann(0)(problem.alpha, problem.state(SGD(rate))).gradient["a"][0]
+    torch.testing.assert_close(found, expected)
+    with pytest.raises(ArchgradError, match="-1 terms, expected at least 0"):
+        Neumann(-1)
 
 
 @pytest.mark.parametrize("estimator", SECOND_ORDER)
@@ -159,7 +221,7 @@ def network_state(net: Supernet, sgd: SGD = STEP) -> State:
         name: 0.1 * torch.randn(weight.shape, generator=generator, dtype=torch.float64)
         for name, weight in net.weights.items()
     }
-    return State(net, softmax, batch(1), batch(2), replace(sgd, velocity=velocity))
+    return State(net, Softmax(), batch(1), batch(2), replace(sgd, velocity=velocity))
 
 
 def flat(gradient: dict[str, Tensor]) -> Tensor:
@@ -252,7 +314,10 @@ def test_both_estimators_agree_on_a_smooth_network_and_better_with_smaller_steps
     assert errors[0] > 10 * errors[1] > 100 * errors[2]  # shrinks as the square of the step
 
 
-@pytest.mark.parametrize("estimator", [first_order, *SECOND_ORDER])
+EVERY = [first_order, first_order_and_weights, single_level, *SECOND_ORDER, Neumann(1)]
+
+
+@pytest.mark.parametrize("estimator", EVERY)
 def test_weights_gradients_statistics_and_alpha_stay_bit_identical(estimator) -> None:  # type: ignore[no-untyped-def]
     net = small_network()
     before = {name: value.clone() for name, value in net.model.state_dict().items()}
@@ -270,8 +335,31 @@ def test_weights_gradients_statistics_and_alpha_stay_bit_identical(estimator) ->
 def test_the_reported_loss_is_that_of_the_validation_batch() -> None:
     net = small_network()
     state = network_state(net, SGD(0.0))
-    mixing = softmax(net.alpha)
+    mixing = Softmax()(net.alpha, state)
     x, target = state.valid
     expected = F.cross_entropy(net.forward(mixing, x), target).detach()
-    for estimator in (first_order, *SECOND_ORDER):
+    for estimator in (first_order, first_order_and_weights, *SECOND_ORDER, Neumann(0)):
         torch.testing.assert_close(estimator(net.alpha, state).loss, expected)
+
+
+def test_the_neumann_series_of_a_network_equals_explicit_products() -> None:
+    """Against double backward, term by term, on a smooth network."""
+    net = smooth_network()
+    state = network_state(net)
+    rate = state.optimizer.learning_rate
+    weights = {name: weight.detach().requires_grad_() for name, weight in net.weights.items()}
+    names = list(weights)
+    valid = torch.autograd.grad(state.valid_loss(net.alpha, weights), [weights[n] for n in names])
+    train = state.train_loss(net.alpha, weights)
+    slopes = torch.autograd.grad(train, [weights[n] for n in names], create_graph=True)
+    term, total = list(valid), list(valid)
+    for _ in range(2):
+        inner = sum((s * t).sum() for s, t in zip(slopes, term))
+        product = torch.autograd.grad(inner, [weights[n] for n in names], retain_graph=True)
+        term = [t - rate * p for t, p in zip(term, product)]
+        total = [a + t for a, t in zip(total, term)]
+    inner = sum((s * t.detach()).sum() for s, t in zip(slopes, total))
+    (mixed,) = torch.autograd.grad(inner, list(net.alpha.values()))
+    direct = first_order(net.alpha, state).gradient["edges"]
+    found = Neumann(2)(net.alpha, state).gradient["edges"]
+    torch.testing.assert_close(found, direct - rate * mixed, rtol=1e-8, atol=1e-10)

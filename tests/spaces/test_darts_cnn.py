@@ -18,7 +18,7 @@ from archgrad.choice import Choice
 from archgrad.errors import ArchgradError
 from archgrad.network import DropPath
 from archgrad.operations import OPERATIONS, FactorizedReduce
-from archgrad.parts.relaxation import softmax
+from archgrad.parts.relaxation import Softmax
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.supernet import Supernet
 
@@ -30,7 +30,7 @@ def logits(found: DartsCNN, batch: int = 2) -> Tensor:
     """Of the supernet, uniformly mixed, on random images."""
     supernet = Supernet(found.supernet().eval(), found.groups)
     x = torch.randn(batch, *found.input_shape)
-    return supernet.forward(softmax(supernet.alpha), x)
+    return supernet.forward(Softmax()(supernet.alpha, None), x)
 
 
 # --- structure ---------------------------------------------------------------------------------

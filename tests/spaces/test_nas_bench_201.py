@@ -18,9 +18,10 @@ from archgrad.architecture import Architecture, Cell
 from archgrad.choice import Choice
 from archgrad.cost import Cost, cost
 from archgrad.errors import ArchgradError
+from archgrad.mixing import Mixing
 from archgrad.network import DropPath
 from archgrad.operations import NAS_BENCH_201
-from archgrad.parts.relaxation import softmax
+from archgrad.parts.relaxation import Softmax
 from archgrad.spaces import space
 from archgrad.spaces.nas_bench_201 import NasBench201, ResidualBlock, from_string, to_string
 from archgrad.supernet import Supernet
@@ -120,7 +121,7 @@ def test_images_of_any_shape_give_logits(shape: tuple[int, int, int]) -> None:
     found = replace(TINY, in_channels=shape[0], image_size=shape[1:])
     assert found.input_shape == shape
     net = Supernet(found.supernet(), found.groups)
-    out = net.forward(softmax(net.alpha), images(2, *shape))
+    out = net.forward(Softmax()(net.alpha, None), images(2, *shape))
     assert out.shape == (2, 3)
     assert out.isfinite().all()
     assert found.derive(from_string(EXAMPLE)).eval()(images(1, *shape)).shape == (1, 3)
@@ -149,7 +150,7 @@ def test_the_supernet_with_single_operations_is_the_derived_network() -> None:
         one_hot[row, NAMES.index(name)] = 1
     x = images(4, 1, 8, 8).double()
     net = Supernet(model, TINY.groups)
-    torch.testing.assert_close(net.forward({"cell": one_hot}, x), derived(x))
+    torch.testing.assert_close(net.forward(Mixing({"cell": one_hot}), x), derived(x))
 
 
 # --- sizes -------------------------------------------------------------------------------------

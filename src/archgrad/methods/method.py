@@ -28,7 +28,7 @@ from archgrad.parts.relaxation import (
     Sigmoid,
     Softmax,
 )
-from archgrad.parts.selection import Trained
+from archgrad.parts.selection import Perturbation, Trained
 from archgrad.parts.shapley import Shapley
 from archgrad.parts.stage import Stage
 from archgrad.parts.state import State
@@ -138,6 +138,15 @@ def _contradictions(method: Method) -> Iterable[tuple[bool, str]]:
          "perturbed weights of the others change nothing; use a relaxation that computes all"),
         (isinstance(method.weight_gradient, AlignLayers) and (gates or hard), "the alignment of "
          "layers needs the gradient of every mixing weight; use a relaxation that computes all"),
+        (isinstance(method.weight_gradient, FreezeOverfitted) and (gates or hard), "freezing "
+         "compares two gradients of every candidate, and a single path gives the others none; use "
+         "a relaxation that computes all"),
+        ((isinstance(method.hypergradient, Shapley) or isinstance(method.selection, Perturbation))
+         and (gates or hard), "where a single path is computed, removing another candidate costs "
+         "nothing; use a relaxation that computes all"),
+        (isinstance(method.arch_optimizer, ExponentiatedGradient)
+         and isinstance(weights, Dirichlet), "exponentiated gradient takes alpha for the logits of "
+         "a softmax, the Dirichlet relaxation does not; use Adam"),
         (ZeroOne in kinds and not isinstance(weights, Sigmoid), "the zero-one loss pushes sigmoids "
          "to 0 or 1, the weights of a softmax compete anyway; use Sigmoid"),
         (DirichletAnchor in kinds and not isinstance(weights, Dirichlet), "the Dirichlet anchor "

@@ -96,14 +96,15 @@ class Threshold:
     def _cell(self, group: Group, weights: Strength) -> Cell:
         best = strongest(group, weights)
         if group.keep_none:
-            weak = [(1.0, 0, "none") if row[0] < self.least else row for row in best]
+            weak = [(0.0, 0, "none") if row[0] < self.least else row for row in best]
             if all(row[2] == "none" for row in weak):
                 whole = [r for r, (s, n) in enumerate(group.edges) if s < group.inputs]
                 final = max(n for _, n in group.edges)
                 straight = next(r for r in whole if group.edges[r][1] == final)
                 weak[straight] = best[straight]
             return StrongestEdges(self.k).cell(
-                replace(group, candidates=tuple((row[2],) for row in weak)), [[1.0]] * len(weak)
+                replace(group, candidates=tuple((row[2],) for row in weak)),
+                [[row[0]] for row in best],
             )
         kept = StrongestEdges(self.k).kept(group, best)
         strong = {

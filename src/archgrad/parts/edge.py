@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from torch import Tensor, nn
@@ -81,6 +82,13 @@ class AuxiliarySkip(Plain):
     """
 
     weight: Number = Linear(1.0, 0.0)
+
+    def __post_init__(self) -> None:
+        least, most = extremes(self.weight)
+        if not 0 <= least <= most < inf:
+            raise ArchgradError(
+                f"auxiliary skip: weight is {self.weight}, expected finite and not negative"
+            )
 
     def around(self, channels: int, stride: int) -> nn.Module | None:
         return _Auxiliary(self.weight, channels, stride)

@@ -31,6 +31,10 @@ class Adam:
                 f"architecture optimizer: learning rate {self.learning_rate} and weight decay "
                 f"{self.weight_decay} must be finite and not negative"
             )
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ArchgradError(
+                f"architecture optimizer: betas {self.betas}, expected from 0 to below 1"
+            )
 
     def __call__(self, alpha: Iterable[Tensor]) -> torch.optim.Optimizer:
         return torch.optim.Adam(
@@ -44,6 +48,13 @@ class Descent:
 
     learning_rate: float = 0.1
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.learning_rate < inf:
+            raise ArchgradError(
+                f"gradient descent: learning rate {self.learning_rate} must be finite and not "
+                "negative"
+            )
+
     def __call__(self, alpha: Iterable[Tensor]) -> torch.optim.Optimizer:
         return torch.optim.SGD(list(alpha), self.learning_rate)
 
@@ -55,8 +66,8 @@ class ExponentiatedGradient:
     GAEA (arXiv:2004.07802). Alpha holds log theta, its softmax is theta; since
     :math:`\partial L / \partial \alpha = \theta (\partial_\theta L - c)` with one c a row, the same
     update of the logits is :math:`\alpha \leftarrow \alpha - rate\, \partial_\alpha L / \theta`.
-    Rows are the last dimension, so edge logits of a node are a row too. ``floor``: theta is kept at
-    least so large (the code's 1e-5).
+    Rows are the last dimension, so edge logits of a node are a row too. ``floor``: no theta is
+    smaller before it is normalized (the code's 1e-5).
     """
 
     learning_rate: float = 0.1
@@ -83,6 +94,6 @@ class _Exponentiated(torch.optim.Optimizer):
             for logits in group["params"]:
                 if logits.grad is None:
                     continue
-                theta = logits.softmax(dim=-1)
-                moved = logits - group["lr"] * logits.grad / theta.clamp_min(group["floor"])
+                theta = logits.softmax(dim=-1).clamp_min(torch.finfo(logits.dtype).tiny)
+                moved = logits - group["lr"] * logits.grad / theta
                 logits.copy_(moved.log_softmax(dim=-1).clamp_min(math.log(group["floor"])))

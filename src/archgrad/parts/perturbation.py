@@ -9,7 +9,7 @@ from torch import Tensor
 
 from archgrad.errors import ArchgradError
 from archgrad.mixing import Mixing
-from archgrad.parts.schedule import Linear, Number, now
+from archgrad.parts.schedule import Linear, Number, extremes, now
 from archgrad.parts.state import State
 
 
@@ -21,6 +21,9 @@ class RandomPerturbation:
     """
 
     size: Number = Linear(0.03, 0.3)
+
+    def __post_init__(self) -> None:
+        _check(self.size)
 
     def __call__(self, mixing: Mixing, state: State) -> Mixing:
         size, generator = now(self.size, state.progress), state.generator()
@@ -43,6 +46,7 @@ class AdversarialPerturbation:
     steps: int = 7
 
     def __post_init__(self) -> None:
+        _check(self.size)
         if self.steps < 1:
             raise ArchgradError(
                 f"adversarial perturbation: {self.steps} steps, expected at least 1"
@@ -68,6 +72,12 @@ class AdversarialPerturbation:
             after = state.loss(_moved(mixing, delta), state.train, weights)
         keep = (after > before).to(after)
         return _moved(mixing, {name: keep * d for name, d in delta.items()})
+
+
+def _check(size: Number) -> None:
+    least, most = extremes(size)
+    if not 0 <= least <= most <= 1:
+        raise ArchgradError(f"perturbation: size is {size}, expected from 0 to 1")
 
 
 def _uniform(like: Tensor, size: float, generator: torch.Generator) -> Tensor:

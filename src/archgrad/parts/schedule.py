@@ -35,6 +35,9 @@ class Fading:
 
     The dropout of skip connections in P-DARTS (arXiv:1904.12760): of the 25 epochs of a stage the
     first 10 are the line, and the rate is 0.2 an epoch.
+
+    Differs from the original code: it falls with every step; there with every epoch, and the line
+    begins an epoch further down.
     """
 
     start: float

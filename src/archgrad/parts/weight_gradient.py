@@ -123,7 +123,7 @@ def layer_gradients(
     """The cells of each group, as indices of their choices; d L_train / d p and the row by choice.
 
     Each choice has mixing weights of its own here. The choices of a group that have the same row
-    are those of its cells, in order.
+    are those of its cells, in order; a group whose cells have not all the same rows is left out.
     """
     rows = [
         row._replace(
@@ -141,7 +141,12 @@ def layer_gradients(
         if not cells or any(net.choices[i].row == choice.row for i in cells[-1]):
             cells.append([])
         cells[-1].append(index)
-    return list(layers.values()), list(slopes), rows
+    alike = [
+        cells
+        for cells in layers.values()
+        if len({tuple(net.choices[i].row for i in cell) for cell in cells}) == 1
+    ]
+    return alike, list(slopes), rows
 
 
 def _directions(layers: list[list[int]], slopes: list[Tensor]) -> dict[int, Tensor]:

@@ -19,7 +19,9 @@ from archgrad.spaces.robust import s1, s2, s3, s4
 
 
 class SearchSpace(Protocol):
-    """What the loop, the baselines and retraining ask of a space."""
+    """What the loop, the baselines and retraining ask of a space; a value that can be hashed."""
+
+    def __hash__(self) -> int: ...
 
     @property
     def name(self) -> str: ...

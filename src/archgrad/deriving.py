@@ -1,0 +1,81 @@
+"""Another architecture from a search that is done: of an earlier epoch, or by another rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from archgrad.architecture import Architecture, Cell
+from archgrad.bilevel import BilevelSearch
+from archgrad.errors import ArchgradError, unknown
+from archgrad.folder import Run, fitting, read_lines
+from archgrad.loops import resolve_device, seeded
+from archgrad.methods import Method
+from archgrad.parts.discretization import SkipLimit, StrongestEdges, Threshold
+from archgrad.parts.selection import Perturbation
+from archgrad.parts.state import State
+from archgrad.prepared import Prepared, section
+from archgrad.records import ALPHAS, alpha_from, offered
+from archgrad.spaces import SearchSpace
+from archgrad.supernet import Alpha
+from archgrad.tuning import Tuning
+
+RULES: dict[str, Callable[[Alpha, State], tuple[Cell, ...]]] = {
+    "strongest": StrongestEdges(),
+    "skip_limit": SkipLimit(),
+    "threshold": Threshold(),
+}
+PERTURBATION = "perturbation"
+
+
+def with_rule(method: Method, rule: str | None) -> Method:
+    """The method with the discretization of that name (None: its own)."""
+    if rule is None:
+        return method
+    if rule not in RULES:
+        raise unknown("rule", rule, [*RULES, PERTURBATION])
+    return replace(method, discretization=RULES[rule])
+
+
+def derive(run: Run, space: SearchSpace, method: Method, epoch: int | None = None) -> Architecture:
+    """The discretization of a finished or running search, of its last or of the given epoch."""
+    lines = read_lines(run.path / ALPHAS)
+    epochs = [line.get("epoch") for line in lines]
+    chosen = next((line for line in lines if line.get("epoch") == (epoch or epochs[-1])), None)
+    if chosen is None:
+        raise ArchgradError(
+            f"run {run.path} has no epoch {epoch or 1}; "
+            + (f"expected {epochs[0]} to {epochs[-1]}" if epochs else "it finished none so far")
+        )
+    with fitting(run.path / ALPHAS):
+        groups, alpha = alpha_from(chosen, offered(space, method))
+        if any(tuple(alpha[group.name].shape) != group.shape for group in groups):
+            raise ValueError("other groups than the space of config.yaml")
+    state = State(problem=None, relaxation=method.relaxation, groups=groups)  # type: ignore[arg-type]
+    return Architecture(space=space.name, cells=method.discretization(alpha, state))
+
+
+def derive_by_perturbation(run: Run, prepared: Prepared, epochs: int) -> Architecture:
+    """Perturbation-based selection from the supernet of any finished search, with its data.
+
+    ``epochs``: of tuning between decisions. The run's checkpoint is read, not changed.
+    """
+    config = section(prepared.config)
+    device = resolve_device(config.device)
+    with run.working(), seeded(config.seed, config.threads, device):
+        search = BilevelSearch(
+            prepared.space,
+            prepared.data,
+            prepared.method,
+            config,
+            prepared.augmentation,
+            device,
+            run,
+        )
+        if search.done < config.epochs and search.verdict is None:
+            raise ArchgradError(
+                f"run {run.path} has done {search.done} of {config.epochs} epochs; finish it with "
+                f"archgrad search --resume {run.path}, then select"
+            )
+        cells = Perturbation(epochs)(Tuning(search))
+    return Architecture(space=prepared.space.name, cells=cells)
