@@ -52,12 +52,16 @@ def test_second_order_differs_in_one_slot() -> None:
     assert darts_2nd().filled() == {"hypergradient": "Exact"}
 
 
+def test_an_operation_left_out_is_a_filled_slot() -> None:
+    assert Method(without=("none",)).filled() == {"without": "none"}
+
+
 def test_slots_name_the_parts_and_the_numbers_that_are_not_the_default() -> None:
     slots = darts().slots()
     assert list(slots) == [field.name for field in fields(Method)]
     assert slots["relaxation"] == "Softmax"
     assert slots["hypergradient"] == "first_order"
-    assert slots["edges"] == slots["selection"] == slots["without"] == "none"
+    assert slots["edges"] == slots["selection"] == slots["without"] == "-"
     assert darts(alpha_learning_rate=0.1).filled() == {"arch_optimizer": "Adam(learning_rate=0.1)"}
     found = Method(
         without=("none", "skip_connect"),
@@ -68,7 +72,7 @@ def test_slots_name_the_parts_and_the_numbers_that_are_not_the_default() -> None
     assert found == {
         "without": "none, skip_connect",
         "relaxation": "EdgeNormalized(operations=Dirichlet)",
-        "edges": "PartialChannels(k=2), AuxiliarySkip(weight=Linear(start=1.0, end=0.5))",
+        "edges": "PartialChannels(k=2), AuxiliarySkip(weight=Linear(start=1, end=0.5))",
         "interval": "2",
     }
 

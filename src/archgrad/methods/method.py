@@ -109,8 +109,8 @@ class Method:
 
     def filled(self) -> dict[str, str]:
         """The slots that are not plain DARTS."""
-        plain = Method().slots()
-        return {name: label for name, label in self.slots().items() if label != plain[name]}
+        plain, slots = Method(), self.slots().items()
+        return {slot: label for slot, label in slots if getattr(self, slot) != getattr(plain, slot)}
 
 
 def _contradictions(method: Method) -> Iterable[tuple[bool, str]]:
@@ -168,9 +168,11 @@ def _contradictions(method: Method) -> Iterable[tuple[bool, str]]:
 def _label(part: Any) -> str:
     """The part's name, with those of its numbers that are not the default."""
     if isinstance(part, tuple):
-        return ", ".join(_label(one) for one in part) or "none"
+        return ", ".join(_label(one) for one in part) or "-"
     if part is None:
-        return "none"
+        return "-"
+    if isinstance(part, float):
+        return f"{part:g}"
     if not is_dataclass(part) or isinstance(part, type):
         return getattr(part, "__name__", None) or str(part)
     values = {field.name: getattr(part, field.name) for field in fields(part)}
