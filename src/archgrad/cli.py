@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -222,19 +221,15 @@ def train_command(
 
 
 @app.command("methods")
-def methods_command() -> None:
-    """List the methods: which part each puts in each slot, and its paper."""
-    from archgrad.methods import RECIPES
+def methods_command(
+    name: Annotated[
+        str | None, typer.Argument(help="a method, to print in full: text, slots, options")
+    ] = None,
+) -> None:
+    """List the methods: what each has beside plain DARTS, and its paper; or one in full."""
+    from archgrad.methods.listing import describe, table
 
-    table = [["method", *RECIPES["darts"]().slots()]]
-    table += [[name, *recipe().slots().values()] for name, recipe in RECIPES.items()]
-    Console(file=sys.stdout).print(_table(table))
-    typer.echo()
-    for name, recipe in RECIPES.items():
-        knobs = inspect.signature(recipe).parameters.values()
-        options = ", ".join(f"{knob.name}={knob.default}" for knob in knobs)
-        typer.echo(f"{name}: {(recipe.__doc__ or '').strip().splitlines()[0]}")
-        typer.echo(f"  options: {options}")
+    typer.echo(table() if name is None else describe(name))
 
 
 @app.command("spaces")

@@ -62,7 +62,7 @@ def method(name: str | Method, **options: Any) -> Method:
         expected = type(known[option].default)
         if expected is float and isinstance(value, int) and not isinstance(value, bool):
             continue
-        if not isinstance(value, expected):
+        if not isinstance(value, expected) or isinstance(value, bool):
             raise ArchgradError(
                 f"option {option} of method {name}: found {value!r}, expected {expected.__name__}"
             )

@@ -15,7 +15,7 @@ from archgrad.errors import ArchgradError
 from archgrad.mixing import Mixing
 from archgrad.parts.augmentation import Augment
 from archgrad.parts.discretization import StrongestEdges, Threshold
-from archgrad.parts.hypergradient import Estimate, first_order
+from archgrad.parts.hypergradient import Estimate, first_order, single_level
 from archgrad.parts.optimizer import Adam, ExponentiatedGradient
 from archgrad.parts.paths import TwoPaths, keep_other_probabilities
 from archgrad.parts.regularizer import DirichletAnchor, ZeroOne
@@ -109,8 +109,8 @@ class Method:
 
     def filled(self) -> dict[str, str]:
         """The slots that are not plain DARTS."""
-        plain = Method().slots()
-        return {name: label for name, label in self.slots().items() if label != plain[name]}
+        plain, slots = Method(), self.slots().items()
+        return {slot: label for slot, label in slots if getattr(self, slot) != getattr(plain, slot)}
 
 
 def _contradictions(method: Method) -> Iterable[tuple[bool, str]]:
@@ -120,7 +120,11 @@ def _contradictions(method: Method) -> Iterable[tuple[bool, str]]:
         weights = weights.operations
     gates, hard = isinstance(weights, Gates), isinstance(weights, GumbelSoftmax) and weights.hard
     paths = isinstance(method.hypergradient, TwoPaths)
+    alpha_alone = paths or method.hypergradient in (first_order, single_level)
+    alpha_alone |= isinstance(method.hypergradient, Shapley)
     kinds = [type(r) for r in method.regularizers]
+    stages = method.stages or (Stage(1.0),)
+    edges = [[type(edge) for edge in (*stage.edges, *method.edges)] for stage in stages]
     return [
         (gates != paths, "binary gates have no gradient but that of sampled paths, and sampled "
          "paths stand for binary gates; use Gates with TwoPaths"),
@@ -149,25 +153,26 @@ def _contradictions(method: Method) -> Iterable[tuple[bool, str]]:
          "needs the Dirichlet relaxation"),
         (isinstance(method.discretization, Threshold) and weights.simplex, "a threshold judges "
          "each candidate by itself, a softmax only against the others; use Sigmoid"),
-        (isinstance(method.weight_gradient, FreezeOverfitted)
-         and method.hypergradient is first_order, "freezing needs the validation gradient of the "
-         "weights; use first_order_and_weights or a second-order hypergradient"),
+        (isinstance(method.weight_gradient, FreezeOverfitted) and alpha_alone, "freezing needs the "
+         "validation gradient of the weights; use first_order_and_weights or a second-order "
+         "hypergradient"),
         (method.recovery is not None and method.stopping is None, "a recovery follows a stopping "
          "rule, and there is none"),
         (method.recovery is not None and bool(method.stages), "going back over the border of a "
          "stage is not supported; leave out the recovery or the stages"),
-        (any(len({type(edge) for edge in edges}) < len(edges) for edges in [
-            method.edges, *((*stage.edges, *method.edges) for stage in method.stages)
-         ]), "an edge part is there twice; take one out"),
+        (any(len(set(kinds)) < len(kinds) for kinds in edges), "an edge part is there "
+         "twice; take one out"),
     ]  # fmt: skip
 
 
 def _label(part: Any) -> str:
     """The part's name, with those of its numbers that are not the default."""
     if isinstance(part, tuple):
-        return ", ".join(_label(one) for one in part) or "none"
+        return ", ".join(_label(one) for one in part) or "-"
     if part is None:
-        return "none"
+        return "-"
+    if isinstance(part, float):
+        return f"{part:g}"
     if not is_dataclass(part) or isinstance(part, type):
         return getattr(part, "__name__", None) or str(part)
     values = {field.name: getattr(part, field.name) for field in fields(part)}

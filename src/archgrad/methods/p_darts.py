@@ -36,18 +36,13 @@ def p_darts(
     falls to the search's own end (0 in the code), and the search says how many cells the first
     stage has (5 in the paper).
     """
-    rates = (dropout_1, dropout_2, dropout_3)
-    kept = (None, candidates_2, candidates_3)
+    plan = ((None, dropout_1), (candidates_2, dropout_2), (candidates_3, dropout_3))
+    stages = tuple(
+        Stage(1 / 3, kept, index * more_cells, edges=(SkipDropout(Fading(dropout)),))
+        for index, (kept, dropout) in enumerate(plan)
+    )
     return Method(
-        stages=tuple(
-            Stage(
-                share=1 / 3,
-                candidates=kept[index],
-                more_cells=index * more_cells,
-                edges=(SkipDropout(Fading(rates[index])),),
-            )
-            for index in range(3)
-        ),
+        stages=stages,
         discretization=SkipLimit(skips),
         arch_optimizer=Adam(alpha_learning_rate, weight_decay=alpha_weight_decay),
         warm_up=warm_up,
