@@ -299,3 +299,9 @@ def test_statistics_are_updated_with_given_weights_too() -> None:
     net.forward(mixing, images(), given, update_statistics=True)
     changed = [not torch.equal(b, before[n]) for n, b in net.model.named_buffers()]
     assert any(changed)
+
+
+def test_plain_weights_by_group_are_mixing_weights() -> None:
+    net = supernet()
+    weights = dict(softmax(net.alpha))
+    assert torch.equal(net.forward(weights, images()), net.forward(Mixing(weights), images()))

@@ -83,7 +83,7 @@ class Supernet:
 
     def forward(
         self,
-        mixing: Mixing | Sequence[Row],
+        mixing: Mapping[str, Tensor] | Sequence[Row],
         inputs: Tensor,
         weights: Weights | None = None,
         *,
@@ -96,7 +96,10 @@ class Supernet:
         Unless ``update_statistics``, buffers such as BatchNorm's running statistics are left
         as they are: the model works on copies.
         """
-        rows = mixing.rows(self.choices) if isinstance(mixing, Mixing) else mixing
+        if isinstance(mixing, Mapping):
+            rows = (mixing if isinstance(mixing, Mixing) else Mixing(mixing)).rows(self.choices)
+        else:
+            rows = list(mixing)
         for choice, row in zip(self.choices, rows, strict=True):
             choice.mixing = row
         try:

@@ -83,3 +83,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 def test_values_out_of_range_are_refused(knobs: dict[str, Any], message: str) -> None:
     with pytest.raises(ArchgradError, match=message):
         Stage(**knobs)
+
+
+def test_a_deeper_stage_cannot_inherit() -> None:
+    with pytest.raises(ArchgradError, match="leave out inherit or more_cells"):
+        Stage(0.5, more_cells=1, inherit=True)

@@ -34,6 +34,11 @@ class Stage:
                 f"stage: share {self.share} must be above 0 and at most 1, candidates "
                 f"{self.candidates} at least 1, more_cells {self.more_cells} at least 0"
             )
+        if self.inherit and self.more_cells:
+            raise ArchgradError(
+                "stage: a deeper network has its reductions at other places, so weights cannot be "
+                "inherited by place; leave out inherit or more_cells"
+            )
 
 
 def boundaries(stages: Sequence[Stage], epochs: int) -> list[int]:
