@@ -10,7 +10,7 @@ demo: .venv/core
 	$(BIN)/archgrad run --data digits
 
 test: check
-	$(BIN)/python -m pytest --cov --cov-report=term --durations=8
+	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term --durations=8
 
 check: .venv/dev
 	$(BIN)/ruff check src tests examples benchmarks

@@ -51,7 +51,12 @@ def derive(run: Run, space: SearchSpace, method: Method, epoch: int | None = Non
         groups, alpha = alpha_from(chosen, offered(space, method))
         if any(tuple(alpha[group.name].shape) != group.shape for group in groups):
             raise ValueError("other groups than the space of config.yaml")
-    state = State(problem=None, relaxation=method.relaxation, groups=groups)  # type: ignore[arg-type]
+    state = State(
+        problem=None,  # type: ignore[arg-type]
+        relaxation=method.relaxation,
+        groups=groups,
+        progress=chosen["epoch"] / section(run.config).epochs,
+    )
     return Architecture(space=space.name, cells=method.discretization(alpha, state))
 
 
