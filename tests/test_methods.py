@@ -190,7 +190,7 @@ def test_the_short_searches_go_through_every_stage_and_one_recovery(usual: Usual
     assert usual("p_darts", {}).content["checkpoint"]["stage"] == 2
     assert usual("drnas", PROGRESSIVE).content["checkpoint"]["stage"] == 1
     adaptive = usual("robust_darts", ADAPTIVE).content["checkpoint"]
-    assert adaptive["recoveries"] == 1
+    assert adaptive["recovered"] == 1
     assert adaptive["weight_optimizer"]["param_groups"][0]["weight_decay"] == 0.2
     assert usual("robust_darts", {}).result.stopped is not None
 

@@ -15,7 +15,7 @@ from archgrad.config import SearchConfig
 from archgrad.data import Augmentation, Data
 from archgrad.errors import ArchgradError, Diverged
 from archgrad.folder import Run, write
-from archgrad.leg import Leg
+from archgrad.leg import Leg, stages
 from archgrad.loaders import Loaders
 from archgrad.loops import (
     Listener,
@@ -29,9 +29,9 @@ from archgrad.loops import (
     resolve_device,
     seeded,
 )
-from archgrad.methods import Method
+from archgrad.methods import Method, Recovery
 from archgrad.monitor import Monitor
-from archgrad.parts.stage import Candidates, Stage, boundaries, shrink
+from archgrad.parts.stage import Candidates, boundaries, shrink
 from archgrad.parts.state import SGD, State
 from archgrad.parts.stopping import Verdict
 from archgrad.records import Records
@@ -88,12 +88,12 @@ class BilevelSearch:
         self.space, self.method, self.config = space, method, config
         self.device, self.relaxation = device, method.relaxation
         self.loaders = Loaders.of(data, config, augmentation or data.augmentation, device)
-        self.stages = method.stages or (Stage(1.0),)
+        self.stages = stages(method)
         self.bounds = boundaries(self.stages, config.epochs)
         self.memory: dict[str, Any] = {}
         self.metrics: list[dict[str, Any]] = []
         self.verdict: Verdict | None = None
-        self.done = self.recoveries = 0
+        self.done = self.recovered = 0  # epochs done; the epoch that it last went back to
         self.begin(0, None)
         self.monitor = Monitor(self)
         begun_with = {"options": config.model_dump(mode="json"), "data": data.fingerprint()}
@@ -128,17 +128,18 @@ class BilevelSearch:
         first, last = self._span()
         rate = cosine(config.learning_rate, config.final_learning_rate, epoch - first, last - first)
         meter = self.steps(epoch, rate, listener=listener)
+        self.done = epoch + 1
+        self.leg.net.advance(self._progress(self.done))
         metrics = {
-            "epoch": epoch + 1,
+            "epoch": self.done,
             "learning_rate": rate,
             **meter.means(),
-            **self.monitor.measure(self, epoch + 1),
+            **self.monitor.measure(self, self.done),
         }
         kept = {**self.leg.net.weights, **dict(self.leg.net.model.named_buffers())}
         kept |= {**self.leg.net.alpha, "valid_loss": torch.tensor(metrics["valid_loss"])}
         if (bad := first_infinite(kept)) is not None:
             raise self._diverged(bad, epoch, len(self.loaders.train))
-        self.done = epoch + 1
         self.metrics.append(metrics)
         self._judge(metrics, listener)
         metrics["seconds"] = round(time.perf_counter() - started, 3)
@@ -162,7 +163,7 @@ class BilevelSearch:
         for step, (train, valid) in enumerate(self.loaders.epoch(epoch)):
             at = self._progress(epoch + step / steps) if progress is None else progress
             self.leg.net.advance(at)
-            state = self._augmented(self.state(train, valid, at, seed=_seed()))
+            state = self._augmented(self.state(train, valid, at, _seed(), step))
             resting = progress is None and self._resting(epoch + step / steps)
             if not resting and step % self.method.interval == 0:
                 state = self.alpha_step(state, meter)
@@ -185,6 +186,7 @@ class BilevelSearch:
         valid: Batch | None = None,
         progress: float | None = None,
         seed: int = 0,
+        step: int = 0,
     ) -> State:
         return State(
             problem=self.leg.net,
@@ -195,6 +197,7 @@ class BilevelSearch:
             groups=self.leg.space.groups,
             progress=self._progress(self.done) if progress is None else progress,
             seed=seed,
+            step=step,
             memory=self.memory,
         )
 
@@ -273,27 +276,34 @@ class BilevelSearch:
             metrics["warnings"] = [finding.sentence for finding in begun]
         for finding in begun:
             listener.notice(f"epoch {self.done}: {finding.sentence}")
-            if finding.collapse and mode in ("stop", "rollback"):
-                back = max(1, finding.healthy) if mode == "rollback" else self.done
-                self.verdict = Verdict(finding.sentence, back)
-        if self.verdict is None and self.method.stopping is not None:
+        collapse = [finding.sentence for finding in begun if finding.collapse]
+        if collapse and mode in ("stop", "rollback"):
+            healthy = max(1, self.monitor.guard.last_healthy(self.metrics))
+            back = healthy if mode == "rollback" else self.done
+            self.verdict = Verdict("; ".join(collapse), back, final=True)
+        elif self.method.stopping is not None and not self._recovered_fully():
             self.verdict = self.method.stopping(self.metrics)
 
     def recover(self, listener: Listener) -> None:
         """Go back to the epoch of the verdict with more weight decay, if the method does so."""
-        recovery, verdict = self.method.recovery, self.verdict
-        if recovery is None or verdict is None:
+        verdict = self.verdict
+        if self.method.recovery is None or verdict is None or verdict.final:
             return
-        decay = self.leg.weight_optimizer.param_groups[0]["weight_decay"]
-        more = min(decay * recovery.factor, recovery.cap)
-        if not more > decay:
-            return
-        listener.notice(f"{verdict.reason}; back to epoch {verdict.epoch}, weight decay {more:g}")
-        times = self.recoveries + 1
-        self.records.return_to(self, verdict.epoch)
+        back, more = max(verdict.epoch, self.recovered), self._more_decay(self.method.recovery)
+        listener.notice(f"{verdict.reason}; back to epoch {back}, weight decay {more:g}")
+        self.records.return_to(self, back)
         self.leg.weight_optimizer.param_groups[0]["weight_decay"] = more
-        self.verdict, self.recoveries = None, times
+        self.verdict, self.recovered = None, back
         self.records.save(self, again=True)
+
+    def _more_decay(self, recovery: Recovery) -> float:
+        decay: float = self.leg.weight_optimizer.param_groups[0]["weight_decay"]
+        return max(decay, min(decay * recovery.factor, recovery.cap))
+
+    def _recovered_fully(self) -> bool:
+        """Whether the weight decay is as large as recoveries may make it."""
+        recovery, (group,) = self.method.recovery, self.leg.weight_optimizer.param_groups
+        return recovery is not None and self._more_decay(recovery) == group["weight_decay"]
 
     def _check(self, meter: Meter, epoch: int, last: bool = False) -> None:
         bad = meter.first_bad(last)

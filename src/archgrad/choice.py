@@ -146,7 +146,7 @@ class Choice(nn.Module):
                     output = operation(x)
                 terms.append(weight * output)
         if not terms:
-            return self._zero(x)
+            return self._zero(x) * weights.sum()  # 0, still a function of alpha
         total: Tensor = sum(terms[1:], start=terms[0])
         return total
 

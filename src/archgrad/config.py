@@ -103,7 +103,7 @@ class SearchConfig(_Section):
     watch_fraction: float = Field(
         0.1,
         ge=0,
-        lt=1,
+        le=0.5,
         description="part of alpha's half that neither weights nor alpha see, to measure how far "
         "alpha overfits (paper: 0)",
     )

@@ -9,13 +9,14 @@ from archgrad.architecture import Architecture, Cell
 from archgrad.bilevel import BilevelSearch
 from archgrad.errors import ArchgradError, unknown
 from archgrad.folder import Run, fitting, read_lines
+from archgrad.leg import offered
 from archgrad.loops import resolve_device, seeded
 from archgrad.methods import Method
 from archgrad.parts.discretization import SkipLimit, StrongestEdges, Threshold
 from archgrad.parts.selection import Perturbation
 from archgrad.parts.state import State
 from archgrad.prepared import Prepared, section
-from archgrad.records import ALPHAS, alpha_from, offered
+from archgrad.records import ALPHAS, alpha_from
 from archgrad.spaces import SearchSpace
 from archgrad.supernet import Alpha
 from archgrad.tuning import Tuning
@@ -67,6 +68,8 @@ def derive_by_perturbation(run: Run, prepared: Prepared, epochs: int) -> Archite
     """
     config = section(prepared.config)
     device = resolve_device(config.device)
+    selection = Perturbation(epochs)
+    replace(prepared.method, selection=selection)  # refuses what does not go together
     with run.working(), seeded(config.seed, config.threads, device):
         search = BilevelSearch(
             prepared.space,
@@ -82,5 +85,5 @@ def derive_by_perturbation(run: Run, prepared: Prepared, epochs: int) -> Archite
                 f"run {run.path} has done {search.done} of {config.epochs} epochs; finish it with "
                 f"archgrad search --resume {run.path}, then select"
             )
-        cells = Perturbation(epochs)(Tuning(search))
+        cells = selection(Tuning(search))
     return Architecture(space=prepared.space.name, cells=cells)

@@ -90,6 +90,8 @@ def one_hot(groups: Iterable[Group], cells: Iterable[Cell], like: Weights) -> Mi
         weights = torch.zeros_like(like[group.name])
         for node, edges in enumerate(derived[group.name].nodes, start=group.inputs):
             for operation, source in edges:
+                if operation == "none":
+                    continue  # adds nothing, and may not be offered (`Threshold`)
                 row = group.edges.index((source, node)) if (source, node) in group.edges else None
                 offered = () if row is None else group.candidates[row]
                 if row is not None and operation == "none" and operation not in offered:

@@ -169,11 +169,7 @@ def save_checkpoint(folder: Path, content: Mapping[str, Any]) -> None:
 
 def keep_checkpoint(folder: Path, epoch: int, count: int) -> None:
     """Keep last.pt as that of an epoch too, and the ``count`` latest of these."""
-    place = folder / f"epoch-{epoch}.pt"
-    beside = folder / f".epoch-{epoch}.pt"
-    beside.unlink(missing_ok=True)
-    os.link(folder / "last.pt", beside)
-    os.replace(beside, place)
+    write(folder / f"epoch-{epoch}.pt", (folder / "last.pt").read_bytes())
     (folder / f"epoch-{epoch - count}.pt").unlink(missing_ok=True)
 
 

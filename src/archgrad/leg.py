@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from archgrad.config import SearchConfig
+from archgrad.errors import ArchgradError
 from archgrad.loops import placed
 from archgrad.methods import Method
-from archgrad.parts.stage import Candidates, Stage
+from archgrad.parts.stage import Candidates, Stage, boundaries
 from archgrad.spaces import SearchSpace
 from archgrad.supernet import Supernet
 
@@ -36,8 +37,7 @@ class Leg:
         device: torch.device,
     ) -> Leg:
         """A fresh supernet with the stage's candidates, depth and edges, and its optimizers."""
-        if method.without:
-            space = space.without(method.without)
+        space = offered(space, method)
         if candidates is not None:
             space = space.restricted(candidates)
         if stage.more_cells:
@@ -77,6 +77,34 @@ class Leg:
                 ours[row] = old[row, [had.index(name) for name in names]]
         for name in self.net.alpha.keys() - {group.name for group in self.space.groups}:
             self.net.alpha[name].copy_(other.net.alpha[name])
+
+
+def offered(space: SearchSpace, method: Method) -> SearchSpace:
+    """The space without the operations that the method leaves out."""
+    return space.without(method.without) if method.without else space
+
+
+def stages(method: Method) -> tuple[Stage, ...]:
+    """The stages of a search; a single one where the method says nothing."""
+    return method.stages or (Stage(1.0),)
+
+
+def check(space: SearchSpace, method: Method, config: SearchConfig) -> None:
+    """Refuse what the search would refuse in any of its stages, before anything is written."""
+    boundaries(stages(method), config.epochs)
+    if method.selection is not None and config.guard == "rollback":
+        raise ArchgradError(
+            "guard rollback goes back to the alpha of an earlier epoch, and this method's "
+            "selection judges the supernet of the last one; use guard stop or warn"
+        )
+    if method.recovery is not None and not 0 < config.weight_decay < method.recovery.cap:
+        raise ArchgradError(
+            f"this method's recovery raises the weight decay to at most {method.recovery.cap:g}, "
+            f"found {config.weight_decay:g}; expected a weight decay above 0 and below that"
+        )
+    with torch.random.fork_rng([]):
+        for stage in stages(method):
+            offered(space, method).supernet((*stage.edges, *method.edges))
 
 
 def widened(tensor: Tensor, shape: torch.Size) -> Tensor:

@@ -35,11 +35,11 @@ class Loaders:
         weights_half, alpha_half = data.split(config.train_fraction)
         alpha_half, watched = _watched(alpha_half, config)
         common = {"normalization": data.normalization, "device": device}
-        shuffled = {"shuffle": True, "augmentation": augmentation, **common}
+        random = {"shuffle": True, "augmentation": augmentation, **common}
         size, seed = config.batch_size, config.seed
         return cls(
-            weights_half.batches(size, seed=2 * seed, **shuffled),  # type: ignore[arg-type]
-            alpha_half.batches(size, seed=2 * seed + 1, **shuffled),  # type: ignore[arg-type]
+            weights_half.batches(size, seed=2 * seed, **random),  # type: ignore[arg-type]
+            alpha_half.batches(size, seed=2 * seed + 1, **random),  # type: ignore[arg-type]
             alpha_half.batches(size, **common),  # type: ignore[arg-type]
             None if watched is None else watched.batches(size, **common),  # type: ignore[arg-type]
             0 if watched is None else len(watched),
@@ -67,7 +67,7 @@ def _watched(source: Source, config: SearchConfig) -> tuple[Source, Source | Non
     taken = int(len(source) * config.watch_fraction)
     if taken < 2 or len(source) - taken < config.batch_size:
         return source, None
-    rest, part = shuffled(len(source), 1 - taken / len(source))
+    part, rest = shuffled(len(source), taken)
     return source.subset(rest), source.subset(part)
 
 

@@ -86,7 +86,14 @@ class Monitor:
         )
 
     def measure(self, search: BilevelSearch, epoch: int) -> dict[str, Any]:
-        """The metrics of the epoch that has just been done, counted from 1."""
+        """The metrics of the epoch that has just been done, counted from 1.
+
+        The search's random state is left as it is: what is measured changes no result.
+        """
+        with torch.random.fork_rng([search.device] if search.device.type == "cuda" else []):
+            return self._measure(search, epoch)
+
+    def _measure(self, search: BilevelSearch, epoch: int) -> dict[str, Any]:
         state, alpha = search.state(), search.leg.net.alpha
         search.leg.net.evaluation_mode()
         with torch.no_grad():

@@ -14,6 +14,7 @@ from archgrad.config import OWN, DataConfig, RunConfig, SearchConfig, TrainConfi
 from archgrad.data import Augmentation, Data
 from archgrad.errors import ArchgradError
 from archgrad.folder import Run
+from archgrad.leg import check
 from archgrad.loaders import Loaders
 from archgrad.loops import Listener, resolve_device
 from archgrad.methods import Method
@@ -66,6 +67,7 @@ def prepare(
     found_space = search_space(search, loaded, space)
     device = resolve_device(search.device)
     Loaders.of(loaded, search, augmentation, device)  # refuses what does not fit
+    check(found_space, found_method, search)
     filled = {"device": str(device), "method_options": method_options(search)}
     complete = config.model_copy(update={"search": search.model_copy(update=filled)})
     return Prepared(complete, loaded, augmentation, found_space, found_method)

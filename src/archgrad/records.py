@@ -23,8 +23,8 @@ from archgrad.folder import (
     save_checkpoint,
     truncate,
 )
+from archgrad.leg import offered
 from archgrad.loops import random_state, restore_random_state
-from archgrad.methods import Method
 from archgrad.parts.stage import Candidates
 from archgrad.parts.stopping import Verdict
 from archgrad.spaces import SearchSpace
@@ -72,7 +72,7 @@ class Records:
             "begun_with": self.begun_with,
             "stage": search.stage,
             "candidates": search.candidates,
-            "recoveries": search.recoveries,
+            "recovered": search.recovered,
             "verdict": None if search.verdict is None else asdict(search.verdict),
             "memory": search.memory,
             "model": search.leg.net.model.state_dict(),
@@ -86,8 +86,8 @@ class Records:
         """Take up the run's checkpoint, if there is one."""
         if self.run is None:
             return
-        content = load_checkpoint(self.run.path / "checkpoints", search.device)
-        done = 0
+        folder, done = self.run.path / "checkpoints", 0
+        content = load_checkpoint(folder, search.device)
         if content is not None:
             with fitting(self.run.path):
                 refuse_other(content["begun_with"], self.begun_with, self.run.path)
@@ -102,6 +102,8 @@ class Records:
         if content is not None:
             with fitting(self.run.path):
                 _take(search, content)
+            if search.method.recovery is not None and (folder / "last.pt").is_file():
+                keep_checkpoint(folder, done, KEPT)  # where it was interrupted before it could
 
     def return_to(self, search: BilevelSearch, epoch: int) -> None:
         """Weights, alpha and all else as they were after an earlier epoch; later lines go."""
@@ -135,7 +137,7 @@ class Records:
 def _take(search: BilevelSearch, content: Mapping[str, Any]) -> None:
     candidates: Candidates | None = content["candidates"]
     search.begin(content["stage"], candidates)
-    search.done, search.recoveries = int(content["epoch"]), int(content["recoveries"])
+    search.done, search.recovered = int(content["epoch"]), int(content["recovered"])
     verdict = content["verdict"]
     search.verdict = None if verdict is None else Verdict(**verdict)
     search.memory.clear()
@@ -147,11 +149,6 @@ def _take(search: BilevelSearch, content: Mapping[str, Any]) -> None:
     search.leg.weight_optimizer.load_state_dict(content["weight_optimizer"])
     search.leg.arch_optimizer.load_state_dict(content["arch_optimizer"])
     restore_random_state(content["random"], search.device)
-
-
-def offered(space: SearchSpace, method: Method) -> SearchSpace:
-    """The space without the operations that the method leaves out."""
-    return space.without(method.without) if method.without else space
 
 
 def alpha_from(

@@ -20,7 +20,7 @@ class SearchResult:
 
     ``alpha``: the architecture parameters it was derived from, group name -> (edges, operations);
     ``metrics``: one entry an epoch, as in metrics.jsonl; ``path``: the run folder, if there is one;
-    ``stopped``: why it ended before its last epoch, or None.
+    ``stopped``: what the stopping rule or the guard ended it for, or None.
     """
 
     architecture: Architecture

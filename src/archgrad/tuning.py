@@ -28,6 +28,7 @@ class Tuning:
         self.search = search
         self.groups = search.leg.space.groups
         self.inner = search.method.relaxation
+        search.leg.net.advance(1.0)  # a resumed one has not made a step
 
     def score(self, mask: Mapping[str, Tensor]) -> tuple[float, float]:
         """Mean loss and accuracy on alpha's half, with batch statistics, typical weights."""

@@ -66,7 +66,8 @@ class Data:
         elif labels is not None:
             first, rest = stratified(labels, fraction, self.classes)
         else:
-            first, rest = shuffled(len(self.train), fraction)
+            count = len(self.train)
+            first, rest = shuffled(count, int(count * fraction))
         if labels is not None:
             for part in (first, rest):
                 check_every_class(

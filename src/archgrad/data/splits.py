@@ -36,11 +36,11 @@ def stratified(labels: Tensor, fraction: float, classes: Sequence[str]) -> tuple
     return np.flatnonzero(chosen), np.flatnonzero(~chosen)
 
 
-def shuffled(count: int, fraction: float) -> tuple[Array, Array]:
-    """Indices of two random parts in stored order, for images whose labels are not known."""
+def shuffled(count: int, first: int) -> tuple[Array, Array]:
+    """Indices of ``first`` random images and of the rest, in stored order, labels unknown."""
     order = np.random.default_rng(0).permutation(count)
-    first, rest = np.split(order, [int(count * fraction)])
-    return np.sort(first), np.sort(rest)
+    taken, rest = np.split(order, [first])
+    return np.sort(taken), np.sort(rest)
 
 
 def balanced(labels: Tensor, count: int) -> Array:

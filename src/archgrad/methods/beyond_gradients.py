@@ -86,8 +86,9 @@ def shapley(
 ) -> Method:
     """Shapley-NAS (Xiao et al., CVPR 2022, arXiv:2206.09811).
 
-    Alpha rises by ``step`` times the averaged Shapley value of a candidate: the accuracy it adds,
-    over ``samples`` random orders of removal, each cut off at ``truncation`` of the full accuracy.
+    Once an epoch alpha rises by ``step`` times the averaged Shapley value of a candidate: the
+    accuracy it adds, over ``samples`` random orders of removal, each cut off at ``truncation`` of
+    the full accuracy.
     ``momentum``: of the average; ``warm_up``: share of the search in which alpha rests.
 
     Differs from the original code: see `archgrad.parts.shapley.Shapley`; it builds on PC-DARTS,

@@ -32,7 +32,7 @@ from archgrad.parts.selection import Perturbation, Trained
 from archgrad.parts.shapley import Shapley
 from archgrad.parts.stage import Stage
 from archgrad.parts.state import State
-from archgrad.parts.stopping import StopRule
+from archgrad.parts.stopping import EigenvalueStop, StopRule
 from archgrad.parts.weight_gradient import AlignLayers, FreezeOverfitted, Gradients
 from archgrad.supernet import Alpha, Initial, Normal
 
@@ -42,7 +42,8 @@ class Recovery:
     """What follows when the stopping rule speaks: back to its epoch, with more weight decay.
 
     RobustDARTS, adaptive (arXiv:1909.09656): the weights' decay is multiplied by ``factor``, at
-    most to ``cap``; once it is there the search is only stopped no more.
+    most to ``cap``; once it is there the rule is not asked any more, and the search goes on to its
+    last epoch. It never goes back behind the epoch of an earlier recovery.
     """
 
     factor: float = 10.0
@@ -158,6 +159,9 @@ def _contradictions(method: Method) -> Iterable[tuple[bool, str]]:
          "hypergradient"),
         (method.recovery is not None and method.stopping is None, "a recovery follows a stopping "
          "rule, and there is none"),
+        (method.selection is not None and isinstance(method.stopping, EigenvalueStop), "a "
+         "selection judges the supernet of the last epoch, and this stopping rule goes back to an "
+         "earlier one; use another rule"),
         (method.recovery is not None and bool(method.stages), "going back over the border of a "
          "stage is not supported; leave out the recovery or the stages"),
         (any(len(set(kinds)) < len(kinds) for kinds in edges), "an edge part is there "

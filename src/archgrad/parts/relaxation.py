@@ -204,11 +204,15 @@ class EdgeNormalized:
         return found
 
 
+ALONE = 2.0  # in a mask
+
+
 @dataclass(frozen=True, eq=False)
 class Masked:
     """Another relaxation without some candidates: their weight is 0, the others keep theirs.
 
-    ``mask``: by group (edges, operations), 1 or 0.
+    ``mask``: by group (edges, operations), 1 or 0; `ALONE` for the candidate that an edge was
+    discretized to: its weight is 1.
     """
 
     inner: Relaxation
@@ -217,11 +221,16 @@ class Masked:
 
     def __call__(self, alpha: Alpha, state: State) -> Mixing:
         found = self.inner(alpha, state)
-        return found.replaced({name: value * self.mask[name] for name, value in found.items()})
+        return found.replaced(self._masked(found))
 
     def strength(self, alpha: Alpha, state: State) -> dict[str, Tensor]:
-        found = self.inner.strength(alpha, state)
-        return {name: value * self.mask[name] for name, value in found.items()}
+        return self._masked(self.inner.strength(alpha, state))
+
+    def _masked(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {
+            name: torch.where(self.mask[name] == ALONE, 1.0, value * self.mask[name])
+            for name, value in weights.items()
+        }
 
 
 def gumbel(like: Tensor, generator: torch.Generator) -> Tensor:

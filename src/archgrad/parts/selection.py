@@ -12,6 +12,7 @@ from torch import Tensor
 from archgrad.architecture import Cell
 from archgrad.choice import Group
 from archgrad.errors import ArchgradError
+from archgrad.parts.relaxation import ALONE
 
 
 class Trained(Protocol):
@@ -20,10 +21,10 @@ class Trained(Protocol):
     groups: tuple[Group, ...]
 
     def score(self, mask: Mapping[str, Tensor]) -> tuple[float, float]:
-        """Loss and accuracy on alpha's half, candidates of mask 0 left out."""
+        """Loss and accuracy on alpha's half with the mask of `parts.relaxation.Masked`."""
 
     def tune(self, mask: Mapping[str, Tensor], epochs: int, start: int, of: int) -> None:
-        """Train weights and alpha on, without the candidates of mask 0.
+        """Train weights and alpha on with the mask.
 
         Epochs ``start`` to ``start + epochs`` of a cosine over ``of`` epochs from a tenth of the
         search's learning rate to 0.
@@ -39,13 +40,14 @@ class Perturbation:
 
     DARTS-PT (arXiv:2108.04392): edges in random order (the same edge of every group in one round);
     for each candidate but ``none`` the supernet without it is evaluated on alpha's half, with batch
-    statistics; the one that costs most is kept, the others are masked, and the supernet is tuned
-    for ``epochs`` epochs before the next edge. Then, node by node in random order, the edges whose
+    statistics; the one that costs most is kept, with weight 1, and the supernet is tuned for
+    ``epochs`` epochs before the next edge. Then, node by node in random order, the edges whose
     removal hurts least are dropped until the space's number is left. ``criterion``: "accuracy" or
     "loss".
 
     Differs from the original code: the cosine of the learning rate runs over all rounds, edges and
-    nodes alike; where a group keeps ``none``, it is a candidate like the others.
+    nodes alike; momentum goes on from the search; the alpha of a decided edge has no gradient;
+    where a group keeps ``none``, it is a candidate like the others.
     """
 
     epochs: int = 5
@@ -87,7 +89,7 @@ class Perturbation:
             for i in (open_ones if len(open_ones) > 1 else [])
         }
         chosen = min(open_ones, key=lambda i: worth.get(i, 0.0))
-        mask[group.name][row] = torch.eye(len(names))[chosen]
+        mask[group.name][row] = ALONE * torch.eye(len(names))[chosen]
 
     def _thin(self, group: Group, node: int, mask: dict[str, Tensor], search: Trained) -> None:
         left = [

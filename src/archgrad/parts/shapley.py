@@ -18,14 +18,15 @@ from archgrad.supernet import Alpha
 class Shapley:
     r"""Shapley-NAS (CVPR 2022, arXiv:2206.09811): candidates as players, accuracy as their worth.
 
-    One random order of all candidates of all edges a step: they are removed one by one (their
-    mixing weight set to 0), and each is credited with the accuracy that its removal cost on this
-    step's validation batch, until the accuracy is below ``truncation`` of the full one. After
-    ``samples`` orders the score of a candidate is mean - standard deviation of its credits,
-    standardized within its group; s <- momentum s + (1 - momentum) score; and -s is returned as the
-    gradient of alpha (None in between: alpha does not move).
+    In each of the first ``samples`` steps of an epoch one random order of all candidates of all
+    edges: they are removed one by one (their mixing weight set to 0), and each is credited with the
+    accuracy that its removal cost on this step's validation batch, until the accuracy is below
+    ``truncation`` of the full one. After ``samples`` orders the score of a candidate is mean -
+    standard deviation of its credits, standardized within its group; s <- momentum s + (1 -
+    momentum) score; and -s is returned as the gradient of alpha (None otherwise: alpha moves once
+    an epoch, more rarely where an epoch has fewer steps).
 
-    Differs from the original code, which takes all orders at the start of an epoch.
+    Differs from the original code, which takes all orders before the first step of an epoch.
     """
 
     samples: int = 10
@@ -41,6 +42,8 @@ class Shapley:
 
     @torch.no_grad()
     def __call__(self, alpha: Alpha, state: State) -> Estimate | None:
+        if state.step >= self.samples:
+            return None
         kept = state.memory.setdefault("shapley", {"credits": [], "score": {}})
         mixing = state.relaxation(alpha, state)
         kept["credits"].append(self._credits(mixing, state))
@@ -54,7 +57,7 @@ class Shapley:
             score = (score - score.mean()) / score.std().clamp_min(1e-8)
             before = kept["score"].get(name, torch.zeros_like(score))
             kept["score"][name] = self.momentum * before + (1 - self.momentum) * score
-            gradient[name] = -kept["score"][name].to(alpha[name])
+            gradient[name] = -kept["score"][name]
         kept["credits"] = []
         loss = state.loss(mixing, state.valid)
         return Estimate(gradient, loss)
@@ -69,7 +72,7 @@ class Shapley:
         ]
         order = torch.randperm(len(players), generator=state.generator()).tolist()
         left = {name: value.clone() for name, value in mixing.items()}
-        credits = {name: torch.zeros(value.shape) for name, value in mixing.items()}
+        credits = {name: torch.zeros_like(value) for name, value in mixing.items()}
         full = before = state.accuracy(mixing, state.valid)
         for index in order:
             name, row, column = players[index]

@@ -18,10 +18,14 @@ History = Sequence[Mapping[str, Any]]  # one entry an epoch, in order
 
 @dataclass(frozen=True)
 class Verdict:
-    """Why to stop, and the ``epoch`` whose alpha to return: the number of epochs done by then."""
+    """Why to stop, and the ``epoch`` whose alpha to return: the number of epochs done by then.
+
+    ``final``: no recovery follows, as where the guard is told to stop.
+    """
 
     reason: str
     epoch: int
+    final: bool = False
 
 
 StopRule = Callable[[History], Verdict | None]

@@ -1,0 +1,222 @@
+"""What a search keeps and goes back to: recoveries, kills between two files, refusals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import archgrad
+from archgrad import folder, monitor
+from archgrad.bilevel import BilevelSearch, bilevel_search
+from archgrad.config import RunConfig, SearchConfig
+from archgrad.data import Data
+from archgrad.errors import ArchgradError
+from archgrad.folder import Run, load_checkpoint
+from archgrad.guard import Finding, Guard
+from archgrad.methods import Method, Recovery
+from archgrad.parts.edge import AuxiliarySkip
+from archgrad.parts.stopping import History, Verdict
+from archgrad.result import SearchResult
+from archgrad.spaces.darts_cnn import DartsCNN
+from archgrad.tuning import Tuning
+
+SPACE = DartsCNN(
+    channels=4, cells=3, nodes=1, in_channels=1, image_size=(8, 8), classes=2,
+    operations=("none", "skip_connect", "sep_conv_3x3"),
+)  # fmt: skip
+CONFIG = SearchConfig(
+    epochs=5, batch_size=12, learning_rate=0.1, watch_fraction=0, guard="off", device="cpu"
+)
+CPU = torch.device("cpu")
+
+
+@dataclass
+class Verdicts:
+    """A stopping rule that says (when, where to go back to), each once."""
+
+    left: list[tuple[int, int]]
+
+    def __call__(self, history: History) -> Verdict | None:
+        if not self.left or history[-1]["epoch"] != self.left[0][0]:
+            return None
+        return Verdict("enough", self.left.pop(0)[1])
+
+
+def adaptive(*verdicts: tuple[int, int]) -> Method:
+    return Method(stopping=Verdicts([*verdicts]), recovery=Recovery(10.0, 1.0))
+
+
+def searched(
+    data: Data, method: Method, path: Path | None = None, config: SearchConfig = CONFIG
+) -> SearchResult:
+    run = None
+    if path is not None:
+        path.mkdir(exist_ok=True)
+        run = Run(path, RunConfig(search=config))
+    return bilevel_search(SPACE, data, method, config, run=run)
+
+
+def weight_decay(path: Path) -> float:
+    checkpoint = load_checkpoint(path / "checkpoints", CPU)
+    assert checkpoint is not None
+    return float(checkpoint["weight_optimizer"]["param_groups"][0]["weight_decay"])
+
+
+def equal(a: SearchResult, b: SearchResult) -> bool:
+    timed = {"seconds", "memory_mb"}
+    lines = [[{k: v for k, v in m.items() if k not in timed} for m in r.metrics] for r in (a, b)]
+    return lines[0] == lines[1] and all(torch.equal(a.alpha[k], b.alpha[k]) for k in a.alpha)
+
+
+def test_a_recovery_is_the_same_with_and_without_a_run_folder(
+    two_digits: Data, tmp_path: Path
+) -> None:
+    kept = searched(two_digits, adaptive((3, 2), (5, 4)), tmp_path / "run")
+    assert equal(kept, searched(two_digits, adaptive((3, 2), (5, 4))))
+    assert not equal(kept, searched(two_digits, Method()))
+    assert weight_decay(tmp_path / "run") == pytest.approx(3e-2)
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("call", [1, 2, 3, 4])
+def test_killed_before_a_checkpoint_is_kept_and_resumed_it_can_still_go_back(
+    call: int, two_digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between last.pt and its copy: of an epoch before, of and after the recovery, and of that."""
+    calls = 0
+
+    def keep(*args: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise Killed
+        folder.keep_checkpoint(*args)
+
+    path, verdicts = tmp_path / "run", Verdicts([(3, 2)])
+    method = Method(stopping=verdicts, recovery=Recovery(10.0, 1.0))
+    with monkeypatch.context() as patch:
+        patch.setattr("archgrad.records.keep_checkpoint", keep)
+        with pytest.raises(Killed):
+            searched(two_digits, method, path)
+    assert equal(searched(two_digits, method, path), searched(two_digits, adaptive((3, 2))))
+    assert weight_decay(path) == pytest.approx(3e-3)
+
+
+def test_a_recovery_does_not_go_back_behind_an_earlier_one(
+    two_digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose checkpoints may be gone."""
+    monkeypatch.setattr("archgrad.records.KEPT", 2)
+    found = searched(two_digits, adaptive((4, 3), (4, 1)), tmp_path / "run")
+    assert [line["epoch"] for line in found.metrics] == [1, 2, 3, 4, 5]
+    assert weight_decay(tmp_path / "run") == pytest.approx(3e-2)
+    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").glob("epoch-*"))
+    assert kept[-2:] == ["epoch-4.pt", "epoch-5.pt"]
+
+
+def test_with_the_weight_decay_at_its_cap_the_rule_is_not_asked_any_more(
+    two_digits: Data,
+) -> None:
+    rule = Verdicts([(2, 1), (4, 3)])
+    found = searched(two_digits, Method(stopping=rule, recovery=Recovery(10.0, 1e-3)))
+    assert rule.left == [(4, 3)]
+    assert found.stopped is None
+    assert len(found.metrics) == 5
+
+
+# --- the guard -----------------------------------------------------------------------------------
+
+
+def ailing(monkeypatch: pytest.MonkeyPatch, *findings: Finding) -> None:
+    """The guard finds these after epoch 3, whatever it sees."""
+    monkeypatch.setattr(
+        Guard, "__call__", lambda self, history: [*findings] if len(history) >= 3 else []
+    )
+
+
+@pytest.mark.parametrize(("mode", "epoch"), [("stop", 3), ("rollback", 1)])
+def test_the_guard_ends_a_search_that_could_recover(
+    mode: str, epoch: int, two_digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And goes back to before all that ails."""
+    first, second = Finding("a", "A ails", 1, True), Finding("b", "B ails", 2, True)
+    ailing(monkeypatch, first, second, Finding("c", "C is odd", 0))
+    config = CONFIG.model_copy(update={"guard": mode})
+    found = searched(two_digits, adaptive(), tmp_path / "run", config)
+    assert found.stopped == "A ails; B ails"
+    assert [line["epoch"] for line in found.metrics] == [1, 2, 3]
+    line = json.loads((tmp_path / "run" / "alphas.jsonl").read_text().splitlines()[epoch - 1])
+    assert {name: value.tolist() for name, value in found.alpha.items()} == line["alpha"]
+    again = searched(two_digits, adaptive(), tmp_path / "run", config)
+    assert again.architecture == found.architecture
+    assert again.stopped == found.stopped
+
+
+def test_measuring_changes_no_result(two_digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With noise among the candidates, which is drawn in every pass."""
+    monkeypatch.setattr(monitor, "ITERATIONS", 2)
+    space = replace(SPACE, operations=("noise", "sep_conv_3x3"))
+    results = [
+        bilevel_search(
+            space, two_digits, Method(), CONFIG.model_copy(update={"guard": mode, "epochs": 2})
+        )
+        for mode in ("off", "warn")
+    ]
+    assert all(torch.equal(value, results[1].alpha[k]) for k, value in results[0].alpha.items())
+
+
+# --- the end of a search -------------------------------------------------------------------------
+
+
+def test_a_selection_sees_the_schedules_at_their_end(two_digits: Data, tmp_path: Path) -> None:
+    """A resumed search too, which has made no step."""
+    method = Method(edges=(AuxiliarySkip(),))
+    searched(two_digits, method, tmp_path / "run", CONFIG.model_copy(update={"epochs": 1}))
+    config = CONFIG.model_copy(update={"epochs": 1})
+    run = Run(tmp_path / "run", RunConfig(search=config))
+    search = BilevelSearch(SPACE, two_digits, method, config, None, CPU, run)
+    assert search.done == 1
+    Tuning(search)
+    assert {module.progress for module in search.leg.net.moving} == {1.0}
+
+
+# --- refusals ------------------------------------------------------------------------------------
+
+
+def refused() -> Iterator[Any]:
+    yield "stages", {"method": "p_darts", "epochs": 2}, "a search in 3 stages needs at least"
+    yield "channels", {"method": "pc_darts", "channels": 6}, "partial channels: 6 channels"
+    progressive = {"progressive": 1, "k": 2, "final_k": 4}
+    yield "second", {"method": "drnas", "method_options": progressive}, "6 channels in 4 parts"
+    yield "rollback", {"method": "darts_pt", "guard": "rollback"}, "guard rollback goes back"
+    form = {"form": "adaptive"}
+    yield (
+        "decay",
+        {"method": "robust_darts", "method_options": form, "weight_decay": 0.0},
+        ("expected a weight decay above 0"),
+    )
+    yield "operations", {"space": "s1", "nodes": 3}, "found candidates for 14 edges"
+    yield "watched", {"watch_fraction": 0.99}, "watch_fraction: found 0.99"
+    yield "guard", {"guard": "nope"}, "guard: found 'nope'"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [pytest.param(o, m, id=n) for n, o, m in refused()]
+)
+def test_what_cannot_be_searched_is_refused_before_anything_is_written(
+    options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    given = {"channels": 6, "cells": 3, "nodes": 1, "epochs": 3, "batch_size": 8, **options}
+    data = torch.rand(32, 1, 8, 8), torch.arange(32) % 2
+    with pytest.raises(ArchgradError, match=message):
+        archgrad.search(data=data, out=tmp_path / "run", **given)
+    assert not (tmp_path / "run").exists()
