@@ -19,7 +19,7 @@ from archgrad.folder import load_checkpoint
 
 SEARCH = (
     "search --subset 100 --channels 2 --cells 3 --nodes 1 --epochs 4 --batch-size 10 "
-    "--method darts_2nd"
+    "--method darts_2nd --guard off"
 ).split()
 
 
@@ -106,7 +106,7 @@ def results(path: Path) -> object:
 @pytest.mark.timeout(240)
 def test_the_main_job_killed_in_retraining_leaves_no_worker_and_goes_on(tmp_path: Path) -> None:
     options = (
-        "run --subset 100 --channels 2 --cells 3 --nodes 1 --epochs 1 --batch-size 20 "
+        "run --subset 100 --channels 2 --cells 3 --nodes 1 --epochs 1 --batch-size 20 --guard off "
         "--train-channels 2 --train-cells 3 --train-epochs 12 --train-batch-size 20 "
         "--train-jobs 2 --train-seeds 1 --random-cells 2"
     ).split()
