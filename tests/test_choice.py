@@ -183,6 +183,16 @@ class Around(nn.Module):
         return self.factor * mix(x + self.before)
 
 
+def test_where_none_alone_is_active_the_output_still_depends_on_the_weights() -> None:
+    """Else a supernet whose every sampled path is ``none`` would have no gradient to take."""
+    weights = torch.tensor([1.0, 0.0], requires_grad=True)
+    choice = Choice({"none": Zero(1), "skip_connect": nn.Identity()}, "cell", 0)
+    choice.mixing = Row(weights, active=[0])
+    output = choice(torch.ones(1, 2, 3, 3))
+    assert not output.any()
+    assert torch.autograd.grad(output.sum(), weights)[0].tolist() == [0, 0]
+
+
 def test_modules_around_are_called_from_the_outside_in() -> None:
     """Inner: 10 mix(x + 1); outer: 7 inner(x + 2); then the weight of the edge."""
     found, _ = scaled(Around(1.0, 10.0), Around(2.0, 7.0))

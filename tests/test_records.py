@@ -15,15 +15,18 @@ import archgrad
 from archgrad import folder, monitor
 from archgrad.bilevel import BilevelSearch, bilevel_search
 from archgrad.config import RunConfig, SearchConfig
-from archgrad.data import Data
+from archgrad.data import Data, as_data
 from archgrad.errors import ArchgradError
 from archgrad.folder import Run, load_checkpoint
 from archgrad.guard import Finding, Guard
+from archgrad.loaders import Loaders
 from archgrad.methods import Method, Recovery
 from archgrad.parts.edge import AuxiliarySkip
+from archgrad.parts.relaxation import ALONE
 from archgrad.parts.stopping import History, Verdict
 from archgrad.result import SearchResult
 from archgrad.spaces.darts_cnn import DartsCNN
+from archgrad.spaces.nas_bench_201 import NasBench201
 from archgrad.tuning import Tuning
 
 SPACE = DartsCNN(
@@ -187,6 +190,56 @@ def test_a_selection_sees_the_schedules_at_their_end(two_digits: Data, tmp_path:
     assert search.done == 1
     Tuning(search)
     assert {module.progress for module in search.leg.net.moving} == {1.0}
+
+
+def test_in_a_selection_the_alpha_of_a_decided_edge_rests(two_digits: Data) -> None:
+    search = BilevelSearch(SPACE, two_digits, Method(), CONFIG, None, CPU, None)
+    mask = {group.name: torch.ones(group.shape) for group in search.leg.space.groups}
+    mask["normal"][0] = ALONE * torch.eye(3)[2]
+    Tuning(search)._restrict(mask)
+    state = search.state(*next(search.loaders.epoch(0)))
+    gradient = search.method.hypergradient(search.leg.net.alpha, state).gradient
+    assert not gradient["normal"][0].any()
+    assert gradient["normal"][1].any()
+
+
+def test_selecting_after_a_search_of_single_paths_is_refused(tmp_path: Path) -> None:
+    data = torch.rand(16, 1, 8, 8), torch.arange(16) % 2
+    given = {"channels": 2, "cells": 3, "nodes": 1, "epochs": 1, "batch_size": 8, "guard": "off"}
+    archgrad.search(data=data, method="gdas", out=tmp_path / "run", **given)
+    with pytest.raises(ArchgradError, match="where a single path is computed, removing another"):
+        archgrad.derive(tmp_path / "run", rule="perturbation", data=data)
+
+
+@pytest.mark.parametrize("samples", [2, 5])
+def test_shapley_values_move_alpha_once_an_epoch(samples: int, two_digits: Data) -> None:
+    """Or more rarely, where an epoch of two steps has too few."""
+    rate = {"momentum": 0.0, "step": 1.0, "samples": samples, "warm_up": 0.0}
+    config = CONFIG.model_copy(update={"epochs": 3})
+    found = searched(two_digits, archgrad.methods.method("shapley", **rate), config=config)
+    moved = ["alpha_loss" in line for line in found.metrics]
+    assert moved == ([True, True, True] if samples == 2 else [False, False, True])
+
+
+def test_the_watched_part_leaves_a_whole_batch() -> None:
+    """24 images, half of them for alpha: 5 are watched, 7 remain for a batch of 7."""
+    data = as_data((torch.rand(24, 1, 8, 8), torch.arange(24) % 2))
+    for batch_size, watched in ((7, 5), (8, 0)):
+        config = CONFIG.model_copy(update={"batch_size": batch_size, "watch_fraction": 0.42})
+        loaders = Loaders.of(data, config, data.augmentation, CPU)
+        assert loaders.watch_images == watched
+
+
+@pytest.mark.parametrize("method", ["fair_darts", "gdas"])
+def test_a_method_and_the_guard_serve_a_space_that_keeps_none(
+    method: str, two_digits: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FairDARTS offers no ``none``, and its threshold puts it on weak edges."""
+    monkeypatch.setattr(monitor, "ITERATIONS", 2)
+    space = NasBench201(channels=2, cells=1, in_channels=1, image_size=(8, 8), classes=2)
+    config = CONFIG.model_copy(update={"epochs": 1, "guard": "warn"})
+    found = bilevel_search(space, two_digits, archgrad.methods.method(method), config)
+    assert "discrete_accuracy" in found.metrics[0]
 
 
 # --- refusals ------------------------------------------------------------------------------------

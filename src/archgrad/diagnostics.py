@@ -15,8 +15,8 @@ from archgrad.mixing import Mixing
 from archgrad.parts.curvature import hessian_vector
 from archgrad.supernet import Alpha
 
-SKIP = "skip_connect"
-PARAMETER_FREE = frozenset({SKIP, "max_pool_3x3", "avg_pool_3x3", "none", "noise"})
+NONE, SKIP = "none", "skip_connect"
+PARAMETER_FREE = frozenset({SKIP, "max_pool_3x3", "avg_pool_3x3", NONE, "noise"})
 
 
 Weights = Mapping[str, Tensor]  # group name -> (edges, operations)
@@ -90,11 +90,9 @@ def one_hot(groups: Iterable[Group], cells: Iterable[Cell], like: Weights) -> Mi
         weights = torch.zeros_like(like[group.name])
         for node, edges in enumerate(derived[group.name].nodes, start=group.inputs):
             for operation, source in edges:
-                if operation == "none":
-                    continue  # adds nothing, and may not be offered (`Threshold`)
                 row = group.edges.index((source, node)) if (source, node) in group.edges else None
                 offered = () if row is None else group.candidates[row]
-                if row is not None and operation == "none" and operation not in offered:
+                if row is not None and operation == NONE and operation not in offered:
                     continue  # left out by the derivation where the space keeps every edge
                 if row is None or operation not in offered:
                     raise ArchgradError(

@@ -16,6 +16,7 @@ from archgrad.choice import Choice, Group
 from archgrad.errors import ArchgradError
 from archgrad.mixing import Mixing
 from archgrad.parts.relaxation import (
+    ALONE,
     Dirichlet,
     EdgeNormalized,
     Gates,
@@ -354,6 +355,13 @@ def test_a_mask_takes_weights_away_and_leaves_the_others() -> None:
         assert torch.equal(found["other"], whole["other"])
         assert torch.equal(found["cell"], whole["cell"] * masks["cell"])
         assert (found["cell"] == 0).sum() == 4
+
+
+def test_a_candidate_that_stands_alone_has_weight_one() -> None:
+    alpha, group = {"cell": torch.randn(2, 3)}, {"cell": torch.tensor([[0, ALONE, 0], [1, 0, 1]])}
+    found, plain = Masked(Softmax(), group)(alpha, STATE)["cell"], alpha["cell"].softmax(-1)
+    assert found[0].tolist() == [0, 1, 0]
+    assert found[1].tolist() == [plain[1, 0], 0, plain[1, 2]]
 
 
 # --- what is refused -----------------------------------------------------------------------------
