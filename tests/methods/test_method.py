@@ -98,6 +98,11 @@ def test_a_recovery_must_raise_the_decay(numbers: dict[str, float]) -> None:
 GATES = {"relaxation": Gates(), "hypergradient": TwoPaths()}
 HARD = {"relaxation": GumbelSoftmax(hard=True)}
 GOOD_AND_BAD: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    (
+        "a selection judges the supernet of the last epoch",
+        {"selection": Perturbation()},
+        {"stopping": EigenvalueStop()},
+    ),
     ("binary gates", GATES, {"hypergradient": first_order}),
     ("binary gates", GATES, {"relaxation": Softmax()}),
     ("sampled paths give edge weights", GATES, {"relaxation": EdgeNormalized(Gates())}),
