@@ -31,6 +31,7 @@ from archgrad.loops import (
 )
 from archgrad.methods import Method, Recovery
 from archgrad.monitor import Monitor
+from archgrad.parts.derivatives import gradient
 from archgrad.parts.stage import Candidates, boundaries, shrink
 from archgrad.parts.state import SGD, State
 from archgrad.parts.stopping import Verdict
@@ -207,16 +208,11 @@ class BilevelSearch:
         estimate = method.hypergradient(net.alpha, state)
         if estimate is None:
             return state
-        terms = [regularizer(net.alpha, state) for regularizer in method.regularizers]
-        added = torch.autograd.grad(
-            sum(terms, start=torch.zeros((), device=self.device)),
-            list(net.alpha.values()),
-            materialize_grads=True,
-        ) if terms else [None] * len(net.alpha)  # fmt: skip
+        found = [estimate.gradient]
+        found += [gradient(term(net.alpha, state), net.alpha) for term in method.regularizers]
+        for name, alpha in net.alpha.items():
+            alpha.grad = sum((g[name] for g in found[1:]), start=found[0][name])
         before = {name: alpha.detach().clone() for name, alpha in net.alpha.items()}
-        for (name, alpha), more in zip(net.alpha.items(), added, strict=True):
-            gradient = estimate.gradient[name]
-            alpha.grad = gradient if more is None else gradient + more
         self.leg.arch_optimizer.step()
         if method.projection is not None:
             with torch.no_grad():

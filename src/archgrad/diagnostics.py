@@ -12,7 +12,7 @@ from archgrad.architecture import Cell
 from archgrad.choice import Group
 from archgrad.errors import ArchgradError
 from archgrad.mixing import Mixing
-from archgrad.parts.curvature import hessian_vector
+from archgrad.parts.derivatives import hessian_vector
 from archgrad.supernet import Alpha
 
 NONE, SKIP = "none", "skip_connect"

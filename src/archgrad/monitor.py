@@ -23,6 +23,7 @@ from archgrad.guard import Guard
 from archgrad.loaders import several
 from archgrad.loops import evaluate
 from archgrad.mixing import Mixing
+from archgrad.parts.derivatives import detached
 from archgrad.parts.state import State
 from archgrad.parts.weight_gradient import layer_gradients
 from archgrad.spaces import SearchSpace
@@ -174,7 +175,7 @@ def _eigenvalue(search: BilevelSearch, alpha: Alpha, state: State) -> float:
     inputs, target = next(several(search.loaders.check.epoch(0)))
     half = max(2, len(target) // 2)
     batch = inputs[:half], target[:half]
-    weights = {name: weight.detach() for name, weight in search.leg.net.weights.items()}
+    weights = detached(search.leg.net.weights)
 
     def loss(moving: Alpha) -> torch.Tensor:
         mixing = state.relaxation(moving, state)

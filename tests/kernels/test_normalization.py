@@ -14,7 +14,7 @@ from torch.autograd import forward_ad
 
 from archgrad.errors import ArchgradError
 from archgrad.kernels.normalization import forward_differentiable
-from archgrad.parts.curvature import dual
+from archgrad.parts.derivatives import dual
 
 
 def objective(layer: nn.Module, x: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from archgrad.errors import ArchgradError
-from archgrad.parts.curvature import hessian_vector
+from archgrad.parts.derivatives import detached, gradient, hessian_vector, leaves
 from archgrad.parts.state import State
 from archgrad.supernet import Alpha, Weights
 
@@ -43,22 +43,20 @@ class Estimate(NamedTuple):
 
 def first_order(alpha: Alpha, state: State) -> Estimate:
     """The gradient at the present weights: d L_val(w, alpha) / d alpha (xi = 0)."""
-    frozen = {name: weight.detach() for name, weight in state.problem.weights.items()}
-    loss = state.valid_loss(alpha, frozen)
-    return Estimate(_gradient(loss, alpha), loss.detach())
+    loss = state.valid_loss(alpha, detached(state.problem.weights))
+    return Estimate(gradient(loss, alpha), loss.detach())
 
 
 def first_order_and_weights(alpha: Alpha, state: State) -> Estimate:
     """As `first_order`, with d L_val / d w from the same pass for who needs it."""
-    direct, vector, loss = _both(alpha, state, _leaves(state.problem.weights))
+    direct, vector, loss = _both(alpha, state, leaves(state.problem.weights))
     return Estimate(direct, loss, vector)
 
 
 def single_level(alpha: Alpha, state: State) -> Estimate:
     """The gradient of the training loss, on the batch the weights then see (arXiv:2108.08128)."""
-    frozen = {name: weight.detach() for name, weight in state.problem.weights.items()}
-    loss = state.train_loss(alpha, frozen)
-    return Estimate(_gradient(loss, alpha), loss.detach())
+    loss = state.train_loss(alpha, detached(state.problem.weights))
+    return Estimate(gradient(loss, alpha), loss.detach())
 
 
 @dataclass(frozen=True)
@@ -81,15 +79,16 @@ class FiniteDifference:
             raise ArchgradError(f"finite difference: step is {self.step}, expected above 0")
 
     def __call__(self, alpha: Alpha, state: State) -> Estimate:
-        weights = _leaves(state.problem.weights)
-        gradient = _gradient(state.train_loss(_detached(alpha), weights), weights)
-        direct, vector, loss = _at_virtual_step(alpha, state, gradient)
+        direct, vector, loss = _at_virtual_step(alpha, state)
         norm = torch.linalg.vector_norm(
             torch.stack([torch.linalg.vector_norm(v) for v in vector.values()])
         )
         epsilon = self.step / norm.clamp_min(torch.finfo(norm.dtype).tiny)
         plus, minus = (
-            _gradient(state.train_loss(alpha, _moved(weights, vector, sign * epsilon)), alpha)
+            gradient(
+                state.train_loss(alpha, _moved(state.problem.weights, vector, sign * epsilon)),
+                alpha,
+            )
             for sign in (1, -1)
         )
         mixed = {name: (plus[name] - minus[name]) / (2 * epsilon) for name in alpha}
@@ -107,12 +106,12 @@ class Exact:
     """
 
     def __call__(self, alpha: Alpha, state: State) -> Estimate:
-        weights = _leaves(state.problem.weights)
-        gradient = _gradient(state.train_loss(_detached(alpha), weights), weights)
-        direct, vector, loss = _at_virtual_step(alpha, state, gradient)
-        del gradient
+        direct, vector, loss = _at_virtual_step(alpha, state)
         mixed = hessian_vector(
-            lambda moving: state.train_loss(alpha, moving), at=weights, vector=vector, by=alpha
+            lambda moving: state.train_loss(alpha, moving),
+            at=state.problem.weights,
+            vector=vector,
+            by=alpha,
         )
         return Estimate(_subtract(direct, state.optimizer.learning_rate, mixed), loss, vector)
 
@@ -138,10 +137,10 @@ class Neumann:
             raise ArchgradError(f"Neumann series: {self.terms} terms, expected at least 0")
 
     def __call__(self, alpha: Alpha, state: State) -> Estimate:
-        weights = _leaves(state.problem.weights)
-        direct, vector, loss = _both(alpha, state, weights)
+        weights = state.problem.weights
+        direct, vector, loss = _both(alpha, state, leaves(weights))
         rate = state.optimizer.learning_rate
-        fixed = _detached(alpha)
+        fixed = detached(alpha)
         term = total = vector
         for _ in range(self.terms):
             product = hessian_vector(lambda w: state.train_loss(fixed, w), weights, term)
@@ -152,12 +151,14 @@ class Neumann:
 
 
 def _at_virtual_step(
-    alpha: Alpha, state: State, gradient: Weights
+    alpha: Alpha, state: State
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
     """d L_val / d alpha and d L_val / d w at w', and the loss there."""
+    weights = leaves(state.problem.weights)
+    slope = gradient(state.train_loss(detached(alpha), weights), weights)
     with torch.no_grad():
-        virtual = state.optimizer.step(state.problem.weights, gradient)
-    return _both(alpha, state, _leaves(virtual))
+        virtual = state.optimizer.step(state.problem.weights, slope)
+    return _both(alpha, state, leaves(virtual))
 
 
 def _both(
@@ -165,24 +166,10 @@ def _both(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
     """d L_val / d alpha and d L_val / d w at these weights, and the loss."""
     loss = state.valid_loss(alpha, weights)
-    both = _gradient(loss, {**_prefixed("alpha", alpha), **_prefixed("w", weights)})
+    both = gradient(loss, {**_prefixed("alpha", alpha), **_prefixed("w", weights)})
     direct = {name: both[f"alpha {name}"] for name in alpha}
     vector = {name: both[f"w {name}"] for name in weights}
     return direct, vector, loss.detach()
-
-
-def _gradient(output: Tensor, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Named gradients; zero where the output does not depend on an input."""
-    values = torch.autograd.grad(output, list(inputs.values()), materialize_grads=True)
-    return dict(zip(inputs, values, strict=True))
-
-
-def _leaves(weights: Weights) -> dict[str, Tensor]:
-    return {name: weight.detach().requires_grad_() for name, weight in weights.items()}
-
-
-def _detached(alpha: Alpha) -> Alpha:
-    return {name: value.detach() for name, value in alpha.items()}
 
 
 def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from archgrad.errors import ArchgradError
 from archgrad.mixing import Mixing
+from archgrad.parts.derivatives import detached, gradient
 from archgrad.parts.hypergradient import Estimate
 from archgrad.parts.state import State
 from archgrad.supernet import Alpha
@@ -52,18 +53,18 @@ class TwoPaths:
             watched[name] = [
                 [i for i in row if i != one] for row, (one,) in zip(some.tolist(), chosen.tolist())
             ]
-        weights = {name: weight.detach() for name, weight in state.problem.weights.items()}
+        weights = detached(state.problem.weights)
         loss = state.loss(Mixing(gates, active=active, watched=watched), state.valid, weights)
-        slopes = torch.autograd.grad(loss, list(gates.values()), materialize_grads=True)
-        gradient, touched = {}, {}
-        for (name, logits), slope in zip(alpha.items(), slopes, strict=True):
+        slopes = gradient(loss, gates)
+        estimate, touched = {}, {}
+        for name, logits in alpha.items():
             p = logits.detach().gather(-1, drawn[name]).softmax(dim=-1)
-            slope = slope.gather(-1, drawn[name])
+            slope = slopes[name].gather(-1, drawn[name])
             change = p * (slope - (p * slope).sum(dim=-1, keepdim=True))
             empty = torch.zeros_like(logits)
-            gradient[name] = empty.scatter(-1, drawn[name], change)
+            estimate[name] = empty.scatter(-1, drawn[name], change)
             touched[name] = empty.scatter(-1, drawn[name], 1.0).bool()
-        return Estimate(gradient, loss.detach(), touched=touched)
+        return Estimate(estimate, loss.detach(), touched=touched)
 
 
 def keep_other_probabilities(before: Alpha, after: Alpha, estimate: Estimate) -> dict[str, Tensor]:

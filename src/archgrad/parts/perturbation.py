@@ -9,6 +9,7 @@ from torch import Tensor
 
 from archgrad.errors import ArchgradError
 from archgrad.mixing import Mixing
+from archgrad.parts.derivatives import detached, gradient, leaves
 from archgrad.parts.schedule import Linear, Number, extremes, now
 from archgrad.parts.state import State
 
@@ -54,19 +55,18 @@ class AdversarialPerturbation:
 
     def __call__(self, mixing: Mixing, state: State) -> Mixing:
         size, generator = now(self.size, state.progress), state.generator()
-        weights = {name: w.detach() for name, w in state.problem.weights.items()}
+        weights = detached(state.problem.weights)
         delta = {name: _uniform(w, size, generator) for name, w in mixing.items()}
         with torch.no_grad():
             before = state.loss(mixing, state.train, weights)
         for _ in range(self.steps):
-            leaves = {name: d.detach().requires_grad_() for name, d in delta.items()}
+            tried = leaves(delta)
             with torch.enable_grad():
-                loss = state.loss(_moved(mixing, leaves), state.train, weights)
-                slopes = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
+                slopes = gradient(state.loss(_moved(mixing, tried), state.train, weights), tried)
             step = 2 * size / self.steps
             delta = {
-                name: (d.detach() + step * slope.sign()).clamp(-size, size)
-                for (name, d), slope in zip(leaves.items(), slopes, strict=True)
+                name: (d + step * slopes[name].sign()).clamp(-size, size)
+                for name, d in delta.items()
             }
         with torch.no_grad():
             after = state.loss(_moved(mixing, delta), state.train, weights)

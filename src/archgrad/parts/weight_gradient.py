@@ -14,6 +14,7 @@ from torch import Tensor
 from archgrad.choice import Row
 from archgrad.errors import ArchgradError
 from archgrad.mixing import Mixing
+from archgrad.parts.derivatives import detached, gradient, leaves
 from archgrad.parts.schedule import Linear, Number, now
 from archgrad.parts.state import State
 from archgrad.supernet import Alpha, Supernet
@@ -95,14 +96,16 @@ class AlignLayers:
     def __call__(self, gradients: Gradients, alpha: Alpha, state: State) -> Gradients:
         net = _supernet(state, "layer alignment")
         weight = now(self.weight, state.progress)
+        if weight == 0.0:
+            return gradients
         mixing = state.relaxation(alpha, state)
         layers, slopes, rows = layer_gradients(net, mixing, state)
         direction = {i: d for group in layers for i, d in _directions(group, slopes).items()}
         norm = torch.stack([d.norm() for d in direction.values()]).norm() if direction else 0.0
-        if weight == 0.0 or not direction or not float(norm) > 0:
+        if not direction or not float(norm) > 0:
             return gradients
         epsilon = self.step / norm
-        leaves = {n: w.detach().requires_grad_() for n, w in net.weights.items()}
+        weights = leaves(net.weights)
         sides = []
         for sign in (-1, 1):
             moved = [
@@ -111,9 +114,9 @@ class AlignLayers:
                 else row
                 for i, row in enumerate(rows)
             ]
-            loss = state.loss(moved, state.train, leaves)
-            sides.append(torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True))
-        added = dict(zip(leaves, ((m - p) / (2 * epsilon) for m, p in zip(*sides, strict=True))))
+            sides.append(gradient(state.loss(moved, state.train, weights), weights))
+        minus, plus = sides
+        added = {n: (minus[n] - plus[n]) / (2 * epsilon) for n in weights}
         return {n: None if g is None else g + weight * added[n] for n, g in gradients.items()}
 
 
@@ -132,8 +135,7 @@ def layer_gradients(
         )
         for row in mixing.rows(net.choices)
     ]
-    frozen = {name: weight.detach() for name, weight in net.weights.items()}
-    loss = state.loss(rows, state.train, frozen)
+    loss = state.loss(rows, state.train, detached(net.weights))
     slopes = torch.autograd.grad(loss, [row.weights for row in rows], materialize_grads=True)
     layers: dict[str, list[list[int]]] = {}
     for index, choice in enumerate(net.choices):

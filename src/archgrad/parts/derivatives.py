@@ -1,4 +1,7 @@
-"""Second derivatives as products with a vector: no Hessian is ever stored."""
+"""First and second derivatives by name; the second as products with a vector.
+
+No Hessian is ever stored.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,24 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from archgrad.kernels.normalization import forward_differentiable
 
 Tensors = Mapping[str, Tensor]
+
+
+def gradient(output: Tensor, inputs: Tensors, create_graph: bool = False) -> dict[str, Tensor]:
+    """d output / d inputs by name; zero where the output does not depend on an input."""
+    values = torch.autograd.grad(
+        output, list(inputs.values()), create_graph=create_graph, materialize_grads=True
+    )
+    return dict(zip(inputs, values, strict=True))
+
+
+def detached(tensors: Tensors) -> dict[str, Tensor]:
+    """The same values, for which no gradient is asked."""
+    return {name: value.detach() for name, value in tensors.items()}
+
+
+def leaves(tensors: Tensors) -> dict[str, Tensor]:
+    """The same values, for which a gradient can be asked."""
+    return {name: value.detach().requires_grad_() for name, value in tensors.items()}
 
 
 def hessian_vector(
@@ -49,7 +70,7 @@ def _forward_over_reverse(
         at = {name: value.detach().requires_grad_(by is None) for name, value in at.items()}
         moving = {name: dual(value, vector[name]) for name, value in at.items()}
         wanted = at if by is None else by
-        found = _gradient(loss(moving), wanted)
+        found = gradient(loss(moving), wanted)
         moved = {name: forward_ad.unpack_dual(value).tangent for name, value in found.items()}
     return {name: torch.zeros_like(wanted[name]) if t is None else t for name, t in moved.items()}
 
@@ -57,19 +78,12 @@ def _forward_over_reverse(
 def _double_backward(
     loss: Callable[[Tensors], Tensor], at: Tensors, vector: Tensors, by: Tensors | None
 ) -> dict[str, Tensor]:
-    at = {name: value.detach().requires_grad_() for name, value in at.items()}
-    gradient = _gradient(loss(at), at, create_graph=True)
-    names = [name for name in at if gradient[name].requires_grad]
+    at = leaves(at)
+    first = gradient(loss(at), at, create_graph=True)
+    names = [name for name in at if first[name].requires_grad]
     wanted = at if by is None else by
     if not names:  # the loss is linear in all that moves
         return {name: torch.zeros_like(value) for name, value in wanted.items()}
-    product = sum((gradient[name] * vector[name]).sum() for name in names)
+    product = sum((first[name] * vector[name]).sum() for name in names)
     assert isinstance(product, Tensor)
-    return _gradient(product, wanted)
-
-
-def _gradient(output: Tensor, inputs: Tensors, create_graph: bool = False) -> dict[str, Tensor]:
-    values = torch.autograd.grad(
-        output, list(inputs.values()), create_graph=create_graph, materialize_grads=True
-    )
-    return dict(zip(inputs, values, strict=True))
+    return gradient(product, wanted)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from archgrad.parts.curvature import hessian_vector
+from archgrad.parts.derivatives import hessian_vector
 
 
 def test_product_with_the_hessian_and_with_a_mixed_block() -> None:
