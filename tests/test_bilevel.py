@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 import archgrad
 from archgrad import config as configuration
@@ -24,6 +23,7 @@ from archgrad.loaders import Loaders
 from archgrad.loops import Silent
 from archgrad.prepared import Prepared, prepare
 from archgrad.result import SearchResult
+from helpers import same
 
 TINY = {
     "channels": 2, "cells": 3, "nodes": 2, "epochs": 2, "batch_size": 16, "learning_rate": 0.1,
@@ -52,17 +52,6 @@ def content(path: Path) -> dict[str, object]:
         "alphas": (path / "alphas.jsonl").read_text(),
         "architecture": (path / "architecture.json").read_text(),
     }
-
-
-def same(a: object, b: object) -> bool:
-    """Bit-identical, whatever the nesting."""
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return a.dtype == b.dtype and torch.equal(a, b)
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
-        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b))
-    return a == b
 
 
 def test_same_compares_what_it_says() -> None:

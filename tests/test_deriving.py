@@ -11,6 +11,7 @@ from archgrad import config as configuration
 from archgrad.deriving import RULES, derive_by_perturbation
 from archgrad.errors import ArchgradError
 from archgrad.folder import Run
+from archgrad.loops import Silent
 from archgrad.prepared import prepare
 
 TINY = dict(
@@ -69,9 +70,7 @@ def test_a_search_that_is_not_done_is_finished_first(tmp_path: Path) -> None:
     class Stop(Exception):
         pass
 
-    class Once:
-        def step(self, done: int, steps: int) -> None: ...
-        def notice(self, text: str) -> None: ...
+    class Once(Silent):
         def epoch(self, metrics: object, epochs: int) -> None:
             raise Stop
 

@@ -25,6 +25,7 @@ from archgrad.folder import Run, load_checkpoint
 from archgrad.loops import Listener, Silent
 from archgrad.methods import RECIPES, method
 from archgrad.spaces.darts_cnn import DartsCNN
+from helpers import same
 
 # the smallest network that has a reduction cell
 SPACE = DartsCNN(
@@ -148,17 +149,6 @@ def usual(two_digits: Data, tmp_path_factory: pytest.TempPathFactory) -> Usual:
         return made[key]
 
     return search
-
-
-def same(a: object, b: object) -> bool:
-    """Bit-identical, whatever the nesting."""
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return a.dtype == b.dtype and torch.equal(a, b)
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
-        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b))
-    return a == b
 
 
 @pytest.mark.parametrize("name", RECIPES)

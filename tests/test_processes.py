@@ -9,29 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from archgrad import config as configuration
-from archgrad.architecture import published
-from archgrad.config import DataConfig, TrainConfig
+from archgrad.config import TrainConfig
 from archgrad.errors import ArchgradError
 from archgrad.processes import parallel_jobs, retrain_all
 from archgrad.retraining import Retraining
-from archgrad.spaces import space
-
-CELL = published("DARTS_V2")
-DATA = DataConfig(subset=100)
-TINY = {
-    "channels": 2, "cells": 3, "epochs": 2, "batch_size": 20, "cutout": 0, "drop_path": 0.0,
-    "auxiliary_weight": 0.0, "learning_rate": 0.1,
-}  # fmt: skip
-
-
-def job(folder: Path | None = None, seed: int = 0, **changes: object) -> Retraining:
-    config = configuration.build({"data": {}, "train": {**TINY, **changes}}).train
-    assert config is not None
-    made = space(
-        "darts-cnn", channels=config.channels, cells=config.cells, in_channels=1, image_size=(8, 8)
-    )
-    return Retraining("found", CELL, made, config, seed, folder)
+from helpers import DATA, TINY, job
 
 
 def jobs(folder: Path, **changes: object) -> list[Retraining]:
