@@ -81,6 +81,11 @@ def cadence(
 
 
 def _spread(epochs: int, every: int) -> tuple[int, ...]:
-    """Epochs 1, 1 + every, ... and the last; or start, middle and end, where that is no fewer."""
-    found = {*range(1, epochs + 1, every), epochs}
-    return tuple(sorted(found if len(found) > 3 else {1, (1 + epochs) // 2, epochs}))
+    """As `regular`; or start, middle and end, where that is no fewer."""
+    found = regular(epochs, every)
+    return found if len(found) > 3 else tuple(sorted({1, (1 + epochs) // 2, epochs}))
+
+
+def regular(epochs: int, every: int) -> tuple[int, ...]:
+    """Epochs 1, 1 + every, ... and the last."""
+    return tuple(sorted({*range(1, epochs + 1, every), epochs}))

@@ -9,7 +9,6 @@ from archgrad.architecture import Architecture, Cell
 from archgrad.bilevel import BilevelSearch
 from archgrad.errors import ArchgradError, unknown
 from archgrad.folder import Run, fitting, read_lines
-from archgrad.leg import offered
 from archgrad.loops import resolve_device, seeded
 from archgrad.methods import Method
 from archgrad.parts.discretization import SkipLimit, StrongestEdges, Threshold
@@ -49,7 +48,7 @@ def derive(run: Run, space: SearchSpace, method: Method, epoch: int | None = Non
             + (f"expected {epochs[0]} to {epochs[-1]}" if epochs else "it finished none so far")
         )
     with fitting(run.path / ALPHAS):
-        groups, alpha = alpha_from(chosen, offered(space, method))
+        groups, alpha = alpha_from(chosen, space, method)
         if any(tuple(alpha[group.name].shape) != group.shape for group in groups):
             raise ValueError("other groups than the space of config.yaml")
     state = State(

@@ -37,9 +37,7 @@ class Leg:
         device: torch.device,
     ) -> Leg:
         """A fresh supernet with the stage's candidates, depth and edges, and its optimizers."""
-        space = offered(space, method)
-        if candidates is not None:
-            space = space.restricted(candidates)
+        space = offered(space, method, candidates)
         if stage.more_cells:
             space = space.sized(cells=space.cells + stage.more_cells)
         model = placed(space.supernet((*stage.edges, *method.edges)), device)
@@ -79,9 +77,12 @@ class Leg:
             self.net.alpha[name].copy_(other.net.alpha[name])
 
 
-def offered(space: SearchSpace, method: Method) -> SearchSpace:
-    """The space without the operations that the method leaves out."""
-    return space.without(method.without) if method.without else space
+def offered(
+    space: SearchSpace, method: Method, candidates: Candidates | None = None
+) -> SearchSpace:
+    """The space without what the method leaves out, and with these candidates alone, if given."""
+    space = space.without(method.without) if method.without else space
+    return space if candidates is None else space.restricted(candidates)
 
 
 def stages(method: Method) -> tuple[Stage, ...]:
@@ -102,7 +103,7 @@ def check(space: SearchSpace, method: Method, config: SearchConfig) -> None:
             f"this method's recovery raises the weight decay to at most {method.recovery.cap:g}, "
             f"found {config.weight_decay:g}; expected a weight decay above 0 and below that"
         )
-    with torch.random.fork_rng([]):
+    with torch.device("meta"):  # built to see whether it can be: no weights are drawn
         for stage in stages(method):
             offered(space, method).supernet((*stage.edges, *method.edges))
 

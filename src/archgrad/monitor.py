@@ -17,7 +17,15 @@ import torch
 
 from archgrad import diagnostics
 from archgrad.architecture import Architecture, Cell
-from archgrad.cadence import FORWARD, GRADIENT, HESSIAN_VECTOR, Cadence, Diagnostic, cadence
+from archgrad.cadence import (
+    FORWARD,
+    GRADIENT,
+    HESSIAN_VECTOR,
+    Cadence,
+    Diagnostic,
+    cadence,
+    regular,
+)
 from archgrad.cost import Cost, cost
 from archgrad.guard import Guard
 from archgrad.loaders import several
@@ -73,8 +81,7 @@ class Monitor:
             budget=BUDGET,
         )
         for name in needed:  # a stopping rule needs its readings, whatever they cost
-            every = {*range(1, config.epochs + 1, needed[name]), config.epochs}
-            self.plan.epochs[name] = tuple(sorted(every))
+            self.plan.epochs[name] = regular(config.epochs, needed[name])
 
     def price(self) -> str | None:
         """What the diagnostics cost where that is much for the length of the search."""

@@ -25,6 +25,7 @@ from archgrad.folder import (
 )
 from archgrad.leg import offered
 from archgrad.loops import random_state, restore_random_state
+from archgrad.methods import Method
 from archgrad.parts.stage import Candidates
 from archgrad.parts.stopping import Verdict
 from archgrad.spaces import SearchSpace
@@ -131,7 +132,7 @@ class Records:
         self, search: BilevelSearch, epoch: int
     ) -> tuple[tuple[Group, ...], dict[str, Tensor]]:
         """The groups and alpha after an epoch, counted from 1."""
-        return alpha_from(self.alphas[epoch - 1], offered(search.space, search.method))
+        return alpha_from(self.alphas[epoch - 1], search.space, search.method)
 
 
 def _take(search: BilevelSearch, content: Mapping[str, Any]) -> None:
@@ -152,9 +153,8 @@ def _take(search: BilevelSearch, content: Mapping[str, Any]) -> None:
 
 
 def alpha_from(
-    line: Mapping[str, Any], space: SearchSpace
+    line: Mapping[str, Any], space: SearchSpace, method: Method
 ) -> tuple[tuple[Group, ...], dict[str, Tensor]]:
     """The groups and alpha that a line of alphas.jsonl stands for."""
-    if line.get("candidates") is not None:
-        space = space.restricted(line["candidates"])
-    return space.groups, {name: torch.tensor(value) for name, value in line["alpha"].items()}
+    groups = offered(space, method, line.get("candidates")).groups
+    return groups, {name: torch.tensor(value) for name, value in line["alpha"].items()}

@@ -132,13 +132,13 @@ class Transform:
         if not side:
             return images
         rows, columns = (
-            _within(center, side, length)
+            within(center, side, length)
             for center, length in zip(noise[:, 3:].unbind(1), images.shape[2:], strict=True)
         )
         return images.masked_fill(rows[:, None, :, None] & columns[:, None, None, :], 0.0)
 
 
-def _within(center: Tensor, side: int, length: int) -> Tensor:
+def within(center: Tensor, side: int, length: int) -> Tensor:
     """Where positions 0..length-1 lie in the `side` pixels around each center, (B, length)."""
     offset = torch.arange(length, device=center.device) - (center[:, None] - side // 2)
     return (offset >= 0) & (offset < side)

@@ -164,7 +164,7 @@ def _contradictions(method: Method) -> Iterable[tuple[bool, str]]:
          "earlier one; use another rule"),
         (method.recovery is not None and bool(method.stages), "going back over the border of a "
          "stage is not supported; leave out the recovery or the stages"),
-        (any(len(set(kinds)) < len(kinds) for kinds in edges), "an edge part is there "
+        (any(len(set(parts)) < len(parts) for parts in edges), "an edge part is there "
          "twice; take one out"),
     ]  # fmt: skip
 

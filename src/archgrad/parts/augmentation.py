@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from archgrad.data.transform import within
 from archgrad.errors import ArchgradError
 from archgrad.parts.schedule import Linear, Number, extremes, now
 from archgrad.parts.state import State
@@ -40,9 +41,8 @@ class RandomCutout:
             self.probability, state.progress
         )
         for length in images.shape[2:]:
-            center = torch.randint(length, (len(images), 1), generator=generator)
-            offset = torch.arange(length) - (center - self.side // 2)
-            inside.append((offset >= 0) & (offset < self.side))
+            center = torch.randint(length, (len(images),), generator=generator)
+            inside.append(within(center, self.side, length))
         rows, columns = inside
         hidden = rows[:, :, None] & columns[:, None, :] & chosen[:, None, None]
         return images.masked_fill(hidden.unsqueeze(1).to(images.device), 0.0)

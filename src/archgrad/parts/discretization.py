@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
 from archgrad.architecture import Cell
@@ -15,8 +16,20 @@ Best = tuple[float, int, str]  # strength, - index, name
 SKIP = "skip_connect"
 
 
+class ByGroup(ABC):
+    """A rule that derives the cell of each group from the strength of its own candidates."""
+
+    def __call__(self, alpha: Alpha, state: State) -> tuple[Cell, ...]:
+        strength = state.strength(alpha)
+        return tuple(self.cell(g, strength[g.name].tolist()) for g in state.groups)
+
+    @abstractmethod
+    def cell(self, group: Group, weights: Strength) -> Cell:
+        """The cell of one group from the strength of its candidates, edge by edge."""
+
+
 @dataclass(frozen=True)
-class StrongestEdges:
+class StrongestEdges(ByGroup):
     """The k strongest incoming edges a node, the strongest operation but none on each.
 
     The strength of an edge is its largest mixing weight over all operations but ``none``, the
@@ -29,12 +42,7 @@ class StrongestEdges:
 
     k: int | None = None
 
-    def __call__(self, alpha: Alpha, state: State) -> tuple[Cell, ...]:
-        strength = state.strength(alpha)
-        return tuple(self.cell(g, strength[g.name].tolist()) for g in state.groups)
-
     def cell(self, group: Group, weights: Strength) -> Cell:
-        """The cell of one group from the strength of its candidates, edge by edge."""
         best = strongest(group, weights)
         nodes = {
             node: tuple((best[row][2], group.edges[row][0]) for row in sorted(rows))
@@ -73,7 +81,7 @@ def strongest(group: Group, weights: Strength) -> list[Best]:
 
 
 @dataclass(frozen=True)
-class Threshold:
+class Threshold(ByGroup):
     """Of the k strongest edges a node those whose operation is at least ``least`` strong.
 
     FairDARTS (arXiv:1911.12126), section 3.4. A node can lose all edges; it is then not part of the
@@ -89,11 +97,7 @@ class Threshold:
         if not 0 <= self.least <= 1:
             raise ArchgradError(f"threshold: found {self.least}, expected from 0 to 1")
 
-    def __call__(self, alpha: Alpha, state: State) -> tuple[Cell, ...]:
-        strength = state.strength(alpha)
-        return tuple(self._cell(g, strength[g.name].tolist()) for g in state.groups)
-
-    def _cell(self, group: Group, weights: Strength) -> Cell:
+    def cell(self, group: Group, weights: Strength) -> Cell:
         best = strongest(group, weights)
         if group.keep_none:
             weak = [(0.0, 0, "none") if row[0] < self.least else row for row in best]
@@ -129,7 +133,7 @@ class Threshold:
 
 
 @dataclass(frozen=True)
-class SkipLimit:
+class SkipLimit(ByGroup):
     """At most ``most`` skip connections in the cells named ``cells``, by `StrongestEdges`.
 
     P-DARTS (arXiv:1904.12760), section 3.3: while there are more, the weakest chosen skip
@@ -145,11 +149,7 @@ class SkipLimit:
         if self.most < 0:
             raise ArchgradError(f"skip limit: found {self.most}, expected at least 0")
 
-    def __call__(self, alpha: Alpha, state: State) -> tuple[Cell, ...]:
-        strength = state.strength(alpha)
-        return tuple(self._cell(g, strength[g.name].tolist()) for g in state.groups)
-
-    def _cell(self, group: Group, weights: Strength) -> Cell:
+    def cell(self, group: Group, weights: Strength) -> Cell:
         rule = StrongestEdges(self.k)
         if group.name not in self.cells:
             return rule.cell(group, weights)
