@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, Protocol
@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from archgrad.errors import ArchgradError
-from archgrad.operations import Zero
+from archgrad.kernels.branches import Branch, Raw, branches
+from archgrad.kernels.weighted_sum import Term, weighted_sum
+from archgrad.operations import Branching, Zero
 
 
 @dataclass(frozen=True)
@@ -118,21 +120,42 @@ class Choice(nn.Module):
         self.mixing = None
 
     def forward(self, x: Tensor) -> Tensor:
+        return weighted_sum(self.terms(State(x, [self])))
+
+    def terms(self, state: State) -> list[Term]:
+        """What the choice adds to a node, summand by summand."""
+        weights, edge, _, _ = self._row()
+        if not self.around:
+            terms = self._terms(state)
+            return terms if edge is None else [Term(edge * w, value) for w, value in terms]
+        run: Callable[[Tensor], Tensor] = self.mix
+        for module in self.around:
+            run = partial(module, mix=run)
+        return [Term(torch.ones_like(weights[0]) if edge is None else edge, run(state.x))]
+
+    def mix(self, x: Tensor) -> Tensor:
+        """The weighted sum of the candidates."""
+        return weighted_sum(self._terms(State(x, [self])))
+
+    def branching(self) -> list[Branching]:
+        """The candidates that are computed with a graph and share their first step."""
+        active = self._row().active
+        return [
+            candidate
+            for index, candidate in enumerate(self.candidates)
+            if isinstance(candidate, Branching) and (active is None or index in active)
+        ]
+
+    def _row(self) -> Row:
         if self.mixing is None:
             raise ArchgradError(
                 f"choice {self.group}[{self.row}] has no mixing weights; run the model through "
                 "archgrad.Supernet, or derive a discrete network first"
             )
-        run: Callable[[Tensor], Tensor] = self.mix
-        for module in self.around:
-            run = partial(module, mix=run)
-        output = run(x)
-        return output if self.mixing.edge is None else self.mixing.edge * output
+        return self.mixing
 
-    def mix(self, x: Tensor) -> Tensor:
-        """The weighted sum of the candidates."""
-        assert self.mixing is not None
-        weights, _, active, watched = self.mixing
+    def _terms(self, state: State) -> list[Term]:
+        weights, _, active, watched = self._row()
         terms = []
         for index, (weight, operation) in enumerate(
             zip(weights.unbind(), self.candidates, strict=True)
@@ -140,15 +163,14 @@ class Choice(nn.Module):
             if isinstance(operation, Zero):
                 continue
             if active is None or index in active:
-                terms.append(weight * operation(x))
+                branching = isinstance(operation, Branching)
+                value = operation.finish(state.raw(operation)) if branching else operation(state.x)
+                terms.append(Term(weight, value))
             elif index in watched:
                 with torch.no_grad():
-                    output = operation(x)
-                terms.append(weight * output)
-        if not terms:
-            return self._zero(x) * weights.sum()  # 0, still a function of alpha
-        total: Tensor = sum(terms[1:], start=terms[0])
-        return total
+                    output = operation(state.x)
+                terms.append(Term(weight, output))
+        return terms or [Term(weights.sum(), self._zero(state.x))]  # 0, still a function of alpha
 
     def _zero(self, x: Tensor) -> Tensor:
         """Zeros of the output's shape."""
@@ -159,3 +181,25 @@ class Choice(nn.Module):
         with torch.no_grad():
             output = self.candidates[0](x)
         return torch.zeros_like(output)
+
+
+class State:
+    """A state of a cell, (B, C, H, W), and the choices that it goes into.
+
+    Their candidates' first steps are computed together, when the first of them is asked for.
+    """
+
+    def __init__(self, x: Tensor, choices: Sequence[Choice]) -> None:
+        self.x, self.choices = x, choices
+        self.found: dict[Hashable, Raw] = {}
+
+    def raw(self, candidate: Branching) -> Raw:
+        """The first step of a candidate."""
+        key, branch = candidate.branch()
+        if key not in self.found:
+            wanted: dict[Hashable, Branch] = {key: branch}
+            for choice in self.choices:
+                if not choice.around:
+                    wanted |= dict(c.branch() for c in choice.branching())
+            self.found |= zip(wanted, branches(self.x, list(wanted.values())), strict=True)
+        return self.found[key]

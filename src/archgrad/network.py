@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from archgrad.choice import Choice, State
+from archgrad.kernels.weighted_sum import Term, weighted_sum
 from archgrad.operations import FactorizedReduce, relu_conv_norm
 
 EdgeFactory = Callable[[int, int], nn.Module]  # (channels, stride) -> what sits on the edge
@@ -63,13 +65,31 @@ class Nodes(nn.Module):
         )
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        states = {index: getattr(self, f"preprocess{index}")(x) for index, x in enumerate(inputs)}
+        values = {index: getattr(self, f"preprocess{index}")(x) for index, x in enumerate(inputs)}
+        states: dict[int, State] = {}
         edges = iter(self.edges)
         for node, sources in enumerate(self.sources, start=len(inputs)):
-            terms = [next(edges)(states[source]) for source in sources]
+            outputs: list[Tensor] = []
+            terms: list[Term] = []
+            for source in sources:
+                edge = next(edges)
+                if isinstance(edge, Choice):
+                    if source not in states:
+                        states[source] = State(values[source], self._leaving(source))
+                    terms += edge.terms(states[source])
+                else:
+                    outputs.append(edge(values[source]))
             if terms:
-                states[node] = sum(terms[1:], start=terms[0])
-        return torch.cat([states[node] for node in self.output], dim=1)
+                outputs.append(weighted_sum(terms))
+            if outputs:
+                values[node] = sum(outputs[1:], start=outputs[0])
+        return torch.cat([values[node] for node in self.output], dim=1)
+
+    def _leaving(self, state: int) -> list[Choice]:
+        """The choices that a state goes into."""
+        sources = [source for sources in self.sources for source in sources]
+        pairs = zip(sources, self.edges, strict=True)
+        return [e for source, e in pairs if source == state and isinstance(e, Choice)]
 
 
 class Cell(Nodes):

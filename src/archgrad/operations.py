@@ -13,13 +13,30 @@ BatchNorm is affine and pooling stands alone. Inputs and outputs: (B, channels, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from archgrad.kernels.branches import Branch, Pending, Raw, at_rest, branches
+
 Factory = Callable[[int, int, bool], nn.Module]  # (channels, stride, search)
+
+
+@runtime_checkable
+class Branching(Protocol):
+    """A candidate whose first step can be computed with those of all others that see its input.
+
+    Called as a module it computes the same, step by step.
+    """
+
+    def branch(self) -> tuple[Hashable, Branch]:
+        """The first step; candidates of one state with the same key share it."""
+
+    def finish(self, raw: Raw) -> Pending:
+        """What comes after it, up to the last normalization, which is left to the reader."""
 
 
 class Zero(nn.Module):
@@ -84,6 +101,57 @@ def relu_conv_norm(
     )
 
 
+def pending(norm: nn.Module, raw: Raw) -> Pending:
+    """What the batch normalization ``norm`` makes of a raw tensor; running statistics are kept."""
+    assert isinstance(norm, nn.BatchNorm2d)
+    if not norm.training and norm.running_mean is not None and norm.running_var is not None:
+        return Pending(raw.value, norm.running_mean, (norm.running_var + norm.eps).rsqrt())
+    count = raw.value.numel() // raw.value.shape[1]
+    if count == 1:
+        raise ValueError(
+            "Expected more than 1 value per channel when training, got input size "
+            f"{raw.value.shape}"
+        )
+    if norm.training and norm.running_mean is not None and norm.running_var is not None:
+        assert norm.num_batches_tracked is not None and norm.momentum is not None
+        with torch.no_grad():
+            norm.num_batches_tracked.add_(1)
+            mean, var = at_rest(raw.mean), at_rest(raw.var)
+            norm.running_mean.lerp_(mean, norm.momentum)
+            norm.running_var.lerp_(var * (count / (count - 1)), norm.momentum)
+    return Pending(raw.value, raw.mean, (raw.var + norm.eps).rsqrt())
+
+
+class SeparableConv(nn.Sequential):
+    """ReLU, depthwise, pointwise, BatchNorm; once or more times. In search without affine."""
+
+    def branch(self) -> tuple[Hashable, Branch]:
+        return self, self._branch(0)
+
+    def finish(self, raw: Raw) -> Pending:
+        found = pending(self[3], raw)
+        for start in range(4, len(self), 4):
+            (raw,) = branches(found, [self._branch(start)])
+            found = pending(self[start + 3], raw)
+        return found
+
+    def _branch(self, start: int) -> Branch:
+        depthwise, pointwise = self[start + 1], self[start + 2]
+        stride, dilation = depthwise.stride[0], depthwise.dilation[0]
+        return Branch("separable", stride, dilation, depthwise.weight, pointwise.weight)
+
+
+class NormalizedPool(nn.Sequential):
+    """A 3x3 pool and a BatchNorm, as in search."""
+
+    def branch(self) -> tuple[Hashable, Branch]:
+        kind = "max_pool" if isinstance(self[0], nn.MaxPool2d) else "avg_pool"
+        return (kind, self[0].stride), Branch(kind, self[0].stride)
+
+    def finish(self, raw: Raw) -> Pending:
+        return pending(self[1], raw)
+
+
 def _depthwise_separable(
     channels: int, kernel: int, stride: int, dilation: int, affine: bool
 ) -> list[nn.Module]:
@@ -102,14 +170,15 @@ def _sep_conv(kernel: int) -> Factory:
     def build(channels: int, stride: int, search: bool) -> nn.Module:
         first = _depthwise_separable(channels, kernel, stride, 1, affine=not search)
         second = _depthwise_separable(channels, kernel, 1, 1, affine=not search)
-        return nn.Sequential(*first, *second)
+        return (SeparableConv if search else nn.Sequential)(*first, *second)
 
     return build
 
 
 def _dil_conv(kernel: int) -> Factory:
     def build(channels: int, stride: int, search: bool) -> nn.Module:
-        return nn.Sequential(*_depthwise_separable(channels, kernel, stride, 2, affine=not search))
+        parts = _depthwise_separable(channels, kernel, stride, 2, affine=not search)
+        return (SeparableConv if search else nn.Sequential)(*parts)
 
     return build
 
@@ -129,7 +198,7 @@ def _pool(pool: Callable[[int], nn.Module]) -> Factory:
     def build(channels: int, stride: int, search: bool) -> nn.Module:
         if not search:
             return pool(stride)
-        return nn.Sequential(pool(stride), nn.BatchNorm2d(channels, affine=False))
+        return NormalizedPool(pool(stride), nn.BatchNorm2d(channels, affine=False))
 
     return build
 

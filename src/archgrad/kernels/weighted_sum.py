@@ -1,0 +1,176 @@
+r"""The sum that enters a node: :math:`\sum_k w_k \, \hat x_k` over the outputs of its candidates.
+
+Terms that are still to be normalized (`Pending`) are normalized within the sum: neither normalized
+nor weighted tensors are ever stored. Scalars w_k and statistics join to one factor a channel, so
+the sum is :math:`\sum_k f_k (x_k - m_k)` and bilinear in f and (x, m): its derivatives are
+sums of the same form.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from archgrad.kernels import native
+from archgrad.kernels.branches import Pending, _laid_out, _primal, _wide
+
+
+class Term(NamedTuple):
+    """A weight, a scalar, and what it weighs: (B, C, H, W), or a tensor still to be normalized."""
+
+    weight: Tensor
+    value: Tensor | Pending
+
+
+def weighted_sum(terms: Sequence[Term]) -> Tensor:
+    """The sum of the terms, whose values are of one shape."""
+    pending = [(w, v) for w, v in terms if isinstance(v, Pending)]
+    plain = [(w, v) for w, v in terms if not isinstance(v, Pending)]
+    if not pending and len(plain) == 1:
+        return plain[0][0] * plain[0][1]
+    values = [*(v.value for _, v in pending), *(v for _, v in plain)]
+    first = values[0]
+    if first.ndim != 4 or any(v.shape != first.shape for v in values):
+        weighted = [w * (v.tensor() if isinstance(v, Pending) else v) for w, v in terms]
+        total: Tensor = sum(weighted[1:], start=weighted[0])
+        return total
+    factors, means = [], []
+    if pending:
+        scales = torch.stack([v.scale for _, v in pending])
+        factors.append(torch.stack([w for w, _ in pending]).unsqueeze(1) * scales)
+        means.append(torch.stack([v.mean for _, v in pending]))
+    if plain:
+        wide = torch.stack([w for w, _ in plain]).unsqueeze(1)
+        factors.append(wide.expand(-1, first.shape[1]))
+        means.append(first.new_zeros(len(plain), first.shape[1]))
+    found: Tensor = _Sum.apply(torch.cat(factors), torch.cat(means), *values)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _Sum(torch.autograd.Function):
+    """(f, m, x_1, ...) -> sum over k of f_k (x_k - m_k); f and m: (terms, C)."""
+
+    @staticmethod
+    def forward(ctx: Any, factor: Tensor, mean: Tensor, *values: Tensor) -> Tensor:
+        ctx.save_for_backward(factor, mean, *values)
+        ctx.save_for_forward(factor, mean, *values)
+        return _sum(factor, mean, values)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        wanted = tuple(ctx.needs_input_grad[2:])
+        found: tuple[Tensor | None, ...] = _Gradients.apply(  # type: ignore[no-untyped-call]
+            wanted, grad, *ctx.saved_tensors
+        )
+        return found
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
+        factor, mean, *values = map(_primal, ctx.saved_tensors)
+        to_factor, to_mean, *to_values = _or_zeros(tangents, [factor, mean, *values])
+        return _sum(to_factor, mean, values) + _sum(factor, to_mean, to_values)
+
+
+class _Gradients(torch.autograd.Function):
+    """(grad, f, m, x_1, ...) -> the gradients for (f, m, x_1, ...); bilinear as well."""
+
+    @staticmethod
+    def forward(ctx: Any, wanted: Any, grad: Tensor, *given: Tensor) -> tuple[Tensor | None, ...]:
+        ctx.wanted = wanted
+        ctx.save_for_backward(grad, *given)
+        ctx.save_for_forward(grad, *given)
+        return _gradients(wanted, grad, *given)
+
+    @staticmethod
+    def jvp(ctx: Any, _: None, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        grad, *given = map(_primal, ctx.saved_tensors)
+        to_grad, *to_given = _or_zeros(tangents, [grad, *given])
+        one = _gradients(ctx.wanted, to_grad, *given)
+        two = _gradients(ctx.wanted, grad, *to_given)
+        return tuple(None if a is None else a + b for a, b in zip(one, two, strict=True))
+
+    @staticmethod
+    def backward(ctx: Any, *second: Tensor | None) -> tuple[Any, ...]:
+        given = [t.detach().requires_grad_() for t in ctx.saved_tensors]
+        with torch.enable_grad():
+            grad, factor, mean, *values = given
+            first = [
+                torch.stack([(grad * (v - _wide(m))).sum((0, 2, 3)) for v, m in zip(values, mean)]),
+                -factor * grad.sum((0, 2, 3)),
+                *(_wide(f) * grad for f in factor),
+            ]
+            pairs = [(f, s) for f, s in zip(first, second, strict=True) if s is not None]
+            found = torch.autograd.grad(
+                [f for f, _ in pairs], given, [s for _, s in pairs], materialize_grads=True
+            )
+        return None, *found
+
+
+def _or_zeros(tangents: Sequence[Tensor | None], like: Sequence[Tensor | None]) -> list[Any]:
+    return [
+        torch.zeros_like(v) if t is None and v is not None else t
+        for t, v in zip(tangents, like, strict=True)
+    ]
+
+
+def _sum(factor: Tensor, mean: Tensor, values: Sequence[Tensor]) -> Tensor:
+    if native.library(factor, mean, *values) is None:
+        shift = -(factor * mean).sum(0)
+        total = _wide(shift).expand_as(values[0]).contiguous(memory_format=torch.channels_last)
+        for f, value in zip(factor, values):
+            total = total.addcmul_(_wide(f), value)
+        return total
+    out = torch.empty_like(values[0], memory_format=torch.channels_last)
+    _call(out, None, factor, mean, values, [None] * len(values), None, back=False)
+    return out
+
+
+def _gradients(
+    wanted: Sequence[bool], grad: Tensor, factor: Tensor, mean: Tensor, *values: Tensor
+) -> tuple[Tensor | None, ...]:
+    if native.library(grad, factor, mean, *values) is None:
+        total = grad.sum((0, 2, 3))
+        to_factor = torch.stack(
+            [(grad * (v - _wide(m))).sum((0, 2, 3)) for v, m in zip(values, mean)]
+        )
+        back = [_wide(f) * grad if want else None for f, want in zip(factor, wanted)]
+        return to_factor, -factor * total, *back
+    back = [
+        torch.empty_like(v, memory_format=torch.channels_last) if want else None
+        for v, want in zip(values, wanted)
+    ]
+    to_factor, total = torch.empty_like(factor), torch.empty_like(factor[0])
+    _call(_laid_out(grad), total, factor, mean, values, back, to_factor, back=True)
+    return to_factor, -factor * total, *back
+
+
+def _call(
+    out: Any,
+    total: Tensor | None,
+    factor: Tensor,
+    mean: Tensor,
+    values: Sequence[Tensor],
+    gradients: Sequence[Tensor | None],
+    to_factor: Tensor | None,
+    back: bool,
+) -> None:
+    """Lay out the terms for the native code: x, f, m, and where their gradients go."""
+    images, channels, height, width = values[0].shape
+    laid = [_laid_out(v) for v in values]
+    factor, mean = factor.contiguous(), mean.contiguous()
+    table: list[int] = []
+    for k, (value, gradient) in enumerate(zip(laid, gradients, strict=True)):
+        table += [_address(value), _address(factor[k]), _address(mean[k]), _address(gradient)]
+        table.append(0 if to_factor is None else _address(to_factor[k]))
+    terms = native.array(table)
+    head = [images, height * width, channels, len(values), torch.get_num_threads()]
+    head += [_address(out), _address(total), ctypes.addressof(terms)]
+    native.call("weighted_sum", head, values[0].dtype, back)
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
