@@ -15,6 +15,7 @@ from archgrad.config import SearchConfig
 from archgrad.data import Augmentation, Data
 from archgrad.errors import ArchgradError, Diverged
 from archgrad.folder import Run, write
+from archgrad.kernels import native
 from archgrad.leg import Leg, stages
 from archgrad.loaders import Loaders
 from archgrad.loops import (
@@ -60,7 +61,8 @@ def bilevel_search(
     device = resolve_device(config.device)
     listener = listener or Silent()
     held = run.working() if run is not None else nullcontext()
-    with held, seeded(config.seed, config.threads, device):
+    random = seeded(config.seed, config.threads, device)
+    with held, native.use(config.kernel), random:
         search = BilevelSearch(space, data, method, config, augmentation, device, run)
         if search.done == 0 and (price := search.monitor.price()) is not None:
             listener.notice(price)
@@ -88,6 +90,7 @@ class BilevelSearch:
     ) -> None:
         self.space, self.method, self.config = space, method, config
         self.device, self.relaxation = device, method.relaxation
+        self.kernels = native.note(device)
         self.loaders = Loaders.of(data, config, augmentation or data.augmentation, device)
         self.stages = stages(method)
         self.bounds = boundaries(self.stages, config.epochs)

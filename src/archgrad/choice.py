@@ -163,9 +163,10 @@ class Choice(nn.Module):
             if isinstance(operation, Zero):
                 continue
             if active is None or index in active:
-                branching = isinstance(operation, Branching)
-                value = operation.finish(state.raw(operation)) if branching else operation(state.x)
-                terms.append(Term(weight, value))
+                if isinstance(operation, Branching):
+                    terms.append(Term(weight, operation.finish(state.raw(operation))))
+                else:
+                    terms.append(Term(weight, operation(state.x)))
             elif index in watched:
                 with torch.no_grad():
                     output = operation(state.x)

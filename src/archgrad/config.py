@@ -128,6 +128,11 @@ class SearchConfig(_Section):
     threads: int = Field(
         1, ge=1, le=1024, description="CPU threads of torch (on shared cores more can be slower)"
     )
+    kernel: Literal["auto", "native", "torch"] = Field(
+        "auto",
+        description="on a CPU: native (built once, with the machine's C++ compiler), torch "
+        "(PyTorch's own), or auto: native where there is a compiler",
+    )
 
 
 class TrainConfig(_Section):

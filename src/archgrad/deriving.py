@@ -9,6 +9,7 @@ from archgrad.architecture import Architecture, Cell
 from archgrad.bilevel import BilevelSearch
 from archgrad.errors import ArchgradError, unknown
 from archgrad.folder import Run, fitting, read_lines
+from archgrad.kernels import native
 from archgrad.loops import resolve_device, seeded
 from archgrad.methods import Method
 from archgrad.parts.discretization import SkipLimit, StrongestEdges, Threshold
@@ -69,7 +70,8 @@ def derive_by_perturbation(run: Run, prepared: Prepared, epochs: int) -> Archite
     device = resolve_device(config.device)
     selection = Perturbation(epochs)
     replace(prepared.method, selection=selection)  # refuses what does not go together
-    with run.working(), seeded(config.seed, config.threads, device):
+    random = seeded(config.seed, config.threads, device)
+    with run.working(), native.use(config.kernel), random:
         search = BilevelSearch(
             prepared.space,
             prepared.data,

@@ -19,7 +19,9 @@ from rich.progress import (
 )
 
 from archgrad import __version__
+from archgrad.config import SearchConfig
 from archgrad.folder import read_lines
+from archgrad.kernels import native
 from archgrad.loops import keep_freed_memory, resolve_device
 
 if TYPE_CHECKING:
@@ -60,6 +62,8 @@ class Display:
         if (section := config.search or config.train) is not None:
             threads = f"{section.threads} thread{'s' if section.threads > 1 else ''}"
             parts += [config.data.data, f"{resolve_device(section.device)}, {threads}"]
+        if search is not None:
+            parts.append(self._kernels(search))
         self.console.print(" | ".join(parts), soft_wrap=True)
         self.progress.start()
         keep_freed_memory()
@@ -72,6 +76,14 @@ class Display:
         trace: TracebackType | None,
     ) -> None:
         self.progress.stop()
+
+    def _kernels(self, search: SearchConfig) -> str:
+        """Which kernels are in use, a few words; built now where they never were."""
+        device = resolve_device(search.device)
+        with native.use(search.kernel):
+            if native.to_build(device):
+                self.console.print("building native kernels, once (about 20 s) ...")
+            return native.note(device)
 
     def _show(self, task: TaskID, **fields: Any) -> None:
         self.progress.start_task(task)

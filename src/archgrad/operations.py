@@ -14,7 +14,6 @@ BatchNorm is affine and pooling stands alone. Inputs and outputs: (B, channels, 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -25,8 +24,7 @@ from archgrad.kernels.branches import Branch, Pending, Raw, at_rest, branches
 Factory = Callable[[int, int, bool], nn.Module]  # (channels, stride, search)
 
 
-@runtime_checkable
-class Branching(Protocol):
+class Branching(nn.Sequential):
     """A candidate whose first step can be computed with those of all others that see its input.
 
     Called as a module it computes the same, step by step.
@@ -34,9 +32,11 @@ class Branching(Protocol):
 
     def branch(self) -> tuple[Hashable, Branch]:
         """The first step; candidates of one state with the same key share it."""
+        raise NotImplementedError
 
     def finish(self, raw: Raw) -> Pending:
         """What comes after it, up to the last normalization, which is left to the reader."""
+        raise NotImplementedError
 
 
 class Zero(nn.Module):
@@ -122,7 +122,7 @@ def pending(norm: nn.Module, raw: Raw) -> Pending:
     return Pending(raw.value, raw.mean, (raw.var + norm.eps).rsqrt())
 
 
-class SeparableConv(nn.Sequential):
+class SeparableConv(Branching):
     """ReLU, depthwise, pointwise, BatchNorm; once or more times. In search without affine."""
 
     def branch(self) -> tuple[Hashable, Branch]:
@@ -137,16 +137,19 @@ class SeparableConv(nn.Sequential):
 
     def _branch(self, start: int) -> Branch:
         depthwise, pointwise = self[start + 1], self[start + 2]
+        assert isinstance(depthwise, nn.Conv2d) and isinstance(pointwise, nn.Conv2d)
         stride, dilation = depthwise.stride[0], depthwise.dilation[0]
         return Branch("separable", stride, dilation, depthwise.weight, pointwise.weight)
 
 
-class NormalizedPool(nn.Sequential):
+class NormalizedPool(Branching):
     """A 3x3 pool and a BatchNorm, as in search."""
 
     def branch(self) -> tuple[Hashable, Branch]:
-        kind = "max_pool" if isinstance(self[0], nn.MaxPool2d) else "avg_pool"
-        return (kind, self[0].stride), Branch(kind, self[0].stride)
+        pool = self[0]
+        assert isinstance(pool, nn.MaxPool2d | nn.AvgPool2d)
+        kind, stride = "max_pool" if isinstance(pool, nn.MaxPool2d) else "avg_pool", pool.stride
+        return (kind, stride), Branch(kind, int(stride))  # type: ignore[arg-type]
 
     def finish(self, raw: Raw) -> Pending:
         return pending(self[1], raw)

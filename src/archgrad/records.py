@@ -71,6 +71,7 @@ class Records:
         return {
             "epoch": search.done,
             "begun_with": self.begun_with,
+            "kernels": search.kernels,
             "stage": search.stage,
             "candidates": search.candidates,
             "recovered": search.recovered,
@@ -97,6 +98,12 @@ class Records:
                 warnings.warn(
                     "the batches come from a DataLoader, whose order may depend on more than "
                     "torch's random state: the resumed search may differ from an uninterrupted one",
+                    stacklevel=2,
+                )
+            if content.get("kernels") != search.kernels:
+                warnings.warn(
+                    f"the search was begun with {content.get('kernels')} and goes on with "
+                    f"{search.kernels}: the same numbers up to rounding, not bit by bit",
                     stacklevel=2,
                 )
         self._cut(search, done)

@@ -2,9 +2,9 @@ r"""Everything that leaves a state of a cell, computed at once.
 
 A branch is a depthwise separable convolution behind a ReLU, :math:`y = W\,(k * relu(\hat x))`, or a
 3x3 pool of x; with it come the mean and the biased variance of y over batch and positions, which
-the batch normalization behind it needs. The normalization itself is left to who reads y (`Pending`):
-in front of another branch it is done on the fly, at a node it is part of the weighted sum. So of a
-candidate operation only y is kept, and everything else is computed again in the backward pass.
+the batch normalization behind it needs. The normalization itself is left to the reader of y
+(`Pending`): in front of another branch it is done on the fly, at a node it is part of the weighted
+sum. So of a candidate only y is kept, and all else is computed again in the backward pass.
 
 The work is done by native code or by PyTorch; both give the same function, its gradient, its second
 derivative, and its derivatives in forward mode.
@@ -57,7 +57,7 @@ class Pending(NamedTuple):
 
     def tensor(self) -> Tensor:
         """The normalized tensor."""
-        return (self.value - _wide(self.mean)) * _wide(self.scale)
+        return (self.value - wide(self.mean)) * wide(self.scale)
 
 
 def branches(x: Tensor | Pending, wanted: Sequence[Branch]) -> list[Raw]:
@@ -153,7 +153,7 @@ class _Branches(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, _: None, *tangents: Grad) -> tuple[Tensor, ...]:
-        given = [_primal(t) for t in ctx.saved_tensors[: len(tangents)]]
+        given = [primal(t) for t in ctx.saved_tensors[: len(tangents)]]
         return tuple(_native(ctx.shape, given, tangents))
 
 
@@ -171,7 +171,7 @@ class _Backward(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> tuple[Grad, ...]:
-        given = [_primal(t) for t in ctx.saved_tensors]
+        given = [primal(t) for t in ctx.saved_tensors]
         return tuple(_native_backward(ctx.shape, ctx.wanted, given, tangents[3:]))
 
     @staticmethod
@@ -229,8 +229,8 @@ def _torch_backward(shape: _Shape, wanted: bool, given: Sequence[Any]) -> list[G
         y, average, _ = made[3 * i : 3 * i + 3]
         g, g_mean, g_var = grads[3 * i : 3 * i + 3]
         count = y.numel() / y.shape[1]
-        slope = _wide(g_var) * (2 / count)
-        g = (y - _wide(average)).mul_(slope).add_(_wide(g_mean) / count).add_(g)
+        slope = wide(g_var) * (2 / count)
+        g = (y - wide(average)).mul_(slope).add_(wide(g_mean) / count).add_(g)
         if taps is None:
             with torch.enable_grad():
                 leaf = x.detach().requires_grad_()
@@ -254,8 +254,8 @@ def _torch_backward(shape: _Shape, wanted: bool, given: Sequence[Any]) -> list[G
     to_hat = to_active.mul_(active > 0)
     if scale is None:
         return [to_hat if to_x is None else to_hat.add_(to_x), None, None, *to_parameters]
-    to_scale = (to_hat * (x - _wide(mean))).sum((0, 2, 3))
-    to_value = to_hat.mul_(_wide(scale))
+    to_scale = (to_hat * (x - wide(mean))).sum((0, 2, 3))
+    to_value = to_hat.mul_(wide(scale))
     return [to_value, -to_value.sum((0, 2, 3)), to_scale, *to_parameters]
 
 
@@ -348,36 +348,27 @@ def _call(
     for kind, row in zip(shape.kinds, rows, strict=True):
         table += [KINDS.index(kind.kind), kind.size, kind.dilation, kind.stride]
         for name in FIELDS:
-            table += _addresses(row.get(name) or none)
+            table += map(native.address, row.get(name) or none)
     laid = native.array(table)
     head = [images, height, width, channels, len(rows), torch.get_num_threads()]
     for pair in (x, mean, scale, *(more.get(n, none) for n in ("dx", "dmean", "dscale"))):
-        head += _addresses(pair)
+        head += map(native.address, pair)
     native.call("branches", [*head, ctypes.addressof(laid)], value.dtype, back, dual)
 
 
 def _pairs(given: Sequence[Any], tangents: Sequence[Grad] | None) -> list[Two]:
     """Values with their tangents, laid out as the native code expects them."""
     return [
-        (_laid_out(v), _laid_out(t)) for v, t in zip(given, tangents or [None] * len(given))
+        (native.laid_out(v), native.laid_out(t))
+        for v, t in zip(given, tangents or [None] * len(given))
     ]
-
-
-def _laid_out(tensor: Grad) -> Grad:
-    if tensor is None:
-        return None
-    image = tensor.ndim == 4 and tensor.shape[1] > 1 and tensor.shape[2:] != (1, 1)
-    return tensor.contiguous(memory_format=torch.channels_last if image else torch.contiguous_format)
-
-
-def _addresses(pair: Two) -> list[int]:
-    return [0 if tensor is None else tensor.data_ptr() for tensor in pair]
 
 
 # --- small things --------------------------------------------------------------------------------
 
 
-def _wide(channels: Tensor) -> Tensor:
+def wide(channels: Tensor) -> Tensor:
+    """(C,) as (1, C, 1, 1)."""
     return channels.view(1, -1, 1, 1)
 
 
@@ -391,7 +382,8 @@ def at_rest(tensor: Tensor) -> Tensor:
     return found.detach()
 
 
-def _primal(tensor: Grad) -> Grad:
+def primal(tensor: Any) -> Any:
+    """The value without its tangent; None stays None."""
     return None if tensor is None else forward_ad.unpack_dual(tensor).primal
 
 

@@ -1,4 +1,4 @@
-"""The native kernels: C++ for the CPU, built on demand and cached; without a compiler, PyTorch's own.
+"""The native kernels: C++ for the CPU, built on demand and cached; else PyTorch's own.
 
 `library` builds and loads them, `use` chooses. Nothing here is needed to install or to import.
 """
@@ -43,14 +43,25 @@ class Built(NamedTuple):
 
 @contextmanager
 def use(kernel: Kernel) -> Iterator[None]:
-    """Within this context: ``native``, ``torch`` (PyTorch's own), or ``auto``: native if possible."""
+    """Within this context: ``native``, ``torch`` (PyTorch's own) or ``auto``: native if possible."""
     if kernel == "native" and build().library is None:
-        raise ArchgradError(f"kernel native: {build().note}; use auto or torch")
+        raise ArchgradError(f"kernel native is not available: {build().note}; use auto or torch")
     token = _chosen.set(kernel)
     try:
         yield
     finally:
         _chosen.reset(token)
+
+
+def to_build(device: torch.device) -> bool:
+    """Whether the library is wanted on this device and has yet to be built."""
+    found = compiler()
+    if device.type != "cpu" or _chosen.get() == "torch" or found is None:
+        return False
+    try:
+        return not (_folder() / f"{_key(found)}.so").exists()
+    except (OSError, subprocess.SubprocessError):
+        return False
 
 
 def note(device: torch.device) -> str:
@@ -85,22 +96,44 @@ def array(values: Sequence[int]) -> Any:
     return (ctypes.c_int64 * len(values))(*values)
 
 
+def laid_out(tensor: Tensor | None) -> Tensor | None:
+    """The same values as the native code expects them: images as (B, H, W, C)."""
+    if tensor is None:
+        return None
+    image = tensor.ndim == 4 and tensor.shape[1] > 1 and tensor.shape[2:] != (1, 1)
+    order = torch.channels_last if image else torch.contiguous_format
+    return tensor.contiguous(memory_format=order)
+
+
+def address(tensor: Tensor | None) -> int:
+    """Where a tensor lies; 0 for None."""
+    return 0 if tensor is None else tensor.data_ptr()
+
+
 @cache
 def build() -> Built:
     """Build the library or take it from the cache; the first time takes about 20 seconds."""
-    compiler = shutil.which(os.environ.get("CXX", "")) or shutil.which("g++") or shutil.which("c++")
-    if compiler is None:
+    found = compiler()
+    if found is None:
         return Built(None, "PyTorch kernels (no C++ compiler found; with one, faster)")
     try:
-        path = _folder() / f"{_key(compiler)}.so"
+        path = _folder() / f"{_key(found)}.so"
         with open(path.with_suffix(".lock"), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # one process builds, the others wait for it
             if not path.exists():
-                _compile(compiler, path)
+                _compile(found, path)
             return Built(ctypes.CDLL(str(path)), "native kernels")
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", None) or str(error)
-        return Built(None, f"PyTorch kernels (building the native ones failed: {said[:200].strip()})")
+        return Built(
+            None, f"PyTorch kernels (building the native ones failed: {said[:200].strip()})"
+        )
+
+
+def compiler() -> str | None:
+    """The C++ compiler: the one that CXX names, or the system's."""
+    names = [os.environ["CXX"]] if "CXX" in os.environ else ["g++", "clang++", "c++"]
+    return next((path for name in names if (path := shutil.which(name))), None)
 
 
 def _compile(compiler: str, path: Path) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from archgrad.kernels import native
-from archgrad.kernels.branches import Pending, _laid_out, _primal, _wide
+from archgrad.kernels.branches import Pending, primal, wide
 
 
 class Term(NamedTuple):
@@ -70,7 +70,7 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
-        factor, mean, *values = map(_primal, ctx.saved_tensors)
+        factor, mean, *values = map(primal, ctx.saved_tensors)
         to_factor, to_mean, *to_values = _or_zeros(tangents, [factor, mean, *values])
         return _sum(to_factor, mean, values) + _sum(factor, to_mean, to_values)
 
@@ -87,11 +87,12 @@ class _Gradients(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, _: None, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
-        grad, *given = map(_primal, ctx.saved_tensors)
+        grad, *given = map(primal, ctx.saved_tensors)
         to_grad, *to_given = _or_zeros(tangents, [grad, *given])
         one = _gradients(ctx.wanted, to_grad, *given)
         two = _gradients(ctx.wanted, grad, *to_given)
-        return tuple(None if a is None else a + b for a, b in zip(one, two, strict=True))
+        pairs = zip(one, two, strict=True)
+        return tuple(None if a is None or b is None else a + b for a, b in pairs)
 
     @staticmethod
     def backward(ctx: Any, *second: Tensor | None) -> tuple[Any, ...]:
@@ -99,9 +100,9 @@ class _Gradients(torch.autograd.Function):
         with torch.enable_grad():
             grad, factor, mean, *values = given
             first = [
-                torch.stack([(grad * (v - _wide(m))).sum((0, 2, 3)) for v, m in zip(values, mean)]),
+                torch.stack([(grad * (v - wide(m))).sum((0, 2, 3)) for v, m in zip(values, mean)]),
                 -factor * grad.sum((0, 2, 3)),
-                *(_wide(f) * grad for f in factor),
+                *(wide(f) * grad for f in factor),
             ]
             pairs = [(f, s) for f, s in zip(first, second, strict=True) if s is not None]
             found = torch.autograd.grad(
@@ -110,19 +111,16 @@ class _Gradients(torch.autograd.Function):
         return None, *found
 
 
-def _or_zeros(tangents: Sequence[Tensor | None], like: Sequence[Tensor | None]) -> list[Any]:
-    return [
-        torch.zeros_like(v) if t is None and v is not None else t
-        for t, v in zip(tangents, like, strict=True)
-    ]
+def _or_zeros(tangents: Sequence[Tensor | None], like: Sequence[Tensor]) -> list[Tensor]:
+    return [torch.zeros_like(v) if t is None else t for t, v in zip(tangents, like, strict=True)]
 
 
 def _sum(factor: Tensor, mean: Tensor, values: Sequence[Tensor]) -> Tensor:
     if native.library(factor, mean, *values) is None:
         shift = -(factor * mean).sum(0)
-        total = _wide(shift).expand_as(values[0]).contiguous(memory_format=torch.channels_last)
+        total = wide(shift).expand_as(values[0]).contiguous(memory_format=torch.channels_last)
         for f, value in zip(factor, values):
-            total = total.addcmul_(_wide(f), value)
+            total = total.addcmul_(wide(f), value)
         return total
     out = torch.empty_like(values[0], memory_format=torch.channels_last)
     _call(out, None, factor, mean, values, [None] * len(values), None, back=False)
@@ -135,16 +133,16 @@ def _gradients(
     if native.library(grad, factor, mean, *values) is None:
         total = grad.sum((0, 2, 3))
         to_factor = torch.stack(
-            [(grad * (v - _wide(m))).sum((0, 2, 3)) for v, m in zip(values, mean)]
+            [(grad * (v - wide(m))).sum((0, 2, 3)) for v, m in zip(values, mean)]
         )
-        back = [_wide(f) * grad if want else None for f, want in zip(factor, wanted)]
+        back = [wide(f) * grad if want else None for f, want in zip(factor, wanted)]
         return to_factor, -factor * total, *back
     back = [
         torch.empty_like(v, memory_format=torch.channels_last) if want else None
         for v, want in zip(values, wanted)
     ]
     to_factor, total = torch.empty_like(factor), torch.empty_like(factor[0])
-    _call(_laid_out(grad), total, factor, mean, values, back, to_factor, back=True)
+    _call(native.laid_out(grad), total, factor, mean, values, back, to_factor, back=True)
     return to_factor, -factor * total, *back
 
 
@@ -160,17 +158,18 @@ def _call(
 ) -> None:
     """Lay out the terms for the native code: x, f, m, and where their gradients go."""
     images, channels, height, width = values[0].shape
-    laid = [_laid_out(v) for v in values]
+    laid = [native.laid_out(v) for v in values]
     factor, mean = factor.contiguous(), mean.contiguous()
     table: list[int] = []
     for k, (value, gradient) in enumerate(zip(laid, gradients, strict=True)):
-        table += [_address(value), _address(factor[k]), _address(mean[k]), _address(gradient)]
-        table.append(0 if to_factor is None else _address(to_factor[k]))
+        table += [
+            native.address(value),
+            native.address(factor[k]),
+            native.address(mean[k]),
+            native.address(gradient),
+        ]
+        table.append(0 if to_factor is None else native.address(to_factor[k]))
     terms = native.array(table)
     head = [images, height * width, channels, len(values), torch.get_num_threads()]
-    head += [_address(out), _address(total), ctypes.addressof(terms)]
+    head += [native.address(out), native.address(total), ctypes.addressof(terms)]
     native.call("weighted_sum", head, values[0].dtype, back)
-
-
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
