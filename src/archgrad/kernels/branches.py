@@ -180,7 +180,7 @@ class _Backward(torch.autograd.Function):
         outputs = 3 * len(ctx.shape.kinds)
         inputs = len(ctx.saved_tensors) - 2 * outputs
         given = [_leaf(t) for t in ctx.saved_tensors[:inputs]]
-        incoming = [_leaf(t) for t in ctx.saved_tensors[inputs + outputs :]]
+        incoming: list[Any] = [_leaf(t) for t in ctx.saved_tensors[inputs + outputs :]]
         with torch.enable_grad():
             leaves = [t for t in given if t is not None]
             first = torch.autograd.grad(

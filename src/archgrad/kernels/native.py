@@ -43,7 +43,7 @@ class Built(NamedTuple):
 
 @contextmanager
 def use(kernel: Kernel) -> Iterator[None]:
-    """Within this context: ``native``, ``torch`` (PyTorch's own) or ``auto``: native if possible."""
+    """Within this context: ``native``, ``torch`` (PyTorch's), or ``auto``: native if possible."""
     if kernel == "native" and build().library is None:
         raise ArchgradError(f"kernel native is not available: {build().note}; use auto or torch")
     token = _chosen.set(kernel)

@@ -162,13 +162,8 @@ def _call(
     factor, mean = factor.contiguous(), mean.contiguous()
     table: list[int] = []
     for k, (value, gradient) in enumerate(zip(laid, gradients, strict=True)):
-        table += [
-            native.address(value),
-            native.address(factor[k]),
-            native.address(mean[k]),
-            native.address(gradient),
-        ]
-        table.append(0 if to_factor is None else native.address(to_factor[k]))
+        slope = None if to_factor is None else to_factor[k]
+        table += map(native.address, (value, factor[k], mean[k], gradient, slope))
     terms = native.array(table)
     head = [images, height * width, channels, len(values), torch.get_num_threads()]
     head += [native.address(out), native.address(total), ctypes.addressof(terms)]
