@@ -105,7 +105,8 @@ def pending(norm: nn.Module, raw: Raw) -> Pending:
     """What the batch normalization ``norm`` makes of a raw tensor; running statistics are kept."""
     assert isinstance(norm, nn.BatchNorm2d)
     if not norm.training and norm.running_mean is not None and norm.running_var is not None:
-        return Pending(raw.value, norm.running_mean, (norm.running_var + norm.eps).rsqrt())
+        scale = (norm.running_var.double() + norm.eps).rsqrt()
+        return Pending(raw.value, norm.running_mean.double(), scale)
     count = raw.value.numel() // raw.value.shape[1]
     if count == 1:
         raise ValueError(
@@ -116,9 +117,9 @@ def pending(norm: nn.Module, raw: Raw) -> Pending:
         assert norm.num_batches_tracked is not None and norm.momentum is not None
         with torch.no_grad():
             norm.num_batches_tracked.add_(1)
-            mean, var = at_rest(raw.mean), at_rest(raw.var)
-            norm.running_mean.lerp_(mean, norm.momentum)
-            norm.running_var.lerp_(var * (count / (count - 1)), norm.momentum)
+            mean, var = at_rest(raw.mean), at_rest(raw.var) * (count / (count - 1))
+            norm.running_mean.lerp_(mean.to(norm.running_mean), norm.momentum)
+            norm.running_var.lerp_(var.to(norm.running_var), norm.momentum)
     return Pending(raw.value, raw.mean, (raw.var + norm.eps).rsqrt())
 
 

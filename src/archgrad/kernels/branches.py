@@ -41,7 +41,7 @@ class Branch(NamedTuple):
 
 
 class Raw(NamedTuple):
-    """The output of a branch (B, C, H, W), with its mean and biased variance (C,)."""
+    """The output of a branch (B, C, H, W), with its mean and biased variance (C,), in float64."""
 
     value: Tensor
     mean: Tensor
@@ -49,7 +49,10 @@ class Raw(NamedTuple):
 
 
 class Pending(NamedTuple):
-    """A tensor (B, C, H, W) that is still to be normalized: (value - mean) * scale; those (C,)."""
+    """A tensor (B, C, H, W) that is still to be normalized: (value - mean) * scale.
+
+    Mean and scale (C,) are float64: rounded, they would be the largest error of a gradient.
+    """
 
     value: Tensor
     mean: Tensor
@@ -57,7 +60,8 @@ class Pending(NamedTuple):
 
     def tensor(self) -> Tensor:
         """The normalized tensor."""
-        return (self.value - wide(self.mean)) * wide(self.scale)
+        dtype = self.value.dtype
+        return (self.value - wide(self.mean).to(dtype)) * wide(self.scale).to(dtype)
 
 
 def branches(x: Tensor | Pending, wanted: Sequence[Branch]) -> list[Raw]:
@@ -120,8 +124,8 @@ def composite(shape: _Shape, given: Sequence[Any]) -> list[Tensor]:
     """The same in plain operations of PyTorch, which know their derivatives."""
     found: list[Tensor] = []
     for y in _outputs(shape, given):
-        var, mean = torch.var_mean(y, (0, 2, 3), correction=0)
-        found += [y, mean, var]
+        var, mean = torch.var_mean(y.to(_accurate(y)), (0, 2, 3), correction=0)
+        found += [y, mean.double(), var.double()]
     return found
 
 
@@ -210,8 +214,10 @@ def _torch(shape: _Shape, given: Sequence[Any]) -> list[Tensor]:
     found: list[Tensor] = []
     for y in _outputs(shape, given):
         # Batch normalization finds the statistics several times faster than `torch.var_mean` does.
-        _, mean, scale = torch.native_batch_norm(y, None, None, None, None, True, 0.0, 0.0)
-        found += [y, mean, scale.pow(-2)]
+        given = y.to(_accurate(y)), None, None, None, None, True, 0.0, 0.0
+        _, mean, scale = torch.native_batch_norm(*given)
+        var = torch.where(scale == 0, 0.0, scale.double().pow(-2))  # 0 stands for no variance
+        found += [y, mean.double(), var]
     return found
 
 
@@ -228,9 +234,10 @@ def _torch_backward(shape: _Shape, wanted: bool, given: Sequence[Any]) -> list[G
     ):
         y, average, _ = made[3 * i : 3 * i + 3]
         g, g_mean, g_var = grads[3 * i : 3 * i + 3]
-        count = y.numel() / y.shape[1]
-        slope = wide(g_var) * (2 / count)
-        g = (y - wide(average)).mul_(slope).add_(wide(g_mean) / count).add_(g)
+        count, accurate = y.numel() / y.shape[1], _accurate(y)
+        shift, slope = wide(g_mean / count).to(accurate), wide(g_var * (2 / count)).to(accurate)
+        centered = y.to(accurate) - wide(average).to(accurate)
+        g = centered.mul_(slope).add_(shift).add_(g).to(y.dtype)
         if taps is None:
             with torch.enable_grad():
                 leaf = x.detach().requires_grad_()
@@ -254,9 +261,12 @@ def _torch_backward(shape: _Shape, wanted: bool, given: Sequence[Any]) -> list[G
     to_hat = to_active.mul_(active > 0)
     if scale is None:
         return [to_hat if to_x is None else to_hat.add_(to_x), None, None, *to_parameters]
-    to_scale = (to_hat * (x - wide(mean))).sum((0, 2, 3))
-    to_value = to_hat.mul_(wide(scale))
-    return [to_value, -to_value.sum((0, 2, 3)), to_scale, *to_parameters]
+    accurate = _accurate(x)
+    centered = x.to(accurate) - wide(mean).to(accurate)
+    to_scale = (centered * to_hat).sum((0, 2, 3)).double()
+    to_value = to_hat.mul_(wide(scale).to(x.dtype))
+    to_mean = -to_value.sum((0, 2, 3), dtype=accurate).double()
+    return [to_value, to_mean, to_scale, *to_parameters]
 
 
 def _conv_gradients(
@@ -298,7 +308,7 @@ def _native(
     for kind, (taps, matrix) in zip(shape.kinds, shape.split(parameters), strict=True):
         size = (images, channels, -(-height // kind.stride), -(-width // kind.stride))
         y = torch.empty(size, dtype=value.dtype, memory_format=torch.channels_last)
-        outputs = [y, value.new_empty(channels), value.new_empty(channels)]
+        outputs = [y, *(torch.empty(channels, dtype=torch.float64) for _ in range(2))]
         row = {n: (o, o) for n, o in zip(("y", "mean", "var"), outputs)}
         rows.append({"taps": taps, "matrix": matrix, **row})
         found += outputs
@@ -365,6 +375,11 @@ def _pairs(given: Sequence[Any], tangents: Sequence[Grad] | None) -> list[Two]:
 
 
 # --- small things --------------------------------------------------------------------------------
+
+
+def _accurate(tensor: Tensor) -> torch.dtype:
+    """What sums over pixels are taken in."""
+    return torch.promote_types(tensor.dtype, torch.float32)
 
 
 def wide(channels: Tensor) -> Tensor:

@@ -40,13 +40,13 @@ def weighted_sum(terms: Sequence[Term]) -> Tensor:
         return total
     factors, means = [], []
     if pending:
-        scales = torch.stack([v.scale for _, v in pending])
+        scales = torch.stack([v.scale for _, v in pending])  # float64, as all that is (C,)
         factors.append(torch.stack([w for w, _ in pending]).unsqueeze(1) * scales)
         means.append(torch.stack([v.mean for _, v in pending]))
     if plain:
-        wide = torch.stack([w for w, _ in plain]).unsqueeze(1)
-        factors.append(wide.expand(-1, first.shape[1]))
-        means.append(first.new_zeros(len(plain), first.shape[1]))
+        weights = torch.stack([w for w, _ in plain]).unsqueeze(1)
+        factors.append(weights.expand(-1, first.shape[1]).double())
+        means.append(torch.zeros(len(plain), first.shape[1], dtype=torch.float64, device=first.device))
     found: Tensor = _Sum.apply(torch.cat(factors), torch.cat(means), *values)  # type: ignore[no-untyped-call]
     return found
 
@@ -100,9 +100,9 @@ class _Gradients(torch.autograd.Function):
         with torch.enable_grad():
             grad, factor, mean, *values = given
             first = [
-                torch.stack([(grad * (v - wide(m))).sum((0, 2, 3)) for v, m in zip(values, mean)]),
+                torch.stack([_slope(grad, v, m) for v, m in zip(values, mean, strict=True)]),
                 -factor * grad.sum((0, 2, 3)),
-                *(wide(f) * grad for f in factor),
+                *(wide(f.to(grad.dtype)) * grad for f in factor),
             ]
             pairs = [(f, s) for f, s in zip(first, second, strict=True) if s is not None]
             found = torch.autograd.grad(
@@ -116,12 +116,12 @@ def _or_zeros(tangents: Sequence[Tensor | None], like: Sequence[Tensor]) -> list
 
 
 def _sum(factor: Tensor, mean: Tensor, values: Sequence[Tensor]) -> Tensor:
-    if native.library(factor, mean, *values) is None:
-        shift = -(factor * mean).sum(0)
-        total = wide(shift).expand_as(values[0]).contiguous(memory_format=torch.channels_last)
-        for f, value in zip(factor, values):
-            total = total.addcmul_(wide(f), value)
-        return total
+    if native.library(*values) is None:
+        accurate = torch.promote_types(values[0].dtype, torch.float32)
+        total = torch.zeros_like(values[0], dtype=accurate)
+        for f, m, value in zip(factor.to(accurate), mean.to(accurate), values, strict=True):
+            total.addcmul_(wide(f), value - wide(m))
+        return total.to(values[0].dtype)
     out = torch.empty_like(values[0], memory_format=torch.channels_last)
     _call(out, None, factor, mean, values, [None] * len(values), None, back=False)
     return out
@@ -130,20 +130,24 @@ def _sum(factor: Tensor, mean: Tensor, values: Sequence[Tensor]) -> Tensor:
 def _gradients(
     wanted: Sequence[bool], grad: Tensor, factor: Tensor, mean: Tensor, *values: Tensor
 ) -> tuple[Tensor | None, ...]:
-    if native.library(grad, factor, mean, *values) is None:
-        total = grad.sum((0, 2, 3))
-        to_factor = torch.stack(
-            [(grad * (v - wide(m))).sum((0, 2, 3)) for v, m in zip(values, mean)]
-        )
-        back = [wide(f) * grad if want else None for f, want in zip(factor, wanted)]
-        return to_factor, -factor * total, *back
+    rounded = factor.to(grad.dtype)  # what x gets and what m gets must be of one factor
+    if native.library(grad, *values) is None:
+        total = grad.sum((0, 2, 3), dtype=torch.float64)
+        slopes = [_slope(grad, v, m) for v, m in zip(values, mean, strict=True)]
+        back = [wide(f) * grad if want else None for f, want in zip(rounded, wanted, strict=True)]
+        return torch.stack(slopes), -rounded * total, *back
     back = [
         torch.empty_like(v, memory_format=torch.channels_last) if want else None
         for v, want in zip(values, wanted)
     ]
     to_factor, total = torch.empty_like(factor), torch.empty_like(factor[0])
     _call(native.laid_out(grad), total, factor, mean, values, back, to_factor, back=True)
-    return to_factor, -factor * total, *back
+    return to_factor, -rounded * total, *back
+
+
+def _slope(grad: Tensor, value: Tensor, mean: Tensor) -> Tensor:
+    accurate = torch.promote_types(value.dtype, torch.float32)
+    return ((value - wide(mean.to(accurate))) * grad).sum((0, 2, 3)).double()
 
 
 def _call(

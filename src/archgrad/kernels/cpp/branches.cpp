@@ -30,11 +30,9 @@ void separable_forward(const Branch<typename N::S> &b, const Shape<N> &s, const 
 }
 
 template <class N> void forward(const Call<typename N::S> &c) {
-  using S = typename N::S;
   const Index blocks = c.channels / N::V, pad = largest_pad<N>(c);
-  std::vector<Partial<N>> means, squares;
-  for (Index b = 0; b < c.branches; ++b)
-    means.emplace_back(c.images, blocks), squares.emplace_back(c.images, blocks);
+  std::vector<std::vector<Moments<N>>> moments(c.branches);
+  for (auto &m : moments) m.resize(c.images * blocks);
   each_image<Scratch<N>>(c.images, c.threads, [&](Index image, Scratch<N> &scratch) {
     const Index x_width = c.width + 2 * pad;
     N *x = sized(scratch.x, (c.height + 2 * pad) * x_width * blocks);
@@ -59,28 +57,12 @@ template <class N> void forward(const Call<typename N::S> &c) {
           }
       if constexpr (N::dual)
         for (Index j = 0; j < s.size(); ++j) store(to.at(j * N::V), y[j]);
-      statistics(y, s.pixels(), blocks, means[i].at(image), squares[i].at(image));
+      statistics(y, s.pixels(), blocks, &moments[i][image * blocks]);
     }
   });
   for (Index i = 0; i < c.branches; ++i) {
     const auto &b = c.branch[i];
-    const double pixels = Shape<N>(c, b).pixels(), images = c.images;
-    std::vector<double> mean(c.channels), tangent(c.channels);
-    means[i].total([&](Index channel, double v, double t) {
-      mean[channel] = v / images, tangent[channel] = t / images;
-      put<N>(b.mean, channel, mean[channel], tangent[channel]);
-    });
-    squares[i].total([&](Index channel, double v, double t) {
-      for (Index image = 0; image < c.images; ++image) { // all images have as many pixels
-        const N &n = means[i].at(image)[channel / N::V];
-        const double away = reinterpret_cast<const S *>(&n.v)[channel % N::V] - mean[channel];
-        v += pixels * away * away;
-        if constexpr (N::dual)
-          t += 2 * pixels * away *
-               (reinterpret_cast<const S *>(&n.t)[channel % N::V] - tangent[channel]);
-      }
-      put<N>(b.var, channel, v / (pixels * images), t / (pixels * images));
-    });
+    combine(moments[i], c.images, Shape<N>(c, b).pixels(), blocks, b.mean, b.var);
   }
 }
 
@@ -115,7 +97,6 @@ void separable_backward(const Branch<typename N::S> &b, const Shape<N> &s, const
 }
 
 template <class N> void backward(const Call<typename N::S> &c) {
-  using S = typename N::S;
   const Index blocks = c.channels / N::V, pad = largest_pad<N>(c), x_width = c.width + 2 * pad;
   std::vector<Partial<N>> taps, matrices;
   for (Index i = 0; i < c.branches; ++i) {
@@ -136,15 +117,15 @@ template <class N> void backward(const Call<typename N::S> &c) {
       const Shape<N> s(c, b);
       N *g = sized(scratch.g, s.size());
       const auto y = b.y.at(image * s.size() * N::V), dy = b.dy.at(image * s.size() * N::V);
-      const S count = S(s.pixels()) * c.images;
+      const double count = double(s.pixels()) * c.images;
       for (Index k = 0; k < blocks; ++k) {
-        const N mean = load<N>(b.mean.at(k * N::V));
-        const N shift = times(load<N>(b.dmean.at(k * N::V)), 1 / count);
-        const N slope = times(load<N>(b.dvar.at(k * N::V)), 2 / count);
+        const Channels<N> mean(b.mean.at(k * N::V));
+        const Channels<N> shift(b.dmean.at(k * N::V), 1 / count);
+        const Channels<N> slope(b.dvar.at(k * N::V), 2 / count);
         for (Index pixel = 0; pixel < s.pixels(); ++pixel) {
           const Index at = pixel * c.channels + k * N::V;
           N value = add(load<N>(dy.at(at)), shift);
-          fma(value, slope, sub(load<N>(y.at(at)), mean));
+          fma(value, away(load<N>(y.at(at)), mean), slope);
           g[pixel * blocks + k] = value;
         }
       }
@@ -167,16 +148,16 @@ template <class N> void backward(const Call<typename N::S> &c) {
     }
     const auto dx = c.dx.at(image * c.height * c.width * c.channels);
     for (Index k = 0; k < blocks; ++k) {
-      N dmean = zero<N>(), dscale = zero<N>(), mean = dmean, scale = dmean;
-      if (c.scale) mean = load<N>(c.mean.at(k * N::V)), scale = load<N>(c.scale.at(k * N::V));
+      N dmean = zero<N>(), dscale = zero<N>();
+      const Normalization<N> norm(c, k);
       for (Index row = 0; row < c.height; ++row)
         for (Index column = 0; column < c.width; ++column) {
           const Index at = ((row + pad) * x_width + column + pad) * blocks + k;
           const Index pixel = row * c.width + column;
           N value = where(x[at].v > Vec<N>{}, drelu[at], zero<N>());
           if (c.scale) {
-            fma(dscale, value, sub(load<N>(plain.at(pixel * c.channels + k * N::V)), mean));
-            value = mul(value, scale);
+            fma(dscale, value, away(load<N>(plain.at(pixel * c.channels + k * N::V)), norm.mean));
+            value = mul(value, norm.scale);
             dmean = sub(dmean, value);
           }
           store(dx.at(pixel * c.channels + k * N::V), add(value, dplain[pixel * blocks + k]));

@@ -65,6 +65,24 @@ template <class N> inline void store(View<typename N::S> x, const N &n) {
     *reinterpret_cast<Loose<N> *>(x.v) = n.v;
 }
 
+// V values of double precision, one a channel, and what rounding them to S leaves
+template <class N> struct Channels {
+  N near, rest;
+  explicit Channels(View<double> x) : Channels(x, 1.0) {}
+  Channels(View<double> x, double factor) {
+    using S = typename N::S;
+    rest = near = zero<N>();
+    for (int i = 0; i < N::V; ++i) {
+      const double v = x.v[i] * factor;
+      near.v[i] = S(v), rest.v[i] = S(v - near.v[i]);
+      if constexpr (N::dual) {
+        const double t = x.t ? x.t[i] * factor : 0;
+        near.t[i] = S(t), rest.t[i] = S(t - near.t[i]);
+      }
+    }
+  }
+};
+
 template <class N> inline N broadcast(const N &block, int lane) {
   N n;
   n.v = block.v[lane] - Vec<N>{};
@@ -106,6 +124,20 @@ template <class N, class Mask> inline N where(Mask mask, const N &a, const N &b)
   n.v = mask ? a.v : b.v;
   if constexpr (N::dual) n.t = mask ? a.t : b.t;
   return n;
+}
+
+// x - m, x + m and sum + a m, as if m were not rounded
+template <class N> inline N away(const N &x, const Channels<N> &m) {
+  return sub(sub(x, m.near), m.rest);
+}
+
+template <class N> inline N add(const N &x, const Channels<N> &m) {
+  return add(add(x, m.near), m.rest);
+}
+
+template <class N> inline void fma(N &sum, const N &a, const Channels<N> &m) {
+  fma(sum, a, m.near);
+  fma(sum, a, m.rest);
 }
 
 template <class N> inline N relu(const N &x) { return where(x.v > Vec<N>{}, x, zero<N>()); }

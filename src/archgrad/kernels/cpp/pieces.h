@@ -13,8 +13,10 @@ enum Kind : Index { separable, max_pool, avg_pool };
 template <class S> struct Branch {
   Index kind, size, dilation, stride;
   View<S> taps, matrix;          // (C, size, size); (C, C), outputs by inputs
-  View<S> y, mean, var;          // (B, Ho, Wo, C), (C), (C)
-  View<S> dy, dmean, dvar;       // gradients that come in
+  View<S> y;                     // (B, Ho, Wo, C)
+  View<double> mean, var;        // (C)
+  View<S> dy;                    // gradients that come in
+  View<double> dmean, dvar;
   View<S> dtaps, dmatrix;        // gradients that go out, or null
 
   Index pad() const { return dilation * (size - 1) / 2; }
@@ -22,8 +24,10 @@ template <class S> struct Branch {
 
 template <class S> struct Call {
   Index images, height, width, channels, branches, threads;
-  View<S> x, mean, scale;        // mean and scale: x is normalized before it is used, or null
-  View<S> dx, dmean, dscale;
+  View<S> x;
+  View<double> mean, scale;      // x is normalized before it is used; or null
+  View<S> dx;
+  View<double> dmean, dscale;
   const Branch<S> *branch;
 };
 
@@ -53,20 +57,33 @@ template <class N> N *cleared(std::vector<N> &buffer, Index size) {
 
 // --- pieces, all on one image ---------------------------------------------------------------------
 
+template <class N> struct Normalization { // of one block of the input
+  Channels<N> mean;
+  N scale;
+  Normalization(const Call<typename N::S> &c, Index block)
+      : mean(c.scale ? c.mean.at(block * N::V) : View<double>(nothing())),
+        scale(Channels<N>(c.scale ? c.scale.at(block * N::V) : View<double>(nothing())).near) {}
+  static View<double> nothing() {
+    static double zeros[N::V] = {};
+    return {zeros, nullptr};
+  }
+};
+
 // relu of the (normalized) image, with a border of zeros
 template <class N>
 void activate(const Call<typename N::S> &c, Index image, Index pad, N *out) {
   const Index blocks = c.channels / N::V, width = c.width + 2 * pad;
   std::memset(static_cast<void *>(out), 0, (c.height + 2 * pad) * width * blocks * sizeof(N));
   const auto x = c.x.at(image * c.height * c.width * c.channels);
-  for (Index row = 0; row < c.height; ++row)
-    for (Index column = 0; column < c.width; ++column)
-      for (Index k = 0; k < blocks; ++k) {
+  for (Index k = 0; k < blocks; ++k) {
+    const Normalization<N> norm(c, k);
+    for (Index row = 0; row < c.height; ++row)
+      for (Index column = 0; column < c.width; ++column) {
         N value = load<N>(x.at((row * c.width + column) * c.channels + k * N::V));
-        if (c.scale)
-          value = mul(sub(value, load<N>(c.mean.at(k * N::V))), load<N>(c.scale.at(k * N::V)));
+        if (c.scale) value = mul(away(value, norm.mean), norm.scale);
         out[((row + pad) * width + column + pad) * blocks + k] = relu(value);
       }
+  }
 }
 
 // (C, size, size) -> [tap][block]
@@ -264,27 +281,68 @@ void unpool(const Call<typename N::S> &c, Kind kind, View<typename N::S> x, cons
     }
 }
 
-// mean over pixels, and sum of squared distances to it
-template <class N> void statistics(const N *y, Index pixels, Index blocks, N *mean, N *squares) {
+// The mean over pixels in three parts, which keep what rounding would lose: the first pixel, the mean
+// distance to it, and what is left of that; and the sum of squared distances to the mean.
+template <class N> struct Moments {
+  N first, distance, rest, squares;
+};
+
+template <class N> void statistics(const N *y, Index pixels, Index blocks, Moments<N> *out) {
   constexpr int group = 4; // sums that do not wait for each other
+  const typename N::S share = typename N::S(1) / pixels;
   for (Index k = 0; k < blocks; ++k) {
-    const auto total = [&](auto term) {
-      N sum[group], rest = zero<N>();
-      for (auto &s : sum) s = zero<N>();
+    const N first = y[k];
+    N sum[group], left[group], squares[group];
+    for (int j = 0; j < group; ++j) sum[j] = left[j] = squares[j] = zero<N>();
+    const auto each = [&](auto visit) { // visit(place of the sum, value)
       Index pixel = 0;
       for (; pixel + group <= pixels; pixel += group)
-        for (int j = 0; j < group; ++j) term(sum[j], y[(pixel + j) * blocks + k]);
-      for (; pixel < pixels; ++pixel) term(rest, y[pixel * blocks + k]);
-      return add(add(add(sum[0], sum[1]), add(sum[2], sum[3])), rest);
+        for (int j = 0; j < group; ++j) visit(j, sub(y[(pixel + j) * blocks + k], first));
+      for (; pixel < pixels; ++pixel) visit(0, sub(y[pixel * blocks + k], first));
     };
-    const N center = times(total([](N &sum, const N &value) { sum = add(sum, value); }),
-                           typename N::S(1) / pixels);
-    mean[k] = center;
-    squares[k] = total([&](N &sum, const N &value) {
-      const N away = sub(value, center);
-      fma(sum, away, away);
+    each([&](int j, const N &value) { sum[j] = add(sum[j], value); });
+    const N distance = times(add(add(sum[0], sum[1]), add(sum[2], sum[3])), share);
+    each([&](int j, const N &value) {
+      const N away = sub(value, distance);
+      left[j] = add(left[j], away);
+      fma(squares[j], away, away);
     });
+    out[k].first = first, out[k].distance = distance;
+    out[k].rest = times(add(add(left[0], left[1]), add(left[2], left[3])), share);
+    out[k].squares = add(add(squares[0], squares[1]), add(squares[2], squares[3]));
   }
+}
+
+// Mean and variance over all images, which have as many pixels each.
+template <class N>
+void combine(const std::vector<Moments<N>> &moments, Index images, Index pixels, Index blocks,
+             View<double> mean, View<double> var) {
+  const auto value = [](const N &n, int lane) { return double(n.v[lane]); };
+  const auto tangent = [](const N &n, int lane) {
+    if constexpr (N::dual) return double(n.t[lane]);
+    return 0.0;
+  };
+  const auto center = [](const Moments<N> &n, int lane, auto part) {
+    return part(n.first, lane) + part(n.distance, lane) + part(n.rest, lane);
+  };
+  for (Index k = 0; k < blocks; ++k)
+    for (int lane = 0; lane < N::V; ++lane) {
+      double m = 0, dm = 0, v = 0, dv = 0;
+      for (Index image = 0; image < images; ++image) {
+        const auto &n = moments[image * blocks + k];
+        m += center(n, lane, value) / images;
+        dm += center(n, lane, tangent) / images;
+      }
+      for (Index image = 0; image < images; ++image) {
+        const auto &n = moments[image * blocks + k];
+        const double away = center(n, lane, value) - m;
+        const double moves = center(n, lane, tangent) - dm;
+        v += (value(n.squares, lane) / pixels + away * away) / images;
+        dv += (tangent(n.squares, lane) / pixels + 2 * away * moves) / images;
+      }
+      put<N>(mean, k * N::V + lane, m, dm);
+      put<N>(var, k * N::V + lane, v, dv);
+    }
 }
 
 } // namespace

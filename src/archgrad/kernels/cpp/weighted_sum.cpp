@@ -8,18 +8,23 @@
 namespace {
 
 template <class S> struct Term {
-  const S *x, *weight, *mean;    // (B, H, W, C), (C), (C)
-  S *dx, *dweight;               // gradients that go out; dx may be null
+  const S *x;                    // (B, H, W, C)
+  double *weight, *mean;         // (C)
+  S *dx;                         // gradients that go out; dx may be null
+  double *dweight;
 };
 
 template <class S> struct Sum {
   Index images, pixels, channels, terms, threads;
   S *out;                        // the sum; in the backward pass its gradient
-  S *total;                      // (C), backward: the gradient summed over images and pixels
+  double *total;                 // (C), backward: the gradient summed over images and pixels
   const Term<S> *term;
 };
 
 struct Nothing {};
+
+template <class N> Channels<N> channels(double *x) { return Channels<N>(View<double>{x, nullptr}); }
+
 constexpr Index chunk = 64; // pixels that stay in the first cache
 
 template <class N> void sum_forward(const Sum<typename N::S> &c) {
@@ -31,12 +36,13 @@ template <class N> void sum_forward(const Sum<typename N::S> &c) {
       for (Index i = 0; i < c.terms; ++i)
         for (Index k = 0; k < c.channels; k += N::V) {
           const auto &t = c.term[i];
-          const N weight = load<N>(view(t.weight + k)), mean = load<N>(view(t.mean + k));
+          const N weight = channels<N>(t.weight + k).near;
+          const auto mean = channels<N>(t.mean + k);
           const Index last = std::min(start + chunk, c.pixels);
           for (Index pixel = start; pixel < last; ++pixel) {
             const Index at = image * size + pixel * c.channels + k;
             N value = i ? load<N>(view(c.out + at)) : zero<N>();
-            fma(value, weight, sub(load<N>(view(t.x + at)), mean));
+            fma(value, weight, away(load<N>(view(t.x + at)), mean));
             store(View<S>{c.out + at, nullptr}, value);
           }
         }
@@ -60,12 +66,13 @@ template <class N> void sum_backward(const Sum<typename N::S> &c) {
         sums[c.terms * blocks + k] = add(sums[c.terms * blocks + k], total);
         for (Index i = 0; i < c.terms; ++i) {
           const auto &t = c.term[i];
-          const N weight = load<N>(view(t.weight + k * N::V)), mean = load<N>(view(t.mean + k * N::V));
+          const N weight = channels<N>(t.weight + k * N::V).near;
+          const auto mean = channels<N>(t.mean + k * N::V);
           N slope[2] = {zero<N>(), zero<N>()};
           for (Index pixel = start; pixel < last; ++pixel) {
             const Index at = first + pixel * c.channels;
             const N g = load<N>(view(c.out + at));
-            fma(slope[pixel % 2], g, sub(load<N>(view(t.x + at)), mean));
+            fma(slope[pixel & 1], g, away(load<N>(view(t.x + at)), mean));
             if (t.dx) store(View<S>{t.dx + at, nullptr}, mul(weight, g));
           }
           sums[i * blocks + k] = add(sums[i * blocks + k], add(slope[0], slope[1]));
@@ -74,7 +81,7 @@ template <class N> void sum_backward(const Sum<typename N::S> &c) {
   });
   found.total([&](Index index, double v, double) {
     const Index i = index / c.channels, channel = index % c.channels;
-    (i < c.terms ? c.term[i].dweight : c.total)[channel] = S(v);
+    (i < c.terms ? c.term[i].dweight : c.total)[channel] = v;
   });
 }
 
