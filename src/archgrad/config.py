@@ -125,6 +125,11 @@ class SearchConfig(_Section):
         0, ge=0, lt=2**32, description="of initialization, data order and augmentation"
     )
     device: str = Field("auto", description="cpu, cuda, cuda:N, or auto: cuda where there is one")
+    recompute: Literal["off", "cells"] = Field(
+        "off",
+        description="cells: keep only what enters a cell, compute the rest again in the backward "
+        "pass: less memory, more time, the same numbers",
+    )
     threads: int = Field(
         1, ge=1, le=1024, description="CPU threads of torch (on shared cores more can be slower)"
     )

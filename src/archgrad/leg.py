@@ -13,6 +13,7 @@ from archgrad.errors import ArchgradError
 from archgrad.loops import placed
 from archgrad.methods import Method
 from archgrad.parts.stage import Candidates, Stage, boundaries
+from archgrad.recompute import Recomputable
 from archgrad.spaces import SearchSpace
 from archgrad.supernet import Supernet
 
@@ -41,6 +42,9 @@ class Leg:
         if stage.more_cells:
             space = space.sized(cells=space.cells + stage.more_cells)
         model = placed(space.supernet((*stage.edges, *method.edges)), device)
+        for module in model.modules():
+            if isinstance(module, Recomputable):
+                module.recompute = config.recompute == "cells"
         extra = getattr(method.relaxation, "extra", None)
         net = Supernet(
             model,

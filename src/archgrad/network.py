@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from archgrad.choice import Choice, State
 from archgrad.kernels.weighted_sum import Term, weighted_sum
 from archgrad.operations import FactorizedReduce, relu_conv_norm
+from archgrad.recompute import Recomputable
 
 EdgeFactory = Callable[[int, int], nn.Module]  # (channels, stride) -> what sits on the edge
 Wiring = Sequence[Sequence[tuple[int, EdgeFactory]]]  # for each node its (source, factory) pairs
@@ -38,7 +39,7 @@ class DropPath(nn.Module):
         return x * mask / keep
 
 
-class Nodes(nn.Module):
+class Nodes(Recomputable):
     """The states of a cell: its inputs, each preprocessed; nodes that sum the edges into them.
 
     The output is the concatenation of the nodes ``output``, along the channels. Edges that leave
@@ -64,7 +65,7 @@ class Nodes(nn.Module):
             for source, factory in edges
         )
 
-    def forward(self, *inputs: Tensor) -> Tensor:
+    def compute(self, *inputs: Tensor) -> Tensor:
         values = {index: getattr(self, f"preprocess{index}")(x) for index, x in enumerate(inputs)}
         states: dict[int, State] = {}
         edges = iter(self.edges)

@@ -46,7 +46,7 @@ def weighted_sum(terms: Sequence[Term]) -> Tensor:
     if plain:
         weights = torch.stack([w for w, _ in plain]).unsqueeze(1)
         factors.append(weights.expand(-1, first.shape[1]).double())
-        means.append(torch.zeros(len(plain), first.shape[1], dtype=torch.float64, device=first.device))
+        means.append(torch.zeros_like(factors[-1]))
     found: Tensor = _Sum.apply(torch.cat(factors), torch.cat(means), *values)  # type: ignore[no-untyped-call]
     return found
 
