@@ -97,13 +97,16 @@ class _Recomputed(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         wanted = ctx.needs_input_grad[2:]
-        return None, None, *_Backward.apply(ctx.run, wanted, grad, *ctx.saved_tensors)
+        given = (ctx.run, wanted, grad, *ctx.saved_tensors)
+        found: tuple[Grad, ...] = _Backward.apply(*given)  # type: ignore[no-untyped-call]
+        return None, None, *found
 
     @staticmethod
     def jvp(ctx: Any, _run: None, _first: None, *tangents: Grad) -> Grad:
         with forward_ad._set_fwd_grad_enabled(True):
             moving = _dual(ctx.saved_tensors, tangents)
-            return forward_ad.unpack_dual(ctx.run(*moving)).tangent
+            found: Grad = forward_ad.unpack_dual(ctx.run(*moving)).tangent
+        return found
 
 
 class _Backward(torch.autograd.Function):
