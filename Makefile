@@ -1,10 +1,12 @@
 # Two commands do everything, set-up included, on a machine with Python 3.11 or newer:
 #   make demo    the main job on embedded data        make test    lint, types and all fast tests
+# and a third one measures a search step against the textbook form, below ten minutes:
+#   make bench
 PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS = 1
 
-.PHONY: demo test check test-slow second-order clean
+.PHONY: demo test bench check test-slow growth second-order clean
 
 demo: .venv/core
 	$(BIN)/archgrad run --data digits
@@ -12,12 +14,18 @@ demo: .venv/core
 test: check
 	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term --durations=8
 
+bench: .venv/core
+	$(BIN)/python benchmarks/bench.py
+
 check: .venv/dev
 	$(BIN)/ruff check src tests examples benchmarks
 	$(BIN)/mypy
 
 test-slow: .venv/dev
 	$(BIN)/python -m pytest -m slow
+
+growth: .venv/core
+	$(BIN)/python benchmarks/growth.py
 
 second-order: .venv/dev
 	$(BIN)/python benchmarks/second_order.py

@@ -14,14 +14,13 @@ from typing import Any
 import torch
 
 from archgrad.architecture import Architecture
-from archgrad.folder import write
 from archgrad.spaces import space
 from archgrad.spaces.table import Table
 from archgrad.statistics import spread
 from collapse import SPACES, Size, count, methods
+from page import fill
 
 ACCURACY = "c10_test"
-BEGIN, END = "<!-- begin: benchmarks/collapse.py --report -->", "<!-- end -->"
 
 
 @dataclass(frozen=True)
@@ -205,10 +204,5 @@ def report(size: Size, options: argparse.Namespace) -> str:
     path = Path(options.data_root or "") / "nas-bench-201" / "nb201_cifar10.csv.gz"
     table = Table.load(path) if options.data_root and path.is_file() else None
     text = "\n".join([*table_lines(found, size, table), *questions(found, table)])
-    if options.page.is_file():
-        page = options.page.read_text(encoding="utf-8")
-        before, mark, rest = page.partition(BEGIN)
-        _, end, after = rest.partition(END)
-        if mark and end:
-            write(options.page, f"{before}{mark}\n{text}\n\n{end}{after}")
+    fill(options.page, "benchmarks/collapse.py --report", text)
     return text

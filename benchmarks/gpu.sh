@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Checks and measurements on a GPU:  benchmarks/gpu.sh [check|step|search|collapse] [--resume DIR]
-#   without a part: check, step and a short search; below 10 minutes.
+# Checks and measurements on a GPU:
+#   benchmarks/gpu.sh [check|bench|growth|search|collapse] [--resume DIR]
+#   without a part: check, bench and a short search; below 10 minutes.
+#   bench: a search step against the textbook form; growth: how it grows with the search's sizes.
 #   search: the paper's whole CIFAR-10 search (50 epochs), first order, in resumable pieces.
 #           Needs ARCHGRAD_DATA; --resume DIR goes on with the run in DIR (its checkpoints/last.pt,
 #           about 16 MB, is all the state). PIECE_SECONDS limits a piece (default 540).
@@ -8,10 +10,12 @@
 #           default 3), in pieces as the search: call it again, with --resume DIR if DIR is elsewhere.
 #           Results in DIR/results, unfinished searches in DIR/work; JOBS searches at a time, ONLY
 #           those whose name contains it (s2-darts-0).
-# Environment: PYTHON (default python3), DEVICE (default cuda), OUT (default benchmarks/results).
+# Environment: PYTHON (default python3), DEVICE (default cuda), OUT (default benchmarks/results; of a
+# dry run a new temporary folder).
 # Dry run of everything at a tiny size:  DEVICE=cpu TINY=1 benchmarks/gpu.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
+if [ -n "${TINY:-}" ]; then OUT="${OUT:-$(mktemp -d)}"; fi
 PYTHON="${PYTHON:-python3}" DEVICE="${DEVICE:-cuda}" OUT="${OUT:-benchmarks/results}"
 export PYTHONPATH="src${PYTHONPATH:+:$PYTHONPATH}" ARCHGRAD_TEST_DEVICE="$DEVICE"
 mkdir -p "$OUT"
@@ -20,14 +24,14 @@ case "$part" in --*) part=all ;; *) shift || true ;; esac
 resume=""
 if [ "${1:-}" = "--resume" ]; then resume="${2:?--resume needs a folder}"; fi
 
-size=(--steps 30 --warmup 5)
-if [ -n "${TINY:-}" ]; then
-    size=(--channels 4 --cells 3 --batch-size 8 --image-size 8 --steps 1 --warmup 1 --turns 1)
-fi
+steps=(--steps 30 --warmup 5 --seconds 200) size=()
+if [ -n "${TINY:-}" ]; then steps=(--steps 1 --warmup 1 --turns 1) size=(--quick); fi
 
 check() { "$PYTHON" -m pytest -q -m gpu -p no:cacheprovider; }
 
-step() { "$PYTHON" benchmarks/step.py --device "$DEVICE" "${size[@]}" --out "$OUT/step-$DEVICE.json"; }
+bench() { "$PYTHON" benchmarks/bench.py --device "$DEVICE" "${steps[@]}" "${size[@]}" --out "$OUT"; }
+
+growth() { "$PYTHON" benchmarks/growth.py --device "$DEVICE" "${size[@]}" --out "$OUT"; }
 
 search() {
     if [ -z "${ARCHGRAD_DATA:-}" ] && [ -z "${TINY:-}" ]; then
@@ -63,8 +67,8 @@ collapse() {
 }
 
 case "$part" in
-    all) check; step; PIECE_SECONDS="${PIECE_SECONDS:-240}" EPOCHS="${EPOCHS:-2}" search
-        if [ -n "${TINY:-}" ]; then SEEDS=1 JOBS=2 collapse; fi ;;
-    check | step | search | collapse) "$part" ;;
-    *) echo "gpu.sh: part \"$part\" is not known; known: check, collapse, search, step" >&2; exit 2 ;;
+    all) check; bench; PIECE_SECONDS="${PIECE_SECONDS:-240}" EPOCHS="${EPOCHS:-2}" search
+        if [ -n "${TINY:-}" ]; then growth; SEEDS=1 JOBS=2 collapse; fi ;;
+    check | bench | growth | search | collapse) "$part" ;;
+    *) echo "gpu.sh: part \"$part\" is not known; known: bench, check, collapse, growth, search" >&2; exit 2 ;;
 esac
