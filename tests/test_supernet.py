@@ -198,6 +198,20 @@ def test_running_statistics_move_on_request_alone() -> None:
     torch.testing.assert_close(out, net.forward(mixing, images()))
 
 
+def test_running_statistics_stay_where_only_some_candidates_are_computed() -> None:
+    net = supernet()
+    weights = softmax(net.alpha)
+    some = {name: [[1, 4]] * len(value) for name, value in weights.items()}
+    watched = {name: [[5]] * len(value) for name, value in weights.items()}
+    mixing, before = Mixing(weights, active=some, watched=watched), buffers(net)
+    net.forward(mixing, images())
+    assert equal(before, buffers(net))
+    net.forward(mixing, images(), update_statistics=True)
+    moved = [name for name, now in buffers(net).items() if not torch.equal(before[name], now)]
+    places = {name.split(".candidates.")[1][0] for name in moved if ".candidates." in name}
+    assert places == {"1", "4", "5"}
+
+
 def test_no_choice_holds_a_tensor_afterwards_even_after_an_error() -> None:
     net = supernet()
     mixing = softmax(net.alpha)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 import torch
 import torch.nn.functional as F
@@ -69,6 +70,8 @@ class Supernet:
                     f"does not fit the groups {shapes}"
                 )
         self.weights: dict[str, Tensor] = dict(model.named_parameters())
+        self.buffers: dict[str, Tensor] = dict(model.named_buffers())
+        self.tied = len(self.weights) < len(list(model.named_parameters(remove_duplicate=False)))
         device = next((w.device for w in self.weights.values()), torch.device("cpu"))
         start = initial({**shapes, **(extra or {})}, generator)
         self.alpha: dict[str, Tensor] = {
@@ -105,12 +108,33 @@ class Supernet:
         try:
             given = dict(weights or {})
             if not update_statistics:
-                given |= {name: buffer.clone() for name, buffer in self.model.named_buffers()}
-            output: Tensor = functional_call(self.model, given, (inputs,))
+                given |= {name: self.buffers[name].clone() for name in self._computed(rows)}
+            output: Tensor = functional_call(self.model, given, (inputs,), tie_weights=self.tied)
             return output
         finally:
             for choice in self.choices:
                 choice.mixing = None  # a model that holds no graph can be copied and saved
+
+    def _computed(self, rows: Sequence[Row]) -> Iterator[str]:
+        """The buffers of what is computed with these rows."""
+        common, own = self._buffer_names
+        yield from common
+        for row, names in zip(rows, own, strict=True):
+            if row.active is None:
+                yield from chain.from_iterable(names)
+            else:
+                yield from chain.from_iterable(names[i] for i in {*row.active, *row.watched})
+
+    @cached_property
+    def _buffer_names(self) -> tuple[list[str], list[list[list[str]]]]:
+        """The buffers outside the candidates; and those of each candidate of each choice."""
+        places = {id(m): name for name, m in self.model.named_modules()}
+        own = [
+            [[f"{places[id(c)]}.{n}" for n, _ in c.named_buffers()] for c in choice.candidates]
+            for choice in self.choices
+        ]
+        inside = {name for choice in own for names in choice for name in names}
+        return [name for name in self.buffers if name not in inside], own
 
     def evaluation_mode(self) -> None:
         """Evaluate like the alpha step sees the model: BatchNorm by batch statistics.
