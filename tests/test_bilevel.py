@@ -121,7 +121,7 @@ def usual() -> SearchResult:
 
 
 def test_the_table_of_knobs_is_complete() -> None:
-    elsewhere = {"device", "threads", "guard"}  # they change no result, or are tested below
+    elsewhere = {"device", "threads", "guard", "kernel", "recompute"}  # no knobs of the result
     assert set(KNOBS) | elsewhere == set(SearchConfig.model_fields)
 
 

@@ -47,9 +47,7 @@ def test_darts_keeps_two_tensors_a_convolution() -> None:
     assert eight - four == pytest.approx(2 * (four - two), rel=0.01)
     pixels = [8 * 8 * 8, 16 * 4 * 4, 32 * 2 * 2]  # outputs of an edge, cell by cell, one image
     expected = 2 * 2 * 16 * 4 * sum(pixels)  # tensors, edges, images, bytes
-    assert (
-        expected < (eight - two) / 6 < 1.03 * expected
-    )  # the rest: statistics, channel by channel
+    assert expected < (eight - two) / 6 < 1.06 * expected  # and statistics, channel by channel
 
 
 @pytest.mark.parametrize("method", ["gdas", "proxyless"])
@@ -87,4 +85,4 @@ def test_the_table_says_how_each_curve_grew(
     gdas, darts = (line.split(" | ") for line in measured.splitlines()[-2:])
     assert gdas[:2] == ["| gdas", "candidates 2, 4"] and gdas[4] == "2.00"
     assert float(gdas[6].rstrip(" |")) == pytest.approx(1.0, abs=0.02)
-    assert float(darts[6].rstrip(" |")) == pytest.approx(2.0, abs=0.05)
+    assert float(darts[6].rstrip(" |")) == pytest.approx(2.0, abs=0.1)
