@@ -108,6 +108,7 @@ KNOBS: dict[str, object] = {
     "weight_decay": 0.1,
     "clip": 0.01,
     "seed": 5,
+    "precision": "bf16",
 }
 
 
@@ -121,7 +122,7 @@ def usual() -> SearchResult:
 
 
 def test_the_table_of_knobs_is_complete() -> None:
-    elsewhere = {"device", "threads", "guard"}  # they change no result, or are tested below
+    elsewhere = {"device", "threads", "guard", "graphs"}  # change no result, or tested elsewhere
     assert set(KNOBS) | elsewhere == set(SearchConfig.model_fields)
 
 

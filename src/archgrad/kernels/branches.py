@@ -7,7 +7,8 @@ the batch normalization behind it needs. The normalization itself is left to the
 sum. So of a candidate only y is kept, and all else is computed again in the backward pass.
 
 The work is done by native code or by PyTorch; both give the same function, its gradient, its second
-derivative, and its derivatives in forward mode.
+derivative, and its derivatives in forward mode. Under `torch.autocast` tensors and convolutions
+have its type, statistics and normalization stay in float32.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from archgrad.kernels import native
+from archgrad.precision import full_type, lowered
 
 Grad = Tensor | None
 
@@ -56,13 +58,19 @@ class Pending(NamedTuple):
     scale: Tensor
 
     def tensor(self) -> Tensor:
-        """The normalized tensor."""
-        return (self.value - wide(self.mean)) * wide(self.scale)
+        """The normalized tensor, of the type of the value."""
+        return ((self.value - wide(self.mean)) * wide(self.scale)).to(self.value.dtype)
 
 
 def branches(x: Tensor | Pending, wanted: Sequence[Branch]) -> list[Raw]:
     """The outputs of all branches of x; pools take x as it is, so they want no `Pending`."""
     value, mean, scale = x if isinstance(x, Pending) else (x, None, None)
+    if (low := lowered(value)) is not None:
+        value = value.to(low)
+        x = x._replace(value=value) if isinstance(x, Pending) else value
+        wanted = [b._replace(taps=_to(b.taps, low), matrix=_to(b.matrix, low)) for b in wanted]
+        with torch.autocast(value.device.type, enabled=False):
+            return branches(x, wanted)
     parameters = [p for b in wanted for p in (b.taps, b.matrix) if p is not None]
     shape = _Shape(tuple(_Kind.of(b) for b in wanted))
     given = [value, mean, scale, *parameters]
@@ -120,7 +128,7 @@ def composite(shape: _Shape, given: Sequence[Any]) -> list[Tensor]:
     """The same in plain operations of PyTorch, which know their derivatives."""
     found: list[Tensor] = []
     for y in _outputs(shape, given):
-        var, mean = torch.var_mean(y, (0, 2, 3), correction=0)
+        var, mean = torch.var_mean(y.to(full_type(y.dtype)), (0, 2, 3), correction=0)
         found += [y, mean, var]
     return found
 
@@ -209,8 +217,11 @@ class _Backward(torch.autograd.Function):
 def _torch(shape: _Shape, given: Sequence[Any]) -> list[Tensor]:
     found: list[Tensor] = []
     for y in _outputs(shape, given):
-        # Batch normalization finds the statistics several times faster than `torch.var_mean` does.
-        _, mean, scale = torch.native_batch_norm(y, None, None, None, None, True, 0.0, 0.0)
+        # Batch normalization finds the statistics several times faster than `torch.var_mean` does;
+        # a weight of float32 keeps them in float32.
+        kept = full_type(y.dtype)
+        weight = None if y.dtype == kept else y.new_ones(y.shape[1], dtype=kept)
+        _, mean, scale = torch.native_batch_norm(y, weight, None, None, None, True, 0.0, 0.0)
         found += [y, mean, scale.pow(-2)]
     return found
 
@@ -230,7 +241,7 @@ def _torch_backward(shape: _Shape, wanted: bool, given: Sequence[Any]) -> list[G
         g, g_mean, g_var = grads[3 * i : 3 * i + 3]
         count = y.numel() / y.shape[1]
         slope = wide(g_var) * (2 / count)
-        g = (y - wide(average)).mul_(slope).add_(wide(g_mean) / count).add_(g)
+        g = (y - wide(average)).mul_(slope).add_(wide(g_mean) / count).add_(g).to(y.dtype)
         if taps is None:
             with torch.enable_grad():
                 leaf = x.detach().requires_grad_()
@@ -256,7 +267,7 @@ def _torch_backward(shape: _Shape, wanted: bool, given: Sequence[Any]) -> list[G
         return [to_hat if to_x is None else to_hat.add_(to_x), None, None, *to_parameters]
     to_scale = (to_hat * (x - wide(mean))).sum((0, 2, 3))
     to_value = to_hat.mul_(wide(scale))
-    return [to_value, -to_value.sum((0, 2, 3)), to_scale, *to_parameters]
+    return [to_value, -to_value.sum((0, 2, 3), dtype=mean.dtype), to_scale, *to_parameters]
 
 
 def _conv_gradients(
@@ -370,6 +381,10 @@ def _pairs(given: Sequence[Any], tangents: Sequence[Grad] | None) -> list[Two]:
 def wide(channels: Tensor) -> Tensor:
     """(C,) as (1, C, 1, 1)."""
     return channels.view(1, -1, 1, 1)
+
+
+def _to(tensor: Grad, dtype: torch.dtype) -> Grad:
+    return None if tensor is None else tensor.to(dtype)
 
 
 def _leaf(tensor: Grad) -> Grad:

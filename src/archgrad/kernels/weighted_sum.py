@@ -17,6 +17,7 @@ from torch import Tensor
 
 from archgrad.kernels import native
 from archgrad.kernels.branches import Pending, primal, wide
+from archgrad.precision import full_type, lowered
 
 
 class Term(NamedTuple):
@@ -27,7 +28,12 @@ class Term(NamedTuple):
 
 
 def weighted_sum(terms: Sequence[Term]) -> Tensor:
-    """The sum of the terms, whose values are of one shape."""
+    """The sum of the terms, whose values are of one shape; under `torch.autocast` of its type."""
+    some = terms[0].value
+    some = some.value if isinstance(some, Pending) else some
+    if (low := lowered(some)) is not None:
+        with torch.autocast(some.device.type, enabled=False):
+            return weighted_sum([Term(w, _cast(v, low)) for w, v in terms])
     pending = [(w, v) for w, v in terms if isinstance(v, Pending)]
     plain = [(w, v) for w, v in terms if not isinstance(v, Pending)]
     if not pending and len(plain) == 1:
@@ -46,7 +52,8 @@ def weighted_sum(terms: Sequence[Term]) -> Tensor:
     if plain:
         wide = torch.stack([w for w, _ in plain]).unsqueeze(1)
         factors.append(wide.expand(-1, first.shape[1]))
-        means.append(first.new_zeros(len(plain), first.shape[1]))
+        kept = full_type(first.dtype)
+        means.append(first.new_zeros(len(plain), first.shape[1], dtype=kept))
     found: Tensor = _Sum.apply(torch.cat(factors), torch.cat(means), *values)  # type: ignore[no-untyped-call]
     return found
 
@@ -98,17 +105,18 @@ class _Gradients(torch.autograd.Function):
     def backward(ctx: Any, *second: Tensor | None) -> tuple[Any, ...]:
         given = [t.detach().requires_grad_() for t in ctx.saved_tensors]
         with torch.enable_grad():
-            grad, factor, mean, *values = given
-            first = [
-                torch.stack([(grad * (v - wide(m))).sum((0, 2, 3)) for v, m in zip(values, mean)]),
-                -factor * grad.sum((0, 2, 3)),
-                *(wide(f) * grad for f in factor),
-            ]
-            pairs = [(f, s) for f, s in zip(first, second, strict=True) if s is not None]
+            first = _plain_gradients([True] * (len(given) - 3), *given)
+            pairs = [(f, s) for f, s in zip(first, second) if f is not None and s is not None]
             found = torch.autograd.grad(
                 [f for f, _ in pairs], given, [s for _, s in pairs], materialize_grads=True
             )
         return None, *found
+
+
+def _cast(value: Tensor | Pending, dtype: torch.dtype) -> Tensor | Pending:
+    if isinstance(value, Pending):
+        return value._replace(value=value.value.to(dtype))
+    return value.to(dtype)
 
 
 def _or_zeros(tangents: Sequence[Tensor | None], like: Sequence[Tensor]) -> list[Tensor]:
@@ -121,7 +129,7 @@ def _sum(factor: Tensor, mean: Tensor, values: Sequence[Tensor]) -> Tensor:
         total = wide(shift).expand_as(values[0]).contiguous(memory_format=torch.channels_last)
         for f, value in zip(factor, values):
             total = total.addcmul_(wide(f), value)
-        return total
+        return total.to(values[0].dtype)
     out = torch.empty_like(values[0], memory_format=torch.channels_last)
     _call(out, None, factor, mean, values, [None] * len(values), None, back=False)
     return out
@@ -131,12 +139,7 @@ def _gradients(
     wanted: Sequence[bool], grad: Tensor, factor: Tensor, mean: Tensor, *values: Tensor
 ) -> tuple[Tensor | None, ...]:
     if native.library(grad, factor, mean, *values) is None:
-        total = grad.sum((0, 2, 3))
-        to_factor = torch.stack(
-            [(grad * (v - wide(m))).sum((0, 2, 3)) for v, m in zip(values, mean)]
-        )
-        back = [wide(f) * grad if want else None for f, want in zip(factor, wanted)]
-        return to_factor, -factor * total, *back
+        return _plain_gradients(wanted, grad, factor, mean, *values)
     back = [
         torch.empty_like(v, memory_format=torch.channels_last) if want else None
         for v, want in zip(values, wanted)
@@ -144,6 +147,16 @@ def _gradients(
     to_factor, total = torch.empty_like(factor), torch.empty_like(factor[0])
     _call(native.laid_out(grad), total, factor, mean, values, back, to_factor, back=True)
     return to_factor, -factor * total, *back
+
+
+def _plain_gradients(
+    wanted: Sequence[bool], grad: Tensor, factor: Tensor, mean: Tensor, *values: Tensor
+) -> tuple[Tensor | None, ...]:
+    """In plain operations of PyTorch, which know their derivatives."""
+    to_factor = [(grad * (v - wide(m))).sum((0, 2, 3)) for v, m in zip(values, mean)]
+    total = grad.sum((0, 2, 3), dtype=factor.dtype)
+    back = [(wide(f) * grad).to(grad.dtype) if w else None for f, w in zip(factor, wanted)]
+    return torch.stack(to_factor), -factor * total, *back
 
 
 def _call(
