@@ -9,7 +9,11 @@ from torch import Tensor
 
 from archgrad import config as configuration
 from archgrad.architecture import published
+from archgrad.choice import Choice, Group, build
 from archgrad.config import DataConfig
+from archgrad.mixing import Mixing
+from archgrad.operations import OPERATIONS, Zero
+from archgrad.precision import Precision, autocast
 from archgrad.retraining import Retraining
 from archgrad.spaces import space
 
@@ -40,3 +44,50 @@ def job(folder: Path | None = None, seed: int = 0, **changes: object) -> Retrain
         "darts-cnn", channels=config.channels, cells=config.cells, in_channels=1, image_size=(8, 8)
     )
     return Retraining("found", CELL, made, config, seed, folder)
+
+
+NAMES = tuple(OPERATIONS)
+EDGE = Group("edge", 1, ((0, 1),), (NAMES,), 1)
+
+
+class Plain(Choice):
+    """The mixed operation as a textbook has it: one module a candidate, weighted and added up."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = self._row().weights
+        pairs = zip(weights.unbind(), self.candidates, strict=True)
+        found = sum(w * operation(x) for w, operation in pairs if not isinstance(operation, Zero))
+        assert isinstance(found, Tensor)
+        return found
+
+
+def mixed_operation(
+    device: torch.device, dtype: torch.dtype, precision: Precision, stride: int, plain: bool
+) -> list[Tensor]:
+    """Output of a mixed operation of all DARTS candidates and the gradients of its mean square.
+
+    By the input, the mixing weights and all weights of the candidates; float64, on the CPU.
+    """
+    generator = torch.Generator().manual_seed(7)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        choice = build(lambda n, c, s: OPERATIONS[n](c, s, True), EDGE, 0, 8, stride)
+    if plain:
+        choice.__class__ = Plain
+    choice.to(device, dtype)
+    x = torch.randn(16, 8, 12, 12, generator=generator, dtype=torch.float64)
+    x = x.to(device, dtype).contiguous(memory_format=torch.channels_last).requires_grad_()
+    weights = torch.rand(1, len(NAMES), generator=generator, dtype=torch.float64)
+    weights = weights.to(device, dtype).requires_grad_()
+    (choice.mixing,) = Mixing({"edge": weights}).rows([choice])
+    with autocast(precision, device):
+        output = choice(x)
+    loss = output.to(weights.dtype).relu().square().mean()
+    gradients = torch.autograd.grad(loss, [x, weights, *choice.parameters()])
+    return [value.detach().double().cpu() for value in (output, *gradients)]
+
+
+def error(found: list[Tensor], exact: list[Tensor]) -> float:
+    """The largest relative error, in the norm of each tensor."""
+    pairs = zip(found, exact, strict=True)
+    return max(float((f - e).norm() / e.norm().clamp_min(1e-12)) for f, e in pairs)

@@ -108,6 +108,7 @@ KNOBS: dict[str, object] = {
     "weight_decay": 0.1,
     "clip": 0.01,
     "seed": 5,
+    "precision": "bf16",
 }
 
 
@@ -121,7 +122,7 @@ def usual() -> SearchResult:
 
 
 def test_the_table_of_knobs_is_complete() -> None:
-    elsewhere = {"device", "threads", "guard", "kernel", "recompute"}  # no knobs of the result
+    elsewhere = {"device", "threads", "guard", "kernel", "recompute", "graphs"}  # no knobs of it
     assert set(KNOBS) | elsewhere == set(SearchConfig.model_fields)
 
 

@@ -15,6 +15,7 @@ from archgrad.config import SearchConfig
 from archgrad.data import Augmentation, Data
 from archgrad.errors import ArchgradError, Diverged
 from archgrad.folder import Run, write
+from archgrad.graphs import recorder
 from archgrad.kernels import native
 from archgrad.leg import Leg, stages
 from archgrad.loaders import Loaders
@@ -36,6 +37,8 @@ from archgrad.parts.derivatives import gradient
 from archgrad.parts.stage import Candidates, boundaries, shrink
 from archgrad.parts.state import SGD, State
 from archgrad.parts.stopping import Verdict
+from archgrad.passes import Passes
+from archgrad.precision import without_tf32
 from archgrad.records import Records
 from archgrad.result import SearchResult
 from archgrad.spaces import SearchSpace
@@ -62,10 +65,12 @@ def bilevel_search(
     listener = listener or Silent()
     held = run.working() if run is not None else nullcontext()
     random = seeded(config.seed, config.threads, device)
-    with held, native.use(config.kernel), random:
+    with held, native.use(config.kernel), without_tf32(), random:
         search = BilevelSearch(space, data, method, config, augmentation, device, run)
         if search.done == 0 and (price := search.monitor.price()) is not None:
             listener.notice(price)
+        if config.graphs == "on" and recorder(device) is None:
+            listener.notice(f"graphs on: there are CUDA graphs on a GPU alone, not on {device}")
         search.recover(listener)  # where it was interrupted before it could
         while search.verdict is None and search.done < config.epochs:
             listener.epoch(search.epoch(listener), config.epochs)
@@ -95,6 +100,7 @@ class BilevelSearch:
         self.stages = stages(method)
         self.bounds = boundaries(self.stages, config.epochs)
         self.memory: dict[str, Any] = {}
+        self.told: set[str] = set()
         self.metrics: list[dict[str, Any]] = []
         self.verdict: Verdict | None = None
         self.done = self.recovered = 0  # epochs done; the epoch that it last went back to
@@ -109,6 +115,8 @@ class BilevelSearch:
         self.stage, self.candidates = stage, candidates
         arguments = self.space, self.method, self.stages[stage], candidates, self.config
         self.leg = Leg.of(*arguments, self.device)
+        recording = recorder(self.device) if self.config.graphs == "on" else None
+        self.passes = Passes(self.leg.net, self.method.hypergradient, recording)
 
     def _next_stage(self) -> None:
         """The strongest candidates go on to a new supernet."""
@@ -175,6 +183,7 @@ class BilevelSearch:
             meter.next()
             self._check(meter, epoch)
             if listener is not None:
+                self._tell(listener)
                 listener.step(step + 1, steps)
         if not meter.values:
             raise ArchgradError(
@@ -183,6 +192,13 @@ class BilevelSearch:
             )
         self._check(meter, epoch, last=True)
         return meter
+
+    def _tell(self, listener: Listener) -> None:
+        """Say once why a pass is not recorded."""
+        for note in self.passes.notes:
+            if note not in self.told:
+                self.told.add(note)
+                listener.notice(note)
 
     def state(
         self,
@@ -208,7 +224,7 @@ class BilevelSearch:
     def alpha_step(self, state: State, meter: Meter) -> State:
         """Move alpha; the state with what the estimate tells the weight step."""
         net, method = self.leg.net, self.method
-        estimate = method.hypergradient(net.alpha, state)
+        estimate = self.passes.estimate(state)
         if estimate is None:
             return state
         found = [estimate.gradient]
@@ -226,22 +242,20 @@ class BilevelSearch:
 
     def weight_step(self, state: State, meter: Meter) -> None:
         net, method = self.leg.net, self.method
-        inputs, target = state.train
         with torch.no_grad():
             mixing = self.relaxation(net.alpha, state)
         if method.perturbation is not None:
             mixing = method.perturbation(mixing, state)
-        logits = net.forward(mixing, inputs, update_statistics=True)
-        loss = net.criterion(logits, target)
-        self.leg.weight_optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        learned = self.passes.learn(mixing, state.train)
+        gradients = dict(learned.gradient)
         if method.weight_gradient is not None:
-            found = {name: weight.grad for name, weight in net.weights.items()}
-            for name, gradient in method.weight_gradient(found, net.alpha, state).items():
-                net.weights[name].grad = gradient
+            gradients |= method.weight_gradient(dict(gradients), net.alpha, state)
+        for name, weight in net.weights.items():
+            weight.grad = gradients[name]
         nn.utils.clip_grad_norm_(net.weights.values(), self.config.clip)
         self.leg.weight_optimizer.step()
-        meter.add(train_loss=loss, train_accuracy=accuracy(logits, target))
+        right = accuracy(learned.logits, state.train[1])
+        meter.add(train_loss=learned.loss, train_accuracy=right)
 
     def _augmented(self, state: State) -> State:
         if self.method.augmentation is None:

@@ -24,6 +24,10 @@ from archgrad.errors import ArchgradError, explain
 PAPER = "arXiv:1806.09055"
 CODE = "the original code"
 OWN = "own"  # stands for a value that came from Python
+PRECISION = (
+    "float32 (on a GPU without TF32), or bf16: convolutions in bfloat16, weights, statistics and "
+    "losses in float32"
+)
 
 
 class _Section(BaseModel):
@@ -138,6 +142,12 @@ class SearchConfig(_Section):
         description="on a CPU: native (built once, with the machine's C++ compiler), torch "
         "(PyTorch's own), or auto: native where there is a compiler",
     )
+    precision: Literal["float32", "bf16"] = Field("float32", description=PRECISION)
+    graphs: Literal["off", "on"] = Field(
+        "off",
+        description="on: a GPU records the kernels of a step once and replays them (CUDA graphs); "
+        "where a method does not allow it, or it fails, the search goes on without",
+    )
 
 
 class TrainConfig(_Section):
@@ -168,6 +178,12 @@ class TrainConfig(_Section):
         1,
         ge=1,
         description="CPU threads of torch a retraining (on shared cores more can be slower)",
+    )
+    precision: Literal["float32", "bf16"] = Field("float32", description=PRECISION)
+    compile: Literal["off", "on"] = Field(
+        "off",
+        description="on: train through torch.compile, which takes minutes to begin; where that "
+        "fails, without",
     )
     jobs: int = Field(
         0, ge=0, description="retrainings at a time; 0: one a CPU core, or one on a GPU"

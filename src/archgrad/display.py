@@ -62,6 +62,7 @@ class Display:
         if (section := config.search or config.train) is not None:
             threads = f"{section.threads} thread{'s' if section.threads > 1 else ''}"
             parts += [config.data.data, f"{resolve_device(section.device)}, {threads}"]
+            parts += ["bf16"] if section.precision == "bf16" else []
         if search is not None:
             parts.append(self._kernels(search))
         self.console.print(" | ".join(parts), soft_wrap=True)
@@ -108,8 +109,8 @@ class Display:
             self.console.print(f"search   {self.done}/{epochs}  {note}", soft_wrap=True)
 
     def notice(self, text: str) -> None:
-        """The guard has something to say."""
-        self.console.print(f"guard    {text}", soft_wrap=True, markup=False)
+        """The search has something to say."""
+        self.console.print(f"note     {text}", soft_wrap=True, markup=False)
 
     def searched(self, result: SearchResult) -> None:
         """The search is done: show the cells."""

@@ -51,6 +51,7 @@ class Leg:
             space.groups,
             initial=method.initial,
             extra=extra(space.groups) if extra else None,
+            precision=config.precision,
         )
         weight_optimizer = torch.optim.SGD(
             net.weights.values(),

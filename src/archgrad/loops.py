@@ -103,7 +103,8 @@ def cosine(start: float, end: float, epoch: int, epochs: int) -> float:
 class Meter:
     """Means over an epoch, kept on the device; a loss that is not finite is found and located.
 
-    A step may record a name or not; `next` ends it.
+    A step may record a name or not; `next` ends it. Values are copied: a recorded step writes its
+    losses to the same place every time.
     """
 
     def __init__(self, check_every: int) -> None:
@@ -114,8 +115,9 @@ class Meter:
     def add(self, **values: Tensor) -> None:
         """Record one value a name for this step."""
         for name, value in values.items():
-            self.values.setdefault(name, []).append(value.detach())
-            self.new.append((self.step, name, value.detach()))
+            kept = value.detach().clone()
+            self.values.setdefault(name, []).append(kept)
+            self.new.append((self.step, name, kept))
 
     def next(self) -> None:
         """The step is done."""
@@ -158,16 +160,20 @@ def accuracy(logits: Tensor, target: Tensor) -> Tensor:
 def evaluate(
     forward: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]]
 ) -> tuple[float, float]:
-    """Mean cross-entropy in nats and accuracy in [0, 1] over all images."""
-    images, loss, right = 0, 0.0, 0.0
+    """Mean cross-entropy in nats and accuracy in [0, 1] over all images.
+
+    Added up on the device, so that a GPU is waited for once, at the end.
+    """
+    images, total = 0, torch.zeros(2, dtype=torch.float64)
     for x, target in batches:
         logits = forward(x)
         images += len(target)
-        loss += float(F.cross_entropy(logits, target, reduction="sum"))
-        right += float((logits.argmax(dim=1) == target).sum())
+        loss = F.cross_entropy(logits, target, reduction="sum")
+        right = (logits.argmax(dim=1) == target).sum()
+        total = total.to(logits.device) + torch.stack([loss.double(), right.double()])
     if not images:
         raise ArchgradError("there are no images to evaluate; give a data set with some")
-    return loss / images, right / images
+    return float(total[0]) / images, float(total[1]) / images
 
 
 def peak_memory_mb(device: torch.device) -> float:

@@ -24,15 +24,16 @@ class DropPath(nn.Module):
     """Drop a whole path per image with probability ``rate``, scaling the kept by 1/(1 - rate).
 
     Input and output (B, C, H, W). Acts in training only; ``rate`` is set by the training loop
-    (scheduled drop path, arXiv:1806.09055, appendix A.1).
+    (scheduled drop path, arXiv:1806.09055, appendix A.1): a number, or a scalar tensor, whose value
+    may change without a new compilation.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.rate = 0.0
+        self.rate: float | Tensor = 0.0
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.rate == 0.0:
+        if not self.training or (isinstance(self.rate, float) and self.rate == 0.0):
             return x
         keep = 1.0 - self.rate
         mask = torch.empty(x.shape[0], 1, 1, 1, device=x.device, dtype=x.dtype).bernoulli_(keep)

@@ -18,6 +18,7 @@ from archgrad.leg import check
 from archgrad.loaders import Loaders
 from archgrad.loops import Listener, resolve_device
 from archgrad.methods import Method
+from archgrad.precision import check as check_precision
 from archgrad.result import SearchResult
 from archgrad.retraining import augmentation_of, load_data
 from archgrad.spaces import SearchSpace
@@ -68,6 +69,7 @@ def prepare(
     device = resolve_device(search.device)
     Loaders.of(loaded, search, augmentation, device)  # refuses what does not fit
     check(found_space, found_method, search)
+    check_precision(search.precision, device)
     filled = {"device": str(device), "method_options": method_options(search)}
     complete = config.model_copy(update={"search": search.model_copy(update=filled)})
     return Prepared(complete, loaded, augmentation, found_space, found_method)

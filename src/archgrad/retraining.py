@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from archgrad import data as data_sets
 from archgrad.architecture import Architecture
+from archgrad.compiling import Forward, compiled
 from archgrad.config import DataConfig, TrainConfig
 from archgrad.cost import cost
 from archgrad.data import Augmentation, Batches, Data
@@ -46,6 +47,8 @@ from archgrad.loops import (
     seeded,
 )
 from archgrad.network import Classifier, DropPath
+from archgrad.precision import autocast, full_type, without_tf32
+from archgrad.precision import check as check_precision
 from archgrad.spaces import SearchSpace
 
 METRICS, RESULT, WEIGHTS = "metrics.jsonl", "result.json", "weights.safetensors"
@@ -100,14 +103,15 @@ def retrain(
     """Train on the whole training part, test once at the end: the last epoch's network counts.
 
     SGD with cosine to 0, clipping, cutout, drop path rising linearly from 0, auxiliary head
-    (arXiv:1806.09055, appendix A.1). A killed retraining goes on after its last whole epoch.
+    (arXiv:1806.09055, appendix A.1). A killed retraining goes on after its last whole epoch. The
+    test is in float32, whatever the precision, so the weights that are kept give it again.
     """
     if data.test is None:
         raise _no_test(data)
     config, device = job.config, resolve_device(job.config.device)
     listener = listener or Silent()
     augmentation = augmentation or data.augmentation
-    with seeded(job.seed, config.threads, device):
+    with seeded(job.seed, config.threads, device), without_tf32():
         training = Training(job, data, augmentation, device)
         for epoch in range(training.done, config.epochs):
             listener.epoch(training.epoch(epoch), config.epochs)
@@ -145,6 +149,8 @@ class Training:
         self.job, self.config, self.device = job, job.config, device
         network = job.space.derive(job.architecture, auxiliary=job.config.auxiliary_weight > 0)
         self.network = placed(network, device)
+        self.fast: Forward | None = None
+        self.drop_path = torch.zeros((), device=device)
         self.batches = training_batches(data, job.config, augmentation, job.seed, device)
         self.optimizer = torch.optim.SGD(
             self.network.parameters(),
@@ -160,13 +166,13 @@ class Training:
         started, config = time.perf_counter(), self.config
         rate = cosine(config.learning_rate, 0.0, epoch, config.epochs)
         self.optimizer.param_groups[0]["lr"] = rate
-        for module in self.network.modules():
-            if isinstance(module, DropPath):
-                module.rate = config.drop_path * epoch / config.epochs
+        self._drop_paths(config.drop_path * epoch / config.epochs)
         self.network.train()
         meter = Meter(check_interval(self.device))
         for inputs, target in self.batches.epoch(epoch):
-            logits, extra = self.network.forward_with_auxiliary(inputs)
+            forward = self._forward(inputs)
+            with autocast(config.precision, self.device):
+                logits, extra = forward(inputs)
             loss = self._loss(logits, target)
             total = (
                 loss
@@ -191,8 +197,23 @@ class Training:
         self._save(epoch + 1, metrics)
         return metrics
 
+    def _drop_paths(self, rate: float) -> None:
+        self.drop_path.fill_(rate)
+        for module in self.network.modules():
+            if isinstance(module, DropPath):
+                module.rate = rate if self.config.compile == "off" else self.drop_path
+
+    def _forward(self, inputs: Tensor) -> Forward:
+        """The compiled pass; a smaller last batch goes through the network as it is."""
+        if self.config.compile == "off" or len(inputs) != self.config.batch_size:
+            return self.network.forward_with_auxiliary
+        if self.fast is None:
+            self.fast = compiled(self.network, inputs, self.config.precision)
+        return self.fast
+
     def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        return F.cross_entropy(logits, target, label_smoothing=self.config.label_smoothing)
+        logits, smoothing = logits.to(full_type(logits.dtype)), self.config.label_smoothing
+        return F.cross_entropy(logits, target, label_smoothing=smoothing)
 
     def _check(self, meter: Meter, epoch: int, last: bool = False) -> None:
         bad = meter.first_bad(last)
@@ -272,7 +293,9 @@ def check(
     if data.test is None:
         raise _no_test(data)
     space.derive(architecture, auxiliary=config.auxiliary_weight > 0)
-    training_batches(data, config, augmentation, config.seed, resolve_device(config.device))
+    device = resolve_device(config.device)
+    check_precision(config.precision, device)
+    training_batches(data, config, augmentation, config.seed, device)
 
 
 def _no_test(data: Data) -> ArchgradError:

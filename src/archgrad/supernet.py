@@ -15,6 +15,7 @@ from torch.func import functional_call
 from archgrad.choice import Choice, Group, Row
 from archgrad.errors import ArchgradError
 from archgrad.mixing import Mixing
+from archgrad.precision import Precision, autocast, full_type
 
 Alpha = Mapping[str, Tensor]  # group name -> (edges, operations), and what a relaxation adds
 Initial = Callable[[Mapping[str, tuple[int, ...]], torch.Generator | None], dict[str, Tensor]]
@@ -41,6 +42,7 @@ class Supernet:
     Alpha lives here, in ``alpha``, and never among the parameters of the model: no weight decay,
     clipping or weight optimizer can reach it. ``initial`` makes its first values from the shapes
     of the groups and of ``extra``, what the relaxation has beside the weights of the candidates.
+    ``precision``: of every forward pass, see `archgrad.precision.autocast`.
     """
 
     def __init__(
@@ -51,11 +53,12 @@ class Supernet:
         criterion: Criterion = F.cross_entropy,
         initial: Initial = Normal(),
         extra: Mapping[str, tuple[int, ...]] | None = None,
+        precision: Precision = "float32",
         generator: torch.Generator | None = None,
     ) -> None:
         self.model = model
         self.groups = tuple(groups)
-        self.criterion = criterion
+        self.criterion, self.precision = criterion, precision
         self.choices = [module for module in model.modules() if isinstance(module, Choice)]
         shapes = {group.name: group.shape for group in groups}
         if len(shapes) < len(self.groups):
@@ -92,7 +95,7 @@ class Supernet:
         *,
         update_statistics: bool = False,
     ) -> Tensor:
-        """The model's output, with its own weights or the given ones.
+        """The model's output, with its own weights or the given ones; float32 at least.
 
         ``mixing`` holds the weights by group, or one `Row` a choice where cells shall differ.
 
@@ -109,8 +112,11 @@ class Supernet:
             given = dict(weights or {})
             if not update_statistics:
                 given |= {name: self.buffers[name].clone() for name in self._computed(rows)}
-            output: Tensor = functional_call(self.model, given, (inputs,), tie_weights=self.tied)
-            return output
+            with autocast(self.precision, inputs.device):
+                output: Tensor = functional_call(
+                    self.model, given, (inputs,), tie_weights=self.tied
+                )
+            return output.to(full_type(output.dtype))
         finally:
             for choice in self.choices:
                 choice.mixing = None  # a model that holds no graph can be copied and saved

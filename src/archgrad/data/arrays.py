@@ -144,12 +144,15 @@ class ArrayBatches:
         return len(self.schedule)
 
     def epoch(self, index: int) -> Iterator[Batch]:
-        """The batches of epoch `index`, bit-equal each time."""
+        """The batches of epoch `index`, bit-equal each time.
+
+        Order and random numbers are moved to the device before the first batch; after that a GPU
+        is never waited for.
+        """
         generator = epoch_generator(self.schedule.seed, index)
         height, width = self.x.shape[2:]
         noise = self.transform.noise(len(self.x), (height, width), generator).to(self.x.device)
-        for indices in self.schedule.batches(generator):
-            chosen = indices.to(self.x.device)
+        for chosen in self.schedule.batches(generator, self.x.device):
             yield self.transform(self.x[chosen], noise[chosen]), self.y[chosen]
 
 

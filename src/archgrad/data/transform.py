@@ -45,13 +45,15 @@ class Schedule:
         full, rest = divmod(self.count, self.batch_size)
         return full + (rest > int(self.shuffle))
 
-    def batches(self, generator: Generator) -> tuple[Tensor, ...]:
-        """The image indices of each batch, int64 on the CPU."""
+    def batches(
+        self, generator: Generator, device: torch.device | str = "cpu"
+    ) -> tuple[Tensor, ...]:
+        """The image indices of each batch, int64 on the device, moved there in one piece."""
         if self.shuffle:
             order = torch.randperm(self.count, generator=generator, device="cpu")
         else:
             order = torch.arange(self.count, device="cpu")
-        return torch.split(order, self.batch_size)[: len(self)]
+        return torch.split(order.to(device), self.batch_size)[: len(self)]
 
 
 class Transform:

@@ -7,7 +7,8 @@ the batch normalization behind it needs. The normalization itself is left to the
 sum. So of a candidate only y is kept, and all else is computed again in the backward pass.
 
 The work is done by native code or by PyTorch; both give the same function, its gradient, its second
-derivative, and its derivatives in forward mode.
+derivative, and its derivatives in forward mode. Under `torch.autocast` tensors and convolutions
+have its type, statistics and normalization stay in float32.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from archgrad.kernels import native
+from archgrad.precision import full_type, lowered
 
 Grad = Tensor | None
 
@@ -67,6 +69,12 @@ class Pending(NamedTuple):
 def branches(x: Tensor | Pending, wanted: Sequence[Branch]) -> list[Raw]:
     """The outputs of all branches of x; pools take x as it is, so they want no `Pending`."""
     value, mean, scale = x if isinstance(x, Pending) else (x, None, None)
+    if (low := lowered(value)) is not None:
+        value = value.to(low)
+        x = x._replace(value=value) if isinstance(x, Pending) else value
+        wanted = [b._replace(taps=_to(b.taps, low), matrix=_to(b.matrix, low)) for b in wanted]
+        with torch.autocast(value.device.type, enabled=False):
+            return branches(x, wanted)
     parameters = [p for b in wanted for p in (b.taps, b.matrix) if p is not None]
     shape = _Shape(tuple(_Kind.of(b) for b in wanted))
     given = [value, mean, scale, *parameters]
@@ -124,7 +132,7 @@ def composite(shape: _Shape, given: Sequence[Any]) -> list[Tensor]:
     """The same in plain operations of PyTorch, which know their derivatives."""
     found: list[Tensor] = []
     for y in _outputs(shape, given):
-        var, mean = torch.var_mean(y.to(_accurate(y)), (0, 2, 3), correction=0)
+        var, mean = torch.var_mean(y.to(full_type(y.dtype)), (0, 2, 3), correction=0)
         found += [y, mean.double(), var.double()]
     return found
 
@@ -214,7 +222,7 @@ def _torch(shape: _Shape, given: Sequence[Any]) -> list[Tensor]:
     found: list[Tensor] = []
     for y in _outputs(shape, given):
         # Batch normalization finds the statistics several times faster than `torch.var_mean` does.
-        given = y.to(_accurate(y)), None, None, None, None, True, 0.0, 0.0
+        given = y.to(full_type(y.dtype)), None, None, None, None, True, 0.0, 0.0
         _, mean, scale = torch.native_batch_norm(*given)
         var = torch.where(scale == 0, 0.0, scale.double().pow(-2))  # 0 stands for no variance
         found += [y, mean.double(), var]
@@ -234,7 +242,7 @@ def _torch_backward(shape: _Shape, wanted: bool, given: Sequence[Any]) -> list[G
     ):
         y, average, _ = made[3 * i : 3 * i + 3]
         g, g_mean, g_var = grads[3 * i : 3 * i + 3]
-        count, accurate = y.numel() / y.shape[1], _accurate(y)
+        count, accurate = y.numel() / y.shape[1], full_type(y.dtype)
         shift, slope = wide(g_mean / count).to(accurate), wide(g_var * (2 / count)).to(accurate)
         centered = y.to(accurate) - wide(average).to(accurate)
         g = centered.mul_(slope).add_(shift).add_(g).to(y.dtype)
@@ -261,7 +269,7 @@ def _torch_backward(shape: _Shape, wanted: bool, given: Sequence[Any]) -> list[G
     to_hat = to_active.mul_(active > 0)
     if scale is None:
         return [to_hat if to_x is None else to_hat.add_(to_x), None, None, *to_parameters]
-    accurate = _accurate(x)
+    accurate = full_type(x.dtype)
     centered = x.to(accurate) - wide(mean).to(accurate)
     to_scale = (centered * to_hat).sum((0, 2, 3)).double()
     to_value = to_hat.mul_(wide(scale).to(x.dtype))
@@ -377,14 +385,13 @@ def _pairs(given: Sequence[Any], tangents: Sequence[Grad] | None) -> list[Two]:
 # --- small things --------------------------------------------------------------------------------
 
 
-def _accurate(tensor: Tensor) -> torch.dtype:
-    """What sums over pixels are taken in."""
-    return torch.promote_types(tensor.dtype, torch.float32)
-
-
 def wide(channels: Tensor) -> Tensor:
     """(C,) as (1, C, 1, 1)."""
     return channels.view(1, -1, 1, 1)
+
+
+def _to(tensor: Grad, dtype: torch.dtype) -> Grad:
+    return None if tensor is None else tensor.to(dtype)
 
 
 def _leaf(tensor: Grad) -> Grad:

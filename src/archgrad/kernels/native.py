@@ -79,7 +79,7 @@ def library(*tensors: Tensor) -> ctypes.CDLL | None:
     for tensor in tensors:
         if tensor.dtype != first.dtype or tensor.device.type != "cpu":
             return None
-    if first.dtype not in SUFFIX or torch.is_autocast_enabled("cpu"):
+    if first.dtype not in SUFFIX:
         return None
     return build().library
 

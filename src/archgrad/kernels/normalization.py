@@ -24,6 +24,8 @@ from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
 from torch.overrides import TorchFunctionMode
 
+from archgrad.precision import full_type
+
 
 class forward_differentiable(TorchFunctionMode):
     """Within this context the gradient of batch and instance normalization has right tangents.
@@ -55,7 +57,13 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """`torch.nn.functional.batch_norm`: (B, C, ...) normalized over all but C."""
+    """`torch.nn.functional.batch_norm`: (B, C, ...) normalized over all but C.
+
+    Tensors of 16 bits are normalized in float32.
+    """
+    if input.dtype != (kept := full_type(input.dtype)):
+        given = running_mean, running_var, weight, bias, training, momentum, eps
+        return batch_norm(input.to(kept), *given).to(input.dtype)
     count = input.numel() / input.shape[1]
     if not training or count < 2:  # a linear function, or PyTorch's own error
         return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from archgrad.kernels import native
 from archgrad.kernels.branches import Pending, primal, wide
+from archgrad.precision import full_type, lowered
 
 
 class Term(NamedTuple):
@@ -27,7 +28,12 @@ class Term(NamedTuple):
 
 
 def weighted_sum(terms: Sequence[Term]) -> Tensor:
-    """The sum of the terms, whose values are of one shape."""
+    """The sum of the terms, whose values are of one shape; under `torch.autocast` of its type."""
+    some = terms[0].value
+    some = some.value if isinstance(some, Pending) else some
+    if (low := lowered(some)) is not None:
+        with torch.autocast(some.device.type, enabled=False):
+            return weighted_sum([Term(w, _cast(v, low)) for w, v in terms])
     pending = [(w, v) for w, v in terms if isinstance(v, Pending)]
     plain = [(w, v) for w, v in terms if not isinstance(v, Pending)]
     if not pending and len(plain) == 1:
@@ -98,17 +104,18 @@ class _Gradients(torch.autograd.Function):
     def backward(ctx: Any, *second: Tensor | None) -> tuple[Any, ...]:
         given = [t.detach().requires_grad_() for t in ctx.saved_tensors]
         with torch.enable_grad():
-            grad, factor, mean, *values = given
-            first = [
-                torch.stack([_slope(grad, v, m) for v, m in zip(values, mean, strict=True)]),
-                -factor * grad.sum((0, 2, 3)),
-                *(wide(f.to(grad.dtype)) * grad for f in factor),
-            ]
-            pairs = [(f, s) for f, s in zip(first, second, strict=True) if s is not None]
+            first = _plain_gradients([True] * (len(given) - 3), *given)
+            pairs = [(f, s) for f, s in zip(first, second) if f is not None and s is not None]
             found = torch.autograd.grad(
                 [f for f, _ in pairs], given, [s for _, s in pairs], materialize_grads=True
             )
         return None, *found
+
+
+def _cast(value: Tensor | Pending, dtype: torch.dtype) -> Tensor | Pending:
+    if isinstance(value, Pending):
+        return value._replace(value=value.value.to(dtype))
+    return value.to(dtype)
 
 
 def _or_zeros(tangents: Sequence[Tensor | None], like: Sequence[Tensor]) -> list[Tensor]:
@@ -117,7 +124,7 @@ def _or_zeros(tangents: Sequence[Tensor | None], like: Sequence[Tensor]) -> list
 
 def _sum(factor: Tensor, mean: Tensor, values: Sequence[Tensor]) -> Tensor:
     if native.library(*values) is None:
-        accurate = torch.promote_types(values[0].dtype, torch.float32)
+        accurate = full_type(values[0].dtype)
         total = torch.zeros_like(values[0], dtype=accurate)
         for f, m, value in zip(factor.to(accurate), mean.to(accurate), values, strict=True):
             total.addcmul_(wide(f), value - wide(m))
@@ -130,12 +137,9 @@ def _sum(factor: Tensor, mean: Tensor, values: Sequence[Tensor]) -> Tensor:
 def _gradients(
     wanted: Sequence[bool], grad: Tensor, factor: Tensor, mean: Tensor, *values: Tensor
 ) -> tuple[Tensor | None, ...]:
-    rounded = factor.to(grad.dtype)  # what x gets and what m gets must be of one factor
     if native.library(grad, *values) is None:
-        total = grad.sum((0, 2, 3), dtype=torch.float64)
-        slopes = [_slope(grad, v, m) for v, m in zip(values, mean, strict=True)]
-        back = [wide(f) * grad if want else None for f, want in zip(rounded, wanted, strict=True)]
-        return torch.stack(slopes), -rounded * total, *back
+        return _plain_gradients(wanted, grad, factor, mean, *values)
+    rounded = factor.to(grad.dtype)  # what x gets and what m gets must be of one factor
     back = [
         torch.empty_like(v, memory_format=torch.channels_last) if want else None
         for v, want in zip(values, wanted)
@@ -145,9 +149,18 @@ def _gradients(
     return to_factor, -rounded * total, *back
 
 
-def _slope(grad: Tensor, value: Tensor, mean: Tensor) -> Tensor:
-    accurate = torch.promote_types(value.dtype, torch.float32)
-    return ((value - wide(mean.to(accurate))) * grad).sum((0, 2, 3)).double()
+def _plain_gradients(
+    wanted: Sequence[bool], grad: Tensor, factor: Tensor, mean: Tensor, *values: Tensor
+) -> tuple[Tensor | None, ...]:
+    """In plain operations of PyTorch, which know their derivatives."""
+    full = full_type(grad.dtype)
+    rounded = factor.to(full)  # what x gets and what m gets must be of one factor
+    pairs = zip(values, mean.to(full), strict=True)
+    to_factor = [(grad * (v - wide(m))).sum((0, 2, 3)).double() for v, m in pairs]
+    total = grad.sum((0, 2, 3), dtype=torch.float64)
+    both = zip(rounded, wanted, strict=True)
+    back = [(wide(f) * grad).to(grad.dtype) if want else None for f, want in both]
+    return torch.stack(to_factor), -rounded * total, *back
 
 
 def _call(

@@ -228,7 +228,9 @@ class Masked:
 
     def _masked(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {
-            name: torch.where(self.mask[name] == ALONE, 1.0, value * self.mask[name])
+            name: torch.where(
+                self.mask[name] == ALONE, torch.ones_like(value), value * self.mask[name]
+            )
             for name, value in weights.items()
         }
 

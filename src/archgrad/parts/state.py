@@ -32,10 +32,11 @@ class SGD:
     """The weight optimizer's update as a pure function of the gradient.
 
     ``step`` is torch.optim.SGD's update without dampening or Nesterov, and without clipping:
-    v' = momentum v + g + weight_decay w;  w' = w - learning_rate v'.
+    v' = momentum v + g + weight_decay w;  w' = w - learning_rate v'. The learning rate may be a
+    scalar tensor.
     """
 
-    learning_rate: float
+    learning_rate: float | Tensor
     momentum: float = 0.0
     weight_decay: float = 0.0
     velocity: Weights | None = None

@@ -17,6 +17,7 @@ from archgrad.mixing import Mixing
 from archgrad.parts.derivatives import detached, gradient, leaves
 from archgrad.parts.schedule import Linear, Number, now
 from archgrad.parts.state import State
+from archgrad.precision import whole
 from archgrad.supernet import Alpha, Supernet
 
 Gradients = dict[str, Tensor | None]
@@ -80,10 +81,11 @@ class AlignLayers:
 
     .. math:: weight\, \frac{\nabla_w L(p - \epsilon D) - \nabla_w L(p + \epsilon D)}{2 \epsilon},
               \quad D_l = \frac{2}{n (n - 1)} \frac{(I - u_l u_l^T) \sum_j u_j}{\lVert g_l \rVert},
-              \quad u = \frac{g}{\lVert g \rVert}, \quad \epsilon = \frac{step}{\lVert D \rVert}.
+              \quad u = \frac{g}{\lVert g \rVert}, \quad \epsilon = \frac{step}{\lVert D \rVert}
 
-    Three passes a weight step instead of one. Every group with at least two cells counts, each with
-    its own mean; the original takes normal cells only.
+    with both ends in float32, whatever the precision. Three passes a weight step instead of one.
+    Every group with at least two cells counts, each with its own mean; the original takes normal
+    cells only.
     """
 
     weight: Number = Linear(0.0, 0.125)
@@ -114,7 +116,8 @@ class AlignLayers:
                 else row
                 for i, row in enumerate(rows)
             ]
-            sides.append(gradient(state.loss(moved, state.train, weights), weights))
+            with whole():
+                sides.append(gradient(state.loss(moved, state.train, weights), weights))
         minus, plus = sides
         added = {n: (minus[n] - plus[n]) / (2 * epsilon) for n in weights}
         return {n: None if g is None else g + weight * added[n] for n, g in gradients.items()}
