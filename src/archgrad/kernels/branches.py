@@ -8,7 +8,7 @@ sum. So of a candidate only y is kept, and all else is computed again in the bac
 
 The work is done by native code or by PyTorch; both give the same function, its gradient, its second
 derivative, and its derivatives in forward mode. Under `torch.autocast` tensors and convolutions
-have its type, statistics and normalization stay in float32.
+have its type; statistics are float64, and sums over pixels float32, as ever.
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ class Pending(NamedTuple):
 
 def branches(x: Tensor | Pending, wanted: Sequence[Branch]) -> list[Raw]:
     """The outputs of all branches of x; pools take x as it is, so they want no `Pending`."""
-    value, mean, scale = x if isinstance(x, Pending) else (x, None, None)
+    value, mean, scale = (
+        (x.value, x.mean.double(), x.scale.double()) if isinstance(x, Pending) else (x, None, None)
+    )
     if (low := lowered(value)) is not None:
         value = value.to(low)
         x = x._replace(value=value) if isinstance(x, Pending) else value

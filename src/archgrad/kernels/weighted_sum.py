@@ -46,9 +46,9 @@ def weighted_sum(terms: Sequence[Term]) -> Tensor:
         return total
     factors, means = [], []
     if pending:
-        scales = torch.stack([v.scale for _, v in pending])  # float64, as all that is (C,)
+        scales = torch.stack([v.scale for _, v in pending]).double()  # as all that is (C,)
         factors.append(torch.stack([w for w, _ in pending]).unsqueeze(1) * scales)
-        means.append(torch.stack([v.mean for _, v in pending]))
+        means.append(torch.stack([v.mean for _, v in pending]).double())
     if plain:
         weights = torch.stack([w for w, _ in plain]).unsqueeze(1)
         factors.append(weights.expand(-1, first.shape[1]).double())
