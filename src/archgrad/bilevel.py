@@ -110,7 +110,7 @@ class BilevelSearch:
         arguments = self.space, self.method, self.stages[stage], candidates, self.config
         self.leg = Leg.of(*arguments, self.device)
 
-    def _next_stage(self) -> None:
+    def next_stage(self) -> None:
         """The strongest candidates go on to a new supernet."""
         before, stage = self.leg, self.stages[self.stage + 1]
         candidates = self.candidates
@@ -127,7 +127,7 @@ class BilevelSearch:
         """One pass over the weights' half, then diagnostics, metrics and a checkpoint."""
         started = time.perf_counter()
         if self.stage + 1 < len(self.stages) and self.done == self.bounds[self.stage + 1]:
-            self._next_stage()
+            self.next_stage()
         config, epoch = self.config, self.done
         first, last = self._span()
         rate = cosine(config.learning_rate, config.final_learning_rate, epoch - first, last - first)
