@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from archgrad.errors import ArchgradError, Diverged, explain, unknown
+from archgrad.errors import ArchgradError, Diverged, explain, out_of_memory, unknown
 
 
 def test_both_errors_are_value_errors_and_divergence_can_be_told_apart() -> None:
@@ -63,3 +63,20 @@ def test_only_the_first_finding_is_told_and_long_values_are_cut() -> None:
     assert text.startswith("field inner.0.size: found 'xxx")
     assert "xxx..., expected" in text
     assert len(text) < 160
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("std::bad_alloc"), True),
+        (RuntimeError("could not create a primitive"), True),
+        (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_memory_that_ran_out_is_told_from_other_errors(error: Exception, expected: bool) -> None:
+    assert out_of_memory(error) is expected

@@ -24,6 +24,7 @@ from archgrad.folder import (
     Run,
     append,
     environment,
+    fitting,
     load_checkpoint,
     read_lines,
     save_checkpoint,
@@ -226,6 +227,22 @@ def test_a_damaged_checkpoint_names_the_file_and_the_remedy(content: bytes, tmp_
     (tmp_path / "previous.pt").write_bytes(content)
     with pytest.raises(ArchgradError, match=r"previous\.pt cannot be read .*remove it to begin a"):
         load_checkpoint(tmp_path, CPU)
+
+
+def test_memory_that_runs_out_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a good checkpoint would be called unreadable, and its removal advised."""
+    save_checkpoint(tmp_path, {"epoch": 1})
+
+    def scarce(*arguments: object, **options: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch, "load", scarce)
+    with pytest.raises(torch.OutOfMemoryError, match="CUDA"):
+        load_checkpoint(tmp_path, CPU)
+    with pytest.raises(torch.OutOfMemoryError, match="CUDA"), fitting(tmp_path):
+        scarce()
 
 
 def test_a_checkpoint_that_was_cut_off_is_refused(tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from archgrad import data, methods, spaces
-    from archgrad.api import TrainResult, derive, run, search, train
+    from archgrad.api import TrainResult, derive, plan, run, search, train
     from archgrad.architecture import Architecture, Cell, published
     from archgrad.choice import Choice, Group
     from archgrad.errors import ArchgradError, Diverged
     from archgrad.methods import Method, method
+    from archgrad.planning import Plan
     from archgrad.result import SearchResult
     from archgrad.spaces import space
     from archgrad.supernet import Supernet
@@ -31,11 +32,13 @@ _HOMES = {
     "Diverged": "archgrad.errors",
     "Group": "archgrad.choice",
     "Method": "archgrad.methods",
+    "Plan": "archgrad.planning",
     "SearchResult": "archgrad.result",
     "Supernet": "archgrad.supernet",
     "TrainResult": "archgrad.api",
     "derive": "archgrad.api",
     "method": "archgrad.methods",
+    "plan": "archgrad.api",
     "published": "archgrad.architecture",
     "run": "archgrad.api",
     "search": "archgrad.api",
@@ -51,6 +54,7 @@ __all__ = [
     "Diverged",
     "Group",
     "Method",
+    "Plan",
     "SearchResult",
     "Supernet",
     "TrainResult",
@@ -58,6 +62,7 @@ __all__ = [
     "derive",
     "method",
     "methods",
+    "plan",
     "published",
     "run",
     "search",

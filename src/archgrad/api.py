@@ -1,4 +1,4 @@
-"""The verbs in Python, the same as on the command line: run, search, derive, train."""
+"""The verbs in Python, the same as on the command line: run, plan, search, derive, train."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from archgrad.folder import Run, free_folder
 from archgrad.loops import Listener
 from archgrad.methods import Method
 from archgrad.network import Classifier
+from archgrad.planning import Plan
 from archgrad.prepared import (
     came_from_python,
     fits,
@@ -71,6 +72,25 @@ def search(
     prepared = prepare(configuration.build(sections), **own)
     run_folder = None if out is None else Run.create(out, prepared.config)
     return prepared.search(run_folder, listener)
+
+
+def plan(
+    space: str | SearchSpace | None = None,
+    data: Any = None,
+    *,
+    method: str | Method | None = None,
+    valid: Any = None,
+    classes: int | None = None,
+    **options: Any,
+) -> Plan:
+    """What a search with these arguments will need of memory and time here, and what would fit.
+
+    Arguments and errors as for `search`. A few steps are made to measure them, nothing is written,
+    and torch's random state stays as it is; how it is estimated: `archgrad.planning`.
+    """
+    own = {"space": space, "data": data, "method": method, "valid": valid, "classes": classes}
+    sections = _sections(options, SEARCH, data, space, method)
+    return prepare(configuration.build(sections), **own).plan()
 
 
 def run(

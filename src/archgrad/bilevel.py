@@ -118,7 +118,7 @@ class BilevelSearch:
         recording = recorder(self.device) if self.config.graphs == "on" else None
         self.passes = Passes(self.leg.net, self.method.hypergradient, recording)
 
-    def _next_stage(self) -> None:
+    def next_stage(self) -> None:
         """The strongest candidates go on to a new supernet."""
         before, stage = self.leg, self.stages[self.stage + 1]
         candidates = self.candidates
@@ -135,7 +135,7 @@ class BilevelSearch:
         """One pass over the weights' half, then diagnostics, metrics and a checkpoint."""
         started = time.perf_counter()
         if self.stage + 1 < len(self.stages) and self.done == self.bounds[self.stage + 1]:
-            self._next_stage()
+            self.next_stage()
         config, epoch = self.config, self.done
         first, last = self._span()
         rate = cosine(config.learning_rate, config.final_learning_rate, epoch - first, last - first)

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from archgrad import config as configuration
 from archgrad.config import DataConfig, SearchConfig, TrainConfig
-from archgrad.errors import ArchgradError
+from archgrad.errors import ArchgradError, out_of_memory
 from archgrad.options import Given, with_options
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
         typer.echo(f"archgrad: {error}", err=True)
         sys.exit(2)
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
+        if not out_of_memory(error):
             raise
         reason = str(error).strip().splitlines()[0] if str(error) else "no memory left"
         typer.echo(
@@ -93,6 +93,28 @@ def run_command(
         report = main_job(folder, job, display, display.searched, display.retraining)
     typer.echo(summary(report))
     typer.echo(f"everything is in {folder.path}")
+
+
+@app.command("plan")
+@with_options({"data": (DataConfig, ""), "search": (SearchConfig, "")})
+def plan_command(
+    given: Given,
+    config: Config = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print it as JSON")] = False,
+) -> None:
+    """Measure a few steps: what a search will need of memory and time here, and what would fit."""
+    import json
+    from dataclasses import asdict
+
+    from archgrad.loops import keep_freed_memory
+    from archgrad.planning import summary
+    from archgrad.prepared import prepare
+
+    base = configuration.load(config) if config else None
+    prepared = prepare(configuration.build(given, base))
+    keep_freed_memory()  # as the search will
+    found = prepared.plan()
+    typer.echo(json.dumps(asdict(found), indent=2) if as_json else summary(found))
 
 
 @app.command("search")

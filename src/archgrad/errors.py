@@ -14,6 +14,18 @@ class ArchgradError(ValueError):
     """Wrong input, told in one line; the command line prints it and ends with status 2."""
 
 
+NO_MEMORY = (
+    "out of memory", "can't allocate memory", "bad_alloc", "alloc_failed",  # as libraries say it
+    "could not create a", "could not execute a primitive",  # oneDNN, which gives no reason
+)  # fmt: skip
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: Python's, torch's on a CPU, or that of a GPU."""
+    told = isinstance(error, RuntimeError) and any(w in str(error).lower() for w in NO_MEMORY)
+    return told or isinstance(error, MemoryError)
+
+
 class Diverged(ArchgradError):
     """A loss became infinite or not a number; says where, what is kept and what to try."""
 

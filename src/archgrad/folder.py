@@ -22,7 +22,7 @@ import torch
 import archgrad
 from archgrad import config as configuration
 from archgrad.config import RunConfig
-from archgrad.errors import ArchgradError
+from archgrad.errors import ArchgradError, out_of_memory
 
 CHECKPOINT_FORMAT = "archgrad-checkpoint/1"
 
@@ -179,7 +179,7 @@ def fitting(path: Path) -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
-        if isinstance(error, ArchgradError):
+        if isinstance(error, ArchgradError) or out_of_memory(error):
             raise
         reason = str(error).strip().split("\n")[0]
         raise ArchgradError(
@@ -214,6 +214,8 @@ def load_checkpoint(
         if content["format"] != CHECKPOINT_FORMAT:
             raise ValueError(f"format {content['format']}, expected {CHECKPOINT_FORMAT}")
     except Exception as error:  # torch.load raises many types on damaged files
+        if out_of_memory(error):
+            raise
         reason = re.split(r"[\n.]", str(error).strip())[0]
         other = folder / "previous.pt"
         remedy = (

@@ -101,14 +101,29 @@ class Monitor:
         with torch.random.fork_rng([search.device] if search.device.type == "cuda" else []):
             return self._measure(search, epoch)
 
+    def evaluate(self, search: BilevelSearch) -> tuple[float, float]:
+        """Loss and accuracy on alpha's half, with typical mixing weights."""
+        search.leg.net.evaluation_mode()
+        batches = several(search.loaders.check.epoch(0))
+        return _evaluate(search, _typical(search, search.state()), batches)
+
+    def touch(self, search: BilevelSearch) -> None:
+        """What needs most memory of all that is planned, once: a plan of the search asks."""
+        state, net = search.state(), search.leg.net
+        net.model.train()
+        if "layer_alignment" in self.plan.epochs:
+            train = next(several(search.loaders.train.epoch(0)))
+            _alignment(search, _typical(search, state), replace(state, train=train))
+        if "eigenvalue" in self.plan.epochs:
+            _eigenvalue(search, net.alpha, replace(state, sample=False), iterations=1)
+
     def _measure(self, search: BilevelSearch, epoch: int) -> dict[str, Any]:
         state, alpha = search.state(), search.leg.net.alpha
-        search.leg.net.evaluation_mode()
+        loss, right = self.evaluate(search)
+        mixing = _typical(search, state)
         with torch.no_grad():
-            mixing = state.relaxation(alpha, replace(state, sample=False))
             strength = state.strength(alpha)
             cells = search.method.discretization(alpha, state)
-        loss, right = _evaluate(search, mixing, several(search.loaders.check.epoch(0)))
         found: dict[str, Any] = {
             "valid_loss": loss,
             "valid_accuracy": right,
@@ -159,6 +174,12 @@ def _random_costs(space: SearchSpace) -> tuple[Cost, ...]:
     return tuple(cost(space, architecture) for architecture in architectures)
 
 
+@torch.no_grad()
+def _typical(search: BilevelSearch, state: State) -> Mixing:
+    """The mixing weights without a draw."""
+    return state.relaxation(search.leg.net.alpha, replace(state, sample=False))
+
+
 def _evaluate(
     search: BilevelSearch, mixing: Mixing, batches: Iterator[Batch]
 ) -> tuple[float, float]:
@@ -177,7 +198,9 @@ def _alignment(search: BilevelSearch, mixing: Mixing, state: State) -> float:
     return sum(found) / len(found) if found else 1.0
 
 
-def _eigenvalue(search: BilevelSearch, alpha: Alpha, state: State) -> float:
+def _eigenvalue(
+    search: BilevelSearch, alpha: Alpha, state: State, iterations: int = ITERATIONS
+) -> float:
     """Where one path alone is computed, that of the mixture its probabilities stand for."""
     inputs, target = next(several(search.loaders.check.epoch(0)))
     half = max(2, len(target) // 2)
@@ -191,4 +214,4 @@ def _eigenvalue(search: BilevelSearch, alpha: Alpha, state: State) -> float:
         return state.loss(mixing, batch, weights)
 
     generator = torch.Generator().manual_seed(0)
-    return diagnostics.dominant_eigenvalue(loss, alpha, iterations=ITERATIONS, generator=generator)
+    return diagnostics.dominant_eigenvalue(loss, alpha, iterations=iterations, generator=generator)

@@ -12,13 +12,15 @@ from archgrad import methods, spaces
 from archgrad.bilevel import bilevel_search
 from archgrad.config import OWN, DataConfig, RunConfig, SearchConfig, TrainConfig
 from archgrad.data import Augmentation, Data
-from archgrad.errors import ArchgradError
+from archgrad.errors import ArchgradError, out_of_memory
 from archgrad.folder import Run
 from archgrad.leg import check
 from archgrad.loaders import Loaders
 from archgrad.loops import Listener, resolve_device
 from archgrad.methods import Method
 from archgrad.precision import check as check_precision
+from archgrad.planning import Plan, plan, ran_out
+from archgrad.probe import Wanted
 from archgrad.result import SearchResult
 from archgrad.retraining import augmentation_of, load_data
 from archgrad.spaces import SearchSpace
@@ -35,16 +37,28 @@ class Prepared:
     method: Method
 
     def search(self, run: Run | None = None, listener: Listener | None = None) -> SearchResult:
-        """Run it, or go on with it where ``run`` has a checkpoint."""
-        return bilevel_search(
-            self.space,
-            self.data,
-            self.method,
-            section(self.config),
-            augmentation=self.augmentation,
-            run=run,
-            listener=listener,
-        )
+        """Run it, or go on with it where ``run`` has a checkpoint.
+
+        Memory that runs out is an `ArchgradError` that says what would fit.
+        """
+        wanted = self._wanted()
+        try:
+            return bilevel_search(
+                *wanted[:4], augmentation=self.augmentation, run=run, listener=listener
+            )
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            reason = (str(error).strip() or "no memory left").splitlines()[0]
+        raise ran_out(wanted, run, reason)  # here no traceback holds that search any more
+
+    def plan(self) -> Plan:
+        """What it will need of memory and time; see `archgrad.planning`."""
+        return plan(self._wanted())
+
+    def _wanted(self) -> Wanted:
+        config = section(self.config)
+        return Wanted(self.space, self.data, self.method, config, self.augmentation)
 
 
 def prepare(

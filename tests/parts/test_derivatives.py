@@ -93,3 +93,16 @@ def test_an_error_of_the_loss_is_shown() -> None:
             {"w": torch.ones(2, 2)},
             {"w": torch.ones(2, 2)},
         )
+
+
+def test_memory_that_runs_out_is_not_taken_for_a_missing_forward_mode() -> None:
+    """The other way needs more memory, not less."""
+    calls = []
+
+    def loss(at: dict[str, Tensor]) -> Tensor:
+        calls.append(1)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        hessian_vector(loss, {"w": torch.ones(2)}, {"w": torch.ones(2)})
+    assert len(calls) == 1

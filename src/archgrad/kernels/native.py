@@ -88,7 +88,8 @@ def call(name: str, table: Sequence[int], dtype: torch.dtype, *flags: bool) -> N
     """Call function ``name`` for this dtype with a table of sizes and addresses."""
     found = build().library
     assert found is not None
-    getattr(found, f"{name}_{SUFFIX[dtype]}")(array(table), *map(int, flags))
+    if getattr(found, f"{name}_{SUFFIX[dtype]}")(array(table), *map(int, flags)):
+        raise MemoryError("the native kernels found no memory for their buffers")
 
 
 def array(values: Sequence[int]) -> Any:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from archgrad.errors import out_of_memory
 from archgrad.kernels.normalization import forward_differentiable
 
 Tensors = Mapping[str, Tensor]
@@ -50,7 +51,9 @@ def hessian_vector(
     with sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
         try:
             return _forward_over_reverse(loss, at, vector, by)
-        except RuntimeError:  # NotImplementedError is one; what is wrong with the loss comes again
+        except RuntimeError as error:  # NotImplementedError is one; a wrong loss fails again below
+            if out_of_memory(error):
+                raise
             return _double_backward(loss, at, vector, by)
 
 

@@ -188,10 +188,10 @@ template <class S, template <class, int> class Number> void branches(const Call<
 
 } // namespace
 
-extern "C" void branches_float(const Call<float> *c, int back, int dual) {
-  dual ? branches<float, Dual>(*c, back) : branches<float, Real>(*c, back);
+extern "C" int branches_float(const Call<float> *c, int back, int dual) {
+  return tried([=] { dual ? branches<float, Dual>(*c, back) : branches<float, Real>(*c, back); });
 }
 
-extern "C" void branches_double(const Call<double> *c, int back, int dual) {
-  dual ? branches<double, Dual>(*c, back) : branches<double, Real>(*c, back);
+extern "C" int branches_double(const Call<double> *c, int back, int dual) {
+  return tried([=] { dual ? branches<double, Dual>(*c, back) : branches<double, Real>(*c, back); });
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <exception>
 #include <thread>
 #include <type_traits>
 #include <vector>
@@ -176,17 +177,42 @@ template <class N, class S> void put(View<S> x, Index index, double value, doubl
     x.v[index] = S(value);
 }
 
-// visit(image, buffers of this thread); thread k takes every threads-th image from k on
+// visit(image, buffers of this thread); thread k takes every threads-th image from k on. What is
+// thrown, for want of memory, is thrown again when all threads have ended.
 template <class Buffers, class Visit> void each_image(Index images, Index threads, Visit visit) {
   threads = std::min(threads, images);
+  std::vector<std::exception_ptr> failed(threads);
   const auto work = [&](Index first) {
-    Buffers buffers;
-    for (Index image = first; image < images; image += threads) visit(image, buffers);
+    try {
+      Buffers buffers;
+      for (Index image = first; image < images; image += threads) visit(image, buffers);
+    } catch (...) {
+      failed[first] = std::current_exception();
+    }
   };
   std::vector<std::thread> others;
-  for (Index k = 1; k < threads; ++k) others.emplace_back(work, k);
+  others.reserve(threads);
+  for (Index k = 1; k < threads; ++k) {
+    try {
+      others.emplace_back(work, k);
+    } catch (...) { // the system has no more threads
+      work(k);
+    }
+  }
   work(0);
   for (auto &other : others) other.join();
+  for (const auto &error : failed)
+    if (error) std::rethrow_exception(error);
+}
+
+// what an entrance returns: 0, or 1 for want of memory
+template <class Run> int tried(Run run) {
+  try {
+    run();
+    return 0;
+  } catch (...) {
+    return 1;
+  }
 }
 
 template <class S, class Run> void by_lanes(Index channels, Run run) { // run(number of V lanes)

@@ -94,5 +94,10 @@ template <class S> void weighted_sum(const Sum<S> &c, bool back) {
 
 } // namespace
 
-extern "C" void weighted_sum_float(const Sum<float> *c, int back) { weighted_sum(*c, back); }
-extern "C" void weighted_sum_double(const Sum<double> *c, int back) { weighted_sum(*c, back); }
+extern "C" int weighted_sum_float(const Sum<float> *c, int back) {
+  return tried([=] { weighted_sum(*c, back); });
+}
+
+extern "C" int weighted_sum_double(const Sum<double> *c, int back) {
+  return tried([=] { weighted_sum(*c, back); });
+}
