@@ -18,8 +18,8 @@ from archgrad.leg import check
 from archgrad.loaders import Loaders
 from archgrad.loops import Listener, resolve_device
 from archgrad.methods import Method
-from archgrad.precision import check as check_precision
 from archgrad.planning import Plan, plan, ran_out
+from archgrad.precision import check as check_precision
 from archgrad.probe import Wanted
 from archgrad.result import SearchResult
 from archgrad.retraining import augmentation_of, load_data
