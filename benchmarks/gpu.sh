@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
-# Checks and measurements on a GPU:  benchmarks/gpu.sh [check|step|search|collapse] [--resume DIR]
-#   without a part: check, step and a short search; below 10 minutes.
+# Checks and measurements on a GPU:
+#   benchmarks/gpu.sh [check|step|pipeline|retrain|search|collapse] [--resume DIR]
+#   without a part: check, step, pipeline and a short search; below 10 minutes.
+#   pipeline: a search epoch with and without CUDA graphs, and what of it the data take.
+#   retrain: images a second of a 20-cell network, eager and through torch.compile (minutes).
 #   search: the paper's whole CIFAR-10 search (50 epochs), first order, in resumable pieces.
 #           Needs ARCHGRAD_DATA; --resume DIR goes on with the run in DIR (its checkpoints/last.pt,
 #           about 16 MB, is all the state). PIECE_SECONDS limits a piece (default 540).
@@ -25,9 +28,21 @@ if [ -n "${TINY:-}" ]; then
     size=(--channels 4 --cells 3 --batch-size 8 --image-size 8 --steps 1 --warmup 1 --turns 1)
 fi
 
-check() { "$PYTHON" -m pytest -q -m gpu -p no:cacheprovider; }
+check() { "$PYTHON" -m pytest -q -m "gpu and not slow" -p no:cacheprovider; }
 
 step() { "$PYTHON" benchmarks/step.py --device "$DEVICE" "${size[@]}" --out "$OUT/step-$DEVICE.json"; }
+
+gpu() {  # the part $1 of gpu.py
+    local tiny=()
+    if [ -n "${TINY:-}" ]; then
+        tiny=(--channels 4 --cells 3 --batch-size 8 --image-size 8 --steps 6)
+    fi
+    "$PYTHON" benchmarks/gpu.py "$1" --device "$DEVICE" "${tiny[@]}" --out "$OUT/$1-$DEVICE.json"
+}
+
+pipeline() { gpu pipeline; }
+
+retrain() { gpu retrain; }
 
 search() {
     if [ -z "${ARCHGRAD_DATA:-}" ] && [ -z "${TINY:-}" ]; then
@@ -63,8 +78,10 @@ collapse() {
 }
 
 case "$part" in
-    all) check; step; PIECE_SECONDS="${PIECE_SECONDS:-240}" EPOCHS="${EPOCHS:-2}" search
-        if [ -n "${TINY:-}" ]; then SEEDS=1 JOBS=2 collapse; fi ;;
-    check | step | search | collapse) "$part" ;;
-    *) echo "gpu.sh: part \"$part\" is not known; known: check, collapse, search, step" >&2; exit 2 ;;
+    all) check; step; pipeline
+        PIECE_SECONDS="${PIECE_SECONDS:-240}" EPOCHS="${EPOCHS:-2}" search
+        if [ -n "${TINY:-}" ]; then retrain; SEEDS=1 JOBS=2 collapse; fi ;;
+    check | step | pipeline | retrain | search | collapse) "$part" ;;
+    *) echo "gpu.sh: part \"$part\" is not known; known: check, collapse, pipeline, retrain, search," \
+        "step" >&2; exit 2 ;;
 esac

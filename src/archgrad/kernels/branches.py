@@ -217,11 +217,12 @@ class _Backward(torch.autograd.Function):
 def _torch(shape: _Shape, given: Sequence[Any]) -> list[Tensor]:
     found: list[Tensor] = []
     for y in _outputs(shape, given):
-        # Batch normalization finds the statistics several times faster than `torch.var_mean` does;
-        # a weight of float32 keeps them in float32.
+        # Batch normalization finds the statistics several times faster than `torch.var_mean` does.
+        # A weight of float32 keeps them in float32; without epsilon the scale of a constant would
+        # be 0, as if its variance were infinite.
         kept = full_type(y.dtype)
         weight = None if y.dtype == kept else y.new_ones(y.shape[1], dtype=kept)
-        _, mean, scale = torch.native_batch_norm(y, weight, None, None, None, True, 0.0, 0.0)
+        _, mean, scale = torch.native_batch_norm(y, weight, None, None, None, True, 0.0, 1e-30)
         found += [y, mean, scale.pow(-2)]
     return found
 
