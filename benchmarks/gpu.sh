@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Checks and measurements on a GPU:
-#   benchmarks/gpu.sh [check|bench|growth|search|collapse] [--resume DIR]
-#   without a part: check, bench and a short search; below 10 minutes.
+#   benchmarks/gpu.sh [check|bench|growth|pipeline|retrain|search|collapse] [--resume DIR]
+#   without a part: check, bench, pipeline and a short search; below 10 minutes.
 #   bench: a search step against the textbook form; growth: how it grows with the search's sizes.
+#   pipeline: a search epoch with and without CUDA graphs, and what of it the data take.
+#   retrain: images a second of a 20-cell network, eager and through torch.compile (minutes).
 #   search: the paper's whole CIFAR-10 search (50 epochs), first order, in resumable pieces.
 #           Needs ARCHGRAD_DATA; --resume DIR goes on with the run in DIR (its checkpoints/last.pt,
 #           about 16 MB, is all the state). PIECE_SECONDS limits a piece (default 540).
@@ -27,11 +29,23 @@ if [ "${1:-}" = "--resume" ]; then resume="${2:?--resume needs a folder}"; fi
 steps=(--steps 30 --warmup 5 --seconds 200) size=()
 if [ -n "${TINY:-}" ]; then steps=(--steps 1 --warmup 1 --turns 1) size=(--quick); fi
 
-check() { "$PYTHON" -m pytest -q -m gpu -p no:cacheprovider; }
+check() { "$PYTHON" -m pytest -q -m "gpu and not slow" -p no:cacheprovider; }
 
 bench() { "$PYTHON" benchmarks/bench.py --device "$DEVICE" "${steps[@]}" "${size[@]}" --out "$OUT"; }
 
 growth() { "$PYTHON" benchmarks/growth.py --device "$DEVICE" "${size[@]}" --out "$OUT"; }
+
+gpu() {  # the part $1 of gpu.py
+    local tiny=()
+    if [ -n "${TINY:-}" ]; then
+        tiny=(--channels 4 --cells 3 --batch-size 8 --image-size 8 --steps 6)
+    fi
+    "$PYTHON" benchmarks/gpu.py "$1" --device "$DEVICE" "${tiny[@]}" --out "$OUT/$1-$DEVICE.json"
+}
+
+pipeline() { gpu pipeline; }
+
+retrain() { gpu retrain; }
 
 search() {
     if [ -z "${ARCHGRAD_DATA:-}" ] && [ -z "${TINY:-}" ]; then
@@ -67,8 +81,10 @@ collapse() {
 }
 
 case "$part" in
-    all) check; bench; PIECE_SECONDS="${PIECE_SECONDS:-240}" EPOCHS="${EPOCHS:-2}" search
-        if [ -n "${TINY:-}" ]; then growth; SEEDS=1 JOBS=2 collapse; fi ;;
-    check | bench | growth | search | collapse) "$part" ;;
-    *) echo "gpu.sh: part \"$part\" is not known; known: bench, check, collapse, growth, search" >&2; exit 2 ;;
+    all) check; bench; pipeline
+        PIECE_SECONDS="${PIECE_SECONDS:-240}" EPOCHS="${EPOCHS:-2}" search
+        if [ -n "${TINY:-}" ]; then growth; retrain; SEEDS=1 JOBS=2 collapse; fi ;;
+    check | bench | growth | pipeline | retrain | search | collapse) "$part" ;;
+    *) echo "gpu.sh: part \"$part\" is not known; known: bench, check, collapse, growth, pipeline," \
+        "retrain, search" >&2; exit 2 ;;
 esac

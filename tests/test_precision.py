@@ -12,6 +12,7 @@ import archgrad
 from archgrad import precision
 from archgrad.choice import State as CellState
 from archgrad.errors import ArchgradError
+from archgrad.kernels import native
 from archgrad.kernels.branches import Branch, Pending, branches
 from archgrad.kernels.weighted_sum import Term, weighted_sum
 from archgrad.parts.hypergradient import Exact, FiniteDifference, Neumann, first_order
@@ -121,6 +122,18 @@ def test_a_weighted_sum_takes_values_of_mixed_types() -> None:
     torch.testing.assert_close(found.float(), exact, rtol=0.02, atol=0.02)
     slopes = [torch.autograd.grad(f.float().square().sum(), weights)[0] for f in (found, exact)]
     torch.testing.assert_close(slopes[0], slopes[1], rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("how", ["float32", "bf16"])
+@pytest.mark.parametrize("kernel", ["auto", "torch"])
+def test_a_constant_channel_has_no_variance(kernel: Any, how: precision.Precision) -> None:
+    """Behind a dead ReLU, for one. Infinite, it would spoil the running statistics for good."""
+    x = torch.stack([torch.full((2, 8, 8), 1.0), torch.randn(2, 8, 8)], dim=1)
+    with native.use(kernel), autocast(how, CPU):
+        (raw,) = branches(x, [Branch("max_pool", 1)])
+    assert float(raw.var[0]) == pytest.approx(0, abs=1e-12)
+    assert float(raw.mean[0]) == 1
+    assert float(raw.var[1]) > 0.1
 
 
 @pytest.mark.parametrize("stride", [1, 2])
