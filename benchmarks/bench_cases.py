@@ -19,10 +19,14 @@ from textbook import example
 
 
 class Case(NamedTuple):
-    """``order``: first, finite_difference or exact; ``kernel``: native, torch or textbook."""
+    """``order``: first, finite_difference or exact; ``kernel``: native, torch or textbook.
+
+    ``recompute``: activation checkpointing, off or cells.
+    """
 
     order: str
     kernel: str
+    recompute: str = "off"
 
 
 FIRST, SECOND, EXACT = "first", "finite_difference", "exact"
@@ -32,6 +36,8 @@ CASES = {
     "textbook, second order": Case(SECOND, "textbook"),
     "finite difference": Case(SECOND, "native"),
     "exact": Case(EXACT, "native"),
+    "first order, recomputed": Case(FIRST, "native", "cells"),
+    "exact, recomputed": Case(EXACT, "native", "cells"),
     "PyTorch kernels, first order": Case(FIRST, "torch"),
     "PyTorch kernels, finite difference": Case(SECOND, "torch"),
 }
@@ -65,9 +71,11 @@ def made(case: Case, options: argparse.Namespace, device: torch.device) -> Steps
     space = spaces.space(
         "darts-cnn", channels=options.channels, cells=options.cells, image_size=size
     )
-    if case.order == FIRST:
-        return library(space, methods.method("darts"), device)
-    return library(space, methods.method("darts_2nd", estimator=case.order), device)
+    first = case.order == FIRST
+    method = methods.method(
+        "darts" if first else "darts_2nd", **({} if first else {"estimator": case.order})
+    )
+    return library(space, method, device, recompute=case.recompute)
 
 
 class Warm(NamedTuple):

@@ -16,15 +16,15 @@ class Row(NamedTuple):
     """A number and what is asked of it: case ``of``, divided by case ``by`` if there is one.
 
     ``key``: step, in seconds; peak or net, the peak with or without what a process has at first, in
-    MB. The number shall be at least or at most ``must``, and better ``aim``.
+    MB. The number shall be at least or at most ``must``, and better ``aim``, where there are such.
     """
 
     text: str
     key: str
     of: str
     by: str | None
-    sign: Literal["at least", "at most"]
-    must: float
+    sign: Literal["at least", "at most"] = "at most"
+    must: float | None = None
     aim: float | None = None
 
     def reached(self, value: float, limit: float | None) -> bool:
@@ -38,10 +38,18 @@ FIRST, SECOND, EXACT = "first order", "finite difference", "exact"
 TORCH_1, TORCH_2 = "PyTorch kernels, first order", "PyTorch kernels, finite difference"
 LEAST: Literal["at least"] = "at least"
 MOST: Literal["at most"] = "at most"
+RECOMPUTED_1, RECOMPUTED_2 = "first order, recomputed", "exact, recomputed"
 MEMORY = (
     Row("memory, first order: library / textbook", "peak", FIRST, BOOK_1, MOST, 0.5, 0.25),
     Row("memory: finite difference / first order", "peak", SECOND, FIRST, MOST, 1.3, 1.1),
     Row("memory: exact / first order", "peak", EXACT, FIRST, MOST, 2, 1.3),
+    Row("memory: exact, recomputed / first order", "peak", RECOMPUTED_2, FIRST, MOST, 2, 1.3),
+)
+RECOMPUTED = (
+    Row("recomputed, memory, first order: with / without", "peak", RECOMPUTED_1, FIRST),
+    Row("recomputed, memory, exact: with / without", "peak", RECOMPUTED_2, EXACT),
+    Row("recomputed, step, first order: with / without", "step", RECOMPUTED_1, FIRST),
+    Row("recomputed, step, exact: with / without", "step", RECOMPUTED_2, EXACT),
 )
 ONE, TWO = "step, first order", "step, second order"
 OWN = Row(f"{TWO}: exact / finite difference", "step", EXACT, SECOND, MOST, 1.5, 1.2)
@@ -56,6 +64,7 @@ CPU = (
     Row(
         "no compiler, memory, second order: library / textbook", "peak", TORCH_2, BOOK_2, MOST, 0.5
     ),
+    *RECOMPUTED,
 )
 CUDA = (
     Row(f"{ONE}: textbook / library", "step", BOOK_1, FIRST, LEAST, 15, 30),
@@ -65,6 +74,7 @@ CUDA = (
     Row(f"{TWO}, exact, seconds", "step", EXACT, None, MOST, 0.025),
     OWN,
     *MEMORY,
+    *RECOMPUTED,
 )
 
 
@@ -92,13 +102,14 @@ def values(row: Row, turns: Turns) -> list[float]:
 def cells(row: Row, turns: Turns) -> list[str]:
     """The row of the table: text, median, all values, what is asked, what of it is reached."""
     found = values(row, turns)
-    asked = [f"{row.sign} {row.must:g}", "-" if row.aim is None else f"{row.aim:g}"]
+    must = "-" if row.must is None else f"{row.sign} {row.must:g}"
+    asked = [must, "-" if row.aim is None else f"{row.aim:g}"]
     if not found:
         return [row.text, MISSING, "-", "-", *asked, MISSING]
     value = median(found)
     net = values(row._replace(key="net"), turns) if row.key == "peak" else []
     reached = "aim" if row.reached(value, row.aim) else row.reached(value, row.must)
-    said = {"aim": "the aim", True: "yes", False: "no"}[reached]
+    said = {"aim": "the aim", True: "yes", False: "no"}[reached] if row.must else "-"
     every = ", ".join(map(plain, found))
     return [row.text, plain(value), every, plain(median(net)) if net else "-", *asked, said]
 

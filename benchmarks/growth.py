@@ -81,25 +81,33 @@ class Point:
 
 
 class Curve(NamedTuple):
-    """A method, and what changes."""
+    """A method, and what changes; ``large`` where a small step is above all bookkeeping."""
 
     method: str
     against: str
     values: tuple[int, ...]
+    large: bool = False
 
-    def points(self, base: Point) -> list[Point]:
-        return [replace(base, method=self.method, **{self.against: v}) for v in self.values]
+    def points(self, base: Point, large: Point) -> list[Point]:
+        at = large if self.large else base
+        return [replace(at, method=self.method, **{self.against: v}) for v in self.values]
 
 
 CANDIDATES = (2, 4, 6, 8)
 CURVES = (
-    *(Curve(method, "candidates", CANDIDATES) for method in ("darts", "gdas", "proxyless")),
+    Curve("darts", "candidates", CANDIDATES),
+    *(
+        Curve(method, "candidates", CANDIDATES, large)
+        for method in ("gdas", "proxyless")
+        for large in (False, True)
+    ),
     Curve("darts", "cells", (3, 6, 9, 12)),
     Curve("darts", "nodes", (1, 2, 3, 4)),
     Curve("darts", "channels", (8, 16, 32)),
     Curve("darts", "batch", (8, 16, 32, 64)),
-    Curve("pc_darts", "k", (1, 2, 4)),
+    *(Curve("pc_darts", "k", (1, 2, 4), large) for large in (False, True)),
 )
+LARGE = Point(channels=16, batch=64, image_size=32)
 QUICK = Point(nodes=1, batch=4, image_size=8)
 
 
@@ -169,18 +177,23 @@ def seconds(point: Point, device: torch.device, number: int) -> list[float]:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Memory of every point, and its times in turns."""
-    base, device = QUICK if options.quick else Point(), torch.device(options.device)
+    device = torch.device(options.device)
+    sizes = (QUICK, QUICK) if options.quick else (Point(), LARGE)
     found = [
         {**curve._asdict(), "seconds": [[] for _ in curve.values]}
-        | {"bytes": [memory(point, device) for point in curve.points(base)]}
+        | {"bytes": [memory(point, device) for point in curve.points(*sizes)]}
         for curve in CURVES
     ]
     for _ in range(options.turns):
         for curve, row in zip(CURVES, found, strict=True):
-            for point, times in zip(curve.points(base), row["seconds"], strict=True):
+            for point, times in zip(curve.points(*sizes), row["seconds"], strict=True):
                 times += seconds(point, device, options.steps)
     return {
-        "settings": {"steps": options.steps, "turns": options.turns, "base": asdict(base)},
+        "settings": {
+            "steps": options.steps,
+            "turns": options.turns,
+            "sizes": [*map(asdict, sizes)],
+        },
         "environment": environment(options.device),
         "kernels": native.note(device),
         "curves": found,
@@ -189,13 +202,13 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def table(content: dict[str, Any]) -> str:
     """A line a curve, in markdown; growth is the last value over the first."""
-    base, env = content["settings"]["base"], content["environment"]
+    (base, large), env = content["settings"]["sizes"], content["environment"]
     rows = []
     for row in content["curves"]:
         times, held = [median(times) for times in row["seconds"]], row["bytes"]
         rows.append(
             [
-                row["method"],
+                row["method"] + (", large" if row["large"] else ""),
                 f"{row['against']} {', '.join(map(str, row['values']))}",
                 ", ".join(f"{1000 * t:.3g}" for t in times),
                 ", ".join(f"{b / 1e6:.3g}" for b in held),
@@ -203,10 +216,14 @@ def table(content: dict[str, Any]) -> str:
             ]
         )
     head = ["method", "against", "step, ms", "memory, MB", "grown by", "time", "memory"]
+    size, more = (
+        f"{p['channels']} channels, {p['cells']} cells, {p['nodes']} nodes, batch {p['batch']}, "
+        f"3x{p['image_size']}x{p['image_size']}"
+        for p in (base, large)
+    )
     about = (
-        f"Where nothing else is said: {base['channels']} channels, {base['cells']} cells, "
-        f"{base['nodes']} nodes, batch {base['batch']}, 3x{base['image_size']}x"
-        f"{base['image_size']}, float32; {env['device']}, one thread, {content['kernels']}; torch "
+        f"Where nothing else is said: {size}; large: {more}; float32; "
+        f"{env['device']}, one thread, {content['kernels']}; torch "
         f"{env['torch']}, commit {(env['commit'] or 'unknown')[:7]}, {env['started'][:10]}."
     )
     return "\n".join([about, "", *markdown(head, rows)])

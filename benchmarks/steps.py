@@ -41,12 +41,15 @@ def batches(size: int, shape: tuple[int, int, int], device: torch.device) -> tup
     return (images[0], labels), (images[1], labels)
 
 
-def library(space: SearchSpace, method: Method, device: torch.device) -> Steps:
-    """The steps of `archgrad.bilevel`, every draw from a seed that is counted on."""
+def library(space: SearchSpace, method: Method, device: torch.device, **options: Any) -> Steps:
+    """The steps of `archgrad.bilevel`, every draw from a seed that is counted on.
+
+    ``options`` of the search beside those that make it begin with little.
+    """
     images = torch.rand(40, *space.input_shape)  # only to begin a search with
     labels = torch.arange(40) % 10
     data = as_data((images, labels, images, labels))
-    config = SearchConfig(guard="off", batch_size=2)
+    config = SearchConfig(guard="off", batch_size=2, **options)
     search = BilevelSearch(space, data, method, config, Augmentation(), device, run=None)
     meter, seeds = Meter(check_every=10**9), count()
     return Steps(

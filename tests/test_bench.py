@@ -17,6 +17,8 @@ from torch.profiler import ProfilerActivity, profile
 import bench
 import bench_cases
 import bench_report
+import floor
+import growth
 from archgrad import methods
 from archgrad.kernels import native
 from archgrad.kernels.branches import Branch, branches
@@ -184,3 +186,22 @@ def test_all_of_it_at_a_tiny_size(tmp_path: Path) -> None:
         (turn,) = json.loads((tmp_path / f"{kind}-cpu.json").read_text())["turns"]
         assert set(turn) == {COLD, *names}
         assert "not measured" not in done.stdout or "error" in turn[COLD]
+
+
+def test_the_floor_is_counted_and_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- begin: benchmarks/floor.py --report -->\n<!-- end -->\nz\n")
+    options = ["--quick", "--out", str(tmp_path), "--page", str(page)]
+    with native.use("torch"):
+        floor.main(options)
+    measured = capsys.readouterr().out
+    floor.main([*options, "--report"])
+    assert capsys.readouterr().out == measured and measured.strip() in page.read_text()
+    content = json.loads((tmp_path / "floor-cpu.json").read_text())
+    last = measured.splitlines()[-1].split(" | ")
+    assert last[0] == "| measured" and last[-1] == "1.00 |"
+    # a stem of 3 to 24 channels (3x3) on 8x8 pixels is part of what is counted
+    point = growth.Point(**content["size"])
+    assert content["multiply_adds"] == 5 * floor.multiply_adds(point) > 5 * 4 * 3 * 24 * 9 * 64

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from archgrad.choice import Choice, Group, Row, build
+from archgrad.choice import Around, Choice, Group, Row, State, Summand, build, term, total
 from archgrad.errors import ArchgradError
 from archgrad.operations import OPERATIONS, Zero
 
@@ -119,7 +119,7 @@ class Scaled(nn.Module):
         return output
 
 
-def scaled(*around: nn.Module) -> tuple[Choice, list[Scaled]]:
+def scaled(*around: Around) -> tuple[Choice, list[Scaled]]:
     candidates = [Scaled(2.0), Scaled(3.0), Scaled(5.0)]
     return Choice(dict(zip("abc", candidates)), "g", 0, around), candidates
 
@@ -172,15 +172,18 @@ def test_without_an_active_candidate_the_output_is_zero_in_its_shape() -> None:
         assert output.shape == (2, 3, 2, 2) and not output.any()
 
 
-class Around(nn.Module):
-    """(mix(x + before) + after)."""
+class Affine(Around):
+    """factor mix(x + before)."""
 
     def __init__(self, before: float, factor: float) -> None:
         super().__init__()
         self.before, self.factor = before, factor
 
-    def forward(self, x: Tensor, mix: nn.Module) -> Tensor:
-        return self.factor * mix(x + self.before)
+    def inside(self, state: State) -> State:
+        return state.derived(self, lambda: state.x + self.before)
+
+    def outside(self, state: State, terms: list[Summand]) -> list[Summand]:
+        return [term(total(terms), self.factor)]
 
 
 def test_where_none_alone_is_active_the_output_still_depends_on_the_weights() -> None:
@@ -195,7 +198,7 @@ def test_where_none_alone_is_active_the_output_still_depends_on_the_weights() ->
 
 def test_modules_around_are_called_from_the_outside_in() -> None:
     """Inner: 10 mix(x + 1); outer: 7 inner(x + 2); then the weight of the edge."""
-    found, _ = scaled(Around(1.0, 10.0), Around(2.0, 7.0))
+    found, _ = scaled(Affine(1.0, 10.0), Affine(2.0, 7.0))
     weights = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64)
     found.mixing = Row(weights, torch.tensor(0.5, dtype=torch.float64))
     x = images(0)
@@ -215,9 +218,9 @@ class Part:
         self.log.append(f"{self.name} {name}")
         return nn.Sequential(module)
 
-    def around(self, channels: int, stride: int) -> nn.Module | None:
+    def around(self, channels: int, stride: int) -> Around | None:
         self.log.append(f"{self.name} {channels}/{stride}")
-        return None if self.silent else Around(0.0, float(self.k))
+        return None if self.silent else Affine(0.0, float(self.k))
 
 
 def test_the_first_edge_part_is_the_innermost() -> None:

@@ -229,9 +229,7 @@ def test_a_damaged_checkpoint_names_the_file_and_the_remedy(content: bytes, tmp_
         load_checkpoint(tmp_path, CPU)
 
 
-def test_memory_that_runs_out_is_no_damage(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_memory_that_runs_out_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a good checkpoint would be called unreadable, and its removal advised."""
     save_checkpoint(tmp_path, {"epoch": 1})
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import NamedTuple, Protocol
+from itertools import chain
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,9 @@ from archgrad.errors import ArchgradError
 from archgrad.kernels.branches import Branch, Raw, branches
 from archgrad.kernels.weighted_sum import Term, weighted_sum
 from archgrad.operations import Branching, Zero
+from archgrad.precision import full_type
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,34 @@ class Edge(Protocol):
     def candidate(self, name: str, module: nn.Module) -> nn.Module:
         """The candidate, changed or not."""
 
-    def around(self, channels: int, stride: int) -> nn.Module | None:
-        """A module called as ``module(x, mix)`` in place of the mixed operation, or None."""
+    def around(self, channels: int, stride: int) -> Around | None:
+        """A module that stands around the mixed operation, or None."""
+
+
+class Around(nn.Module):
+    """What stands around a mixed operation: what this sees of a state, and what becomes of it."""
+
+    def inside(self, state: State) -> State:
+        """What the mixed operation sees: this state, or one of `State.derived`."""
+        return state
+
+    def outside(self, state: State, terms: list[Summand]) -> list[Summand]:
+        """What is added to a node in place of the mixed operation's ``terms``."""
+        return terms
+
+
+class Parts(NamedTuple):
+    """Tensors of which each is a sum of terms, to be joined to one.
+
+    ``join`` is linear and is compared by equality: in a node the parts of all edges that are joined
+    alike are summed first, and joined once.
+    """
+
+    join: Callable[[Sequence[Tensor]], Tensor]
+    sums: tuple[list[Term], ...]
+
+
+Summand = Term | Parts
 
 
 def build(
@@ -81,7 +110,7 @@ def build(
 
     The first of ``edges`` is the innermost.
     """
-    around: list[nn.Module] = []
+    around: list[Around] = []
     width = channels
     for edge in reversed(edges):
         module = edge.around(width, stride)
@@ -96,11 +125,10 @@ def build(
 class Choice(nn.Module):
     """The mixed operation: sum_o w_o o(x) over the candidates (arXiv:1806.09055, equation 2).
 
-    ``mixing`` is set before each forward pass (by the supernet). ``around`` are modules called as
-    ``module(x, mix)``, from the inside out, that may change what the mixed operation sees and what
-    becomes of it (partial channels, an auxiliary skip connection, drop path). Candidates of type
-    `Zero` are not computed: they add nothing, and the gradient of their weight is exactly zero
-    either way.
+    ``mixing`` is set before each forward pass (by the supernet). ``around`` is what stands around
+    the mixed operation, from the inside out (partial channels, an auxiliary skip connection, drop
+    path). Candidates of type `Zero` are not computed: they add nothing, and the gradient of their
+    weight is exactly zero either way.
     """
 
     mixing: Row | None
@@ -110,7 +138,7 @@ class Choice(nn.Module):
         candidates: Mapping[str, nn.Module],
         group: str,
         row: int,
-        around: Iterable[nn.Module] = (),
+        around: Iterable[Around] = (),
     ) -> None:
         super().__init__()
         self.names = tuple(candidates)
@@ -120,22 +148,27 @@ class Choice(nn.Module):
         self.mixing = None
 
     def forward(self, x: Tensor) -> Tensor:
-        return weighted_sum(self.terms(State(x, [self])))
+        return total(self.terms(State(x, [self])))
 
-    def terms(self, state: State) -> list[Term]:
+    def terms(self, state: State) -> list[Summand]:
         """What the choice adds to a node, summand by summand."""
-        weights, edge, _, _ = self._row()
-        if not self.around:
-            terms = self._terms(state)
-            return terms if edge is None else [Term(edge * w, value) for w, value in terms]
-        run: Callable[[Tensor], Tensor] = self.mix
-        for module in self.around:
-            run = partial(module, mix=run)
-        return [Term(torch.ones_like(weights[0]) if edge is None else edge, run(state.x))]
+        states = self._states(state)
+        terms: list[Summand] = [*self._terms(states[-1])]
+        for module, outer in zip(self.around, reversed(states[:-1]), strict=True):
+            terms = module.outside(outer, terms)  # type: ignore[operator]
+        edge = self._row().edge
+        return terms if edge is None else [_scaled(term, edge) for term in terms]
 
-    def mix(self, x: Tensor) -> Tensor:
-        """The weighted sum of the candidates."""
-        return weighted_sum(self._terms(State(x, [self])))
+    def seen(self, state: State) -> State:
+        """What the candidates see of a state that the choice goes into."""
+        return self._states(state)[-1]
+
+    def _states(self, state: State) -> list[State]:
+        """The state, and what each module around, from the outside in, makes of it."""
+        states = [state]
+        for module in reversed(self.around):
+            states.append(module.inside(states[-1]))  # type: ignore[operator]
+        return states
 
     def branching(self) -> list[Branching]:
         """The candidates that are computed with a graph and share their first step."""
@@ -184,15 +217,54 @@ class Choice(nn.Module):
         return torch.zeros_like(output)
 
 
+def total(terms: Sequence[Summand]) -> Tensor:
+    """The sum of all that enters a node."""
+    plain = [term for term in terms if isinstance(term, Term)]
+    outputs = [weighted_sum(plain)] if plain else []
+    joined: dict[Hashable, list[Parts]] = {}
+    for term in terms:
+        if isinstance(term, Parts):
+            joined.setdefault(term.join, []).append(term)
+    for alike in joined.values():
+        sums = zip(*(parts.sums for parts in alike), strict=True)
+        outputs.append(alike[0].join([weighted_sum([*chain(*terms)]) for terms in sums]))
+    found: Tensor = sum(outputs[1:], start=outputs[0])
+    return found
+
+
+def term(value: Tensor, weight: float = 1.0) -> Term:
+    """A tensor with a weight that is a number."""
+    return Term(value.new_full((), weight, dtype=full_type(value.dtype)), value)
+
+
+def _scaled(summand: Summand, factor: Tensor) -> Summand:
+    if isinstance(summand, Term):
+        return Term(factor * summand.weight, summand.value)
+    sums = ([Term(factor * t.weight, t.value) for t in terms] for terms in summand.sums)
+    return Parts(summand.join, tuple(sums))
+
+
 class State:
     """A state of a cell, (B, C, H, W), and the choices that it goes into.
 
     Their candidates' first steps are computed together, when the first of them is asked for.
     """
 
-    def __init__(self, x: Tensor, choices: Sequence[Choice]) -> None:
-        self.x, self.choices = x, choices
+    def __init__(self, x: Tensor, choices: Sequence[Choice], root: State | None = None) -> None:
+        self.x, self.choices, self.root = x, choices, root or self
         self.found: dict[Hashable, Raw] = {}
+        self.kept: dict[Hashable, Any] = {}
+
+    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """What ``make`` returned when it was first asked for by this key."""
+        if key not in self.kept:
+            self.kept[key] = make()
+        found: Made = self.kept[key]
+        return found
+
+    def derived(self, key: Hashable, make: Callable[[], Tensor]) -> State:
+        """What modules around choices make of this state; the same for all with the same key."""
+        return self.once(("state", key), lambda: State(make(), self.choices, self.root))
 
     def raw(self, candidate: Branching) -> Raw:
         """The first step of a candidate."""
@@ -200,7 +272,7 @@ class State:
         if key not in self.found:
             wanted: dict[Hashable, Branch] = {key: branch}
             for choice in self.choices:
-                if not choice.around:
+                if choice.seen(self.root) is self:
                     wanted |= dict(c.branch() for c in choice.branching())
             self.found |= zip(wanted, branches(self.x, list(wanted.values())), strict=True)
         return self.found[key]

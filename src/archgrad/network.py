@@ -11,8 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from archgrad.choice import Choice, State
-from archgrad.kernels.weighted_sum import Term, weighted_sum
+from archgrad.choice import Choice, State, Summand, total
 from archgrad.operations import FactorizedReduce, relu_conv_norm
 from archgrad.recompute import Recomputable
 
@@ -72,7 +71,7 @@ class Nodes(Recomputable):
         edges = iter(self.edges)
         for node, sources in enumerate(self.sources, start=len(inputs)):
             outputs: list[Tensor] = []
-            terms: list[Term] = []
+            terms: list[Summand] = []
             for source in sources:
                 edge = next(edges)
                 if isinstance(edge, Choice):
@@ -82,7 +81,7 @@ class Nodes(Recomputable):
                 else:
                     outputs.append(edge(values[source]))
             if terms:
-                outputs.append(weighted_sum(terms))
+                outputs.append(total(terms))
             if outputs:
                 values[node] = sum(outputs[1:], start=outputs[0])
         return torch.cat([values[node] for node in self.output], dim=1)

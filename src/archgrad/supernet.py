@@ -74,7 +74,11 @@ class Supernet:
                 )
         self.weights: dict[str, Tensor] = dict(model.named_parameters())
         self.buffers: dict[str, Tensor] = dict(model.named_buffers())
-        self.tied = len(self.weights) < len(list(model.named_parameters(remove_duplicate=False)))
+        every = [
+            *model.named_parameters(remove_duplicate=False),
+            *model.named_buffers(remove_duplicate=False),
+        ]
+        self.tied = len(self.weights) + len(self.buffers) < len(every)
         device = next((w.device for w in self.weights.values()), torch.device("cpu"))
         start = initial({**shapes, **(extra or {})}, generator)
         self.alpha: dict[str, Tensor] = {
@@ -109,9 +113,11 @@ class Supernet:
         for choice, row in zip(self.choices, rows, strict=True):
             choice.mixing = row
         try:
-            given = dict(weights or {})
+            computed = list(self._computed(rows))
+            given = {name: weights[name] for name in computed if name in weights} if weights else {}
             if not update_statistics:
-                given |= {name: self.buffers[name].clone() for name in self._computed(rows)}
+                kept = self.buffers
+                given |= {name: kept[name].clone() for name in computed if name in kept}
             with autocast(self.precision, inputs.device):
                 output: Tensor = functional_call(
                     self.model, given, (inputs,), tie_weights=self.tied
@@ -122,8 +128,11 @@ class Supernet:
                 choice.mixing = None  # a model that holds no graph can be copied and saved
 
     def _computed(self, rows: Sequence[Row]) -> Iterator[str]:
-        """The buffers of what is computed with these rows."""
-        common, own = self._buffer_names
+        """Names of the parameters and buffers of what is computed with these rows.
+
+        So that a single path costs what it computes, however many candidates it was chosen from.
+        """
+        common, own = self._names
         yield from common
         for row, names in zip(rows, own, strict=True):
             if row.active is None:
@@ -132,15 +141,24 @@ class Supernet:
                 yield from chain.from_iterable(names[i] for i in {*row.active, *row.watched})
 
     @cached_property
-    def _buffer_names(self) -> tuple[list[str], list[list[list[str]]]]:
-        """The buffers outside the candidates; and those of each candidate of each choice."""
+    def _names(self) -> tuple[list[str], list[list[list[str]]]]:
+        """Parameters and buffers outside the candidates; those of each candidate of each choice.
+
+        Where tensors have several names, all of them count as outside.
+        """
+        names = [*self.weights, *self.buffers]
+        if self.tied:
+            return names, [[[] for _ in choice.candidates] for choice in self.choices]
         places = {id(m): name for name, m in self.model.named_modules()}
         own = [
-            [[f"{places[id(c)]}.{n}" for n, _ in c.named_buffers()] for c in choice.candidates]
+            [
+                [f"{places[id(c)]}.{n}" for n, _ in chain(c.named_parameters(), c.named_buffers())]
+                for c in choice.candidates
+            ]
             for choice in self.choices
         ]
         inside = {name for choice in own for names in choice for name in names}
-        return [name for name in self.buffers if name not in inside], own
+        return [name for name in names if name not in inside], own
 
     def evaluation_mode(self) -> None:
         """Evaluate like the alpha step sees the model: BatchNorm by batch statistics.

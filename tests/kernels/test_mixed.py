@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from archgrad.choice import Choice, Row, State
+from archgrad.choice import Choice, Row, State, total
 from archgrad.kernels import native
 from archgrad.kernels.branches import Pending
 from archgrad.kernels.weighted_sum import Term, weighted_sum
@@ -39,7 +39,7 @@ def mix(choices: list[Choice], weights: Tensor, x: Tensor) -> Tensor:
     for choice, row in zip(choices, weights, strict=True):
         choice.mixing = Row(row[: len(choice.names)])
     state = State(x, choices)
-    return weighted_sum([term for choice in choices for term in choice.terms(state)])
+    return total([term for choice in choices for term in choice.terms(state)])
 
 
 def textbook(choices: list[Choice], weights: Tensor, x: Tensor) -> Tensor:

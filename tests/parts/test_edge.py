@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from archgrad.choice import Choice, Edge, Group, Row, build
+from archgrad.choice import Choice, Edge, Group, Parts, Row, State, build, total
 from archgrad.errors import ArchgradError
 from archgrad.operations import OPERATIONS, FactorizedReduce
 from archgrad.parts.edge import (
@@ -93,6 +93,46 @@ def test_at_stride_two_the_rest_is_pooled_and_odd_sizes_fit(side: int) -> None:
     torch.testing.assert_close(output, kept)
     for pick in (1, 2):
         assert choice(PartialChannels(4), stride=2, pick=pick)(x).shape == output.shape
+
+
+@given(st.sampled_from([1, 2]), st.integers(1, 5), st.integers(1, 3))
+def test_edges_of_a_node_share_the_parts_and_are_joined_once(
+    stride: int, side: int, number: int
+) -> None:
+    """The same as edge by edge: the rest passes, and the sum of all is shuffled."""
+    names = ("skip_connect", "max_pool_3x3", "sep_conv_3x3")
+    group = Group("g", 1, ((0, 1),) * number, (names,) * number, 1)
+
+    def candidate(name: str, channels: int, stride: int) -> nn.Module:
+        return OPERATIONS[name](channels, stride, True)
+
+    torch.manual_seed(0)
+    built = [
+        build(candidate, group, row, 8, stride, edges=[PartialChannels(4)]).double()
+        for row in range(number)
+    ]
+    weights = torch.rand(number, 3, dtype=torch.float64, requires_grad=True)
+    edges = torch.rand(number, dtype=torch.float64, requires_grad=True)
+    for found, row, edge in zip(built, weights, edges, strict=True):
+        found.mixing = Row(row, edge)
+    x = images(side=side).requires_grad_()
+    wanted = [x, weights, edges, *nn.ModuleList(built).parameters()]
+
+    state = State(x, built)
+    summands = [summand for found in built for summand in found.terms(state)]
+    assert len(set(summand.join for summand in summands if isinstance(summand, Parts))) == 1
+    assert len({id(found.seen(state)) for found in built}) == 1  # and its branches with it
+    together = total(summands)
+
+    one_by_one = []
+    for found, row, edge in zip(built, weights, edges, strict=True):
+        mixed = sum(w * module(x[:, :2]) for w, module in zip(row, found.candidates, strict=True))
+        rest = x[:, 2:] if stride == 1 else nn.functional.max_pool2d(x[:, 2:], 2, ceil_mode=True)
+        one_by_one.append(edge * shuffle(torch.cat([mixed, rest], 1), 4))
+    expected = torch.stack(one_by_one).sum(0)
+    torch.testing.assert_close(together, expected)
+    slopes = [torch.autograd.grad(y.square().sum(), wanted) for y in (together, expected)]
+    torch.testing.assert_close(*slopes)
 
 
 def test_one_part_is_the_whole_edge() -> None:
@@ -203,6 +243,10 @@ def test_parts_stack_from_the_inside_out() -> None:
     x = images()
     zeroed = torch.cat([torch.zeros_like(x[:, :2]), x[:, 2:]], dim=1)
     torch.testing.assert_close(inside(x), shuffle(x, 4))
+    twice = choice(PartialChannels(2), PartialChannels(2))
+    torch.testing.assert_close(
+        twice(x), shuffle(torch.cat([shuffle(x[:, :4], 2), x[:, 4:]], dim=1), 2)
+    )
     torch.testing.assert_close(outside(x), shuffle(zeroed, 4) + x)
 
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from archgrad.choice import Around, Parts, State, Summand, term, total
 from archgrad.errors import ArchgradError
 from archgrad.network import DropPath
 from archgrad.operations import FactorizedReduce
 from archgrad.parts.schedule import Linear, Number, extremes, now
-
-Mix = Callable[[Tensor], Tensor]
 
 
 class Plain:
@@ -26,7 +26,7 @@ class Plain:
     def candidate(self, name: str, module: nn.Module) -> nn.Module:
         return module
 
-    def around(self, channels: int, stride: int) -> nn.Module | None:
+    def around(self, channels: int, stride: int) -> Around | None:
         return None
 
 
@@ -52,25 +52,62 @@ class PartialChannels(Plain):
             )
         return channels // self.k
 
-    def around(self, channels: int, stride: int) -> nn.Module | None:
+    def around(self, channels: int, stride: int) -> Around | None:
         return None if self.k == 1 else _Partial(self.width(channels), self.k, stride)
 
 
-class _Partial(nn.Module):
+class _Partial(Around):
+    """Of a state both parts are taken once, and a node joins them once, whatever its edges."""
+
     def __init__(self, width: int, k: int, stride: int) -> None:
         super().__init__()
-        self.width, self.k = width, k
-        self.pool = nn.MaxPool2d(2, stride=2, ceil_mode=True) if stride == 2 else nn.Identity()
+        self.width, self.k, self.stride = width, k, stride
 
-    def forward(self, x: Tensor, mix: Mix) -> Tensor:
-        rest = self.pool(x[:, self.width :])
-        return shuffle(torch.cat([mix(x[:, : self.width]), rest], dim=1), self.k)
+    def inside(self, state: State) -> State:
+        return state.derived(("part", self.width), lambda: self._parts(state)[0])
+
+    def outside(self, state: State, terms: list[Summand]) -> list[Summand]:
+        rest = state.once(("rest", self.width, self.stride), lambda: self._rest(state))
+        mixed = [t for t in terms if not isinstance(t, Parts)]
+        if len(mixed) < len(terms):  # parts of parts
+            mixed = [term(total(terms))]
+        return [Parts(Shuffled(self.k), (mixed, [term(rest)]))]
+
+    def _parts(self, state: State) -> Sequence[Tensor]:
+        x, width = state.x, self.width
+        return state.once(("parts", width), lambda: split(x, width))
+
+    def _rest(self, state: State) -> Tensor:
+        rest = self._parts(state)[1]
+        if self.stride == 1:
+            return rest
+        return F.max_pool2d(rest, 2, stride=2, ceil_mode=True)
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """Joins parts of the channels and shuffles them in ``groups``."""
+
+    groups: int
+
+    def __call__(self, parts: Sequence[Tensor]) -> Tensor:
+        return shuffle(torch.cat(list(parts), dim=1), self.groups)
+
+
+# Both work on (B, H, W, C), so that in memory images and their gradients stay in that order.
+
+
+def split(x: Tensor, width: int) -> list[Tensor]:
+    """The first ``width`` channels and the others."""
+    parts = x.movedim(1, -1).split([width, x.shape[1] - width], dim=-1)
+    return [part.contiguous().movedim(-1, 1) for part in parts]
 
 
 def shuffle(x: Tensor, groups: int) -> Tensor:
     """Channel c of group g moves to place c * groups + g."""
-    grouped: Tensor = x.unflatten(1, (groups, x.shape[1] // groups))
-    return grouped.transpose(1, 2).flatten(1, 2)
+    pixels = x.movedim(1, -1).unflatten(-1, (groups, -1))
+    found: Tensor = pixels.transpose(-1, -2).flatten(-2)
+    return found.movedim(-1, 1)
 
 
 @dataclass(frozen=True)
@@ -90,22 +127,19 @@ class AuxiliarySkip(Plain):
                 f"auxiliary skip: weight is {self.weight}, expected finite and not negative"
             )
 
-    def around(self, channels: int, stride: int) -> nn.Module | None:
+    def around(self, channels: int, stride: int) -> Around | None:
         return _Auxiliary(self.weight, channels, stride)
 
 
-class _Auxiliary(nn.Module):
+class _Auxiliary(Around):
     def __init__(self, weight: Number, channels: int, stride: int) -> None:
         super().__init__()
         self.weight, self.progress = weight, 0.0
         self.skip = nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, False)
 
-    def forward(self, x: Tensor, mix: Mix) -> Tensor:
+    def outside(self, state: State, terms: list[Summand]) -> list[Summand]:
         weight = now(self.weight, self.progress)
-        if not weight:
-            return mix(x)
-        skipped: Tensor = self.skip(x)
-        return mix(x) + weight * skipped
+        return [*terms, term(self.skip(state.x), weight)] if weight else terms
 
 
 @dataclass(frozen=True)
@@ -119,20 +153,19 @@ class EdgeDropPath(Plain):
         if not 0 <= least <= most < 1:
             raise ArchgradError(f"drop path: rate is {self.rate}, expected from 0 to below 1")
 
-    def around(self, channels: int, stride: int) -> nn.Module | None:
+    def around(self, channels: int, stride: int) -> Around | None:
         return _Dropped(self.rate)
 
 
-class _Dropped(nn.Module):
+class _Dropped(Around):
     def __init__(self, rate: Number) -> None:
         super().__init__()
         self.rate, self.progress = rate, 0.0
         self.drop = DropPath()
 
-    def forward(self, x: Tensor, mix: Mix) -> Tensor:
+    def outside(self, state: State, terms: list[Summand]) -> list[Summand]:
         self.drop.rate = now(self.rate, self.progress)
-        output: Tensor = self.drop(mix(x))
-        return output
+        return [term(self.drop(total(terms)))]
 
 
 @dataclass(frozen=True)
