@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -247,11 +248,14 @@ def _scaled(summand: Summand, factor: Tensor) -> Summand:
 class State:
     """A state of a cell, (B, C, H, W), and the choices that it goes into.
 
-    Their candidates' first steps are computed together, when the first of them is asked for.
+    Their candidates' first steps are computed together, when the first of them is asked for. What
+    is derived from a state refers to it weakly: a cycle would keep its tensors until the garbage
+    collector comes.
     """
 
     def __init__(self, x: Tensor, choices: Sequence[Choice], root: State | None = None) -> None:
-        self.x, self.choices, self.root = x, choices, root or self
+        self.x, self.choices = x, choices
+        self._root = None if root is None else weakref.ref(root)
         self.found: dict[Hashable, Raw] = {}
         self.kept: dict[Hashable, Any] = {}
 
@@ -261,6 +265,12 @@ class State:
             self.kept[key] = make()
         found: Made = self.kept[key]
         return found
+
+    @property
+    def root(self) -> State:
+        """The state of the cell that this one was made of."""
+        root = None if self._root is None else self._root()
+        return self if root is None else root
 
     def derived(self, key: Hashable, make: Callable[[], Tensor]) -> State:
         """What modules around choices make of this state; the same for all with the same key."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -231,6 +233,26 @@ def test_a_supernet_tells_its_edges_how_far_the_search_is() -> None:
     assert len(net.moving) == 3
     net.advance(0.7)
     assert all(module.progress == 0.7 for module in net.moving)
+
+
+def test_states_and_their_tensors_are_freed_at_once() -> None:
+    """Without waiting for the garbage collector, which comes when it likes."""
+    found = choice(PartialChannels(4), EdgeDropPath())
+    x = images()
+    gc.disable()
+    try:
+        state = State(x, [found])
+        gone = [
+            weakref.ref(state),
+            weakref.ref(found.seen(state)),
+            weakref.ref(found.seen(state).x),
+        ]
+        total(found.terms(state)).sum()
+        assert all(ref() is not None for ref in gone)
+        del state
+        assert [ref() for ref in gone] == [None, None, None]
+    finally:
+        gc.enable()
 
 
 # --- together and refused ------------------------------------------------------------------------
