@@ -19,6 +19,7 @@ from archgrad.mixing import Mixing
 from archgrad.operations import OPERATIONS
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.supernet import Alpha, Supernet
+from archgrad.task import Task
 
 SPACE = DartsCNN(channels=2, cells=3, nodes=2, in_channels=1, image_size=(8, 8), classes=3)
 
@@ -177,7 +178,7 @@ def test_loss_is_cross_entropy_or_the_given_criterion() -> None:
     mixing = softmax(net.alpha)
     logits = net.forward(mixing, images())
     assert torch.equal(net.loss(mixing, (images(), target)), F.cross_entropy(logits, target))
-    other = Supernet(net.model, SPACE.groups, criterion=lambda logits, target: logits.sum())
+    other = Supernet(net.model, SPACE.groups, task=Task(lambda logits, target: logits.sum()))
     torch.testing.assert_close(other.loss(mixing, (images(), target)), logits.sum())
 
 

@@ -23,7 +23,6 @@ from archgrad.loops import (
     Listener,
     Meter,
     Silent,
-    accuracy,
     check_interval,
     cosine,
     first_infinite,
@@ -254,8 +253,9 @@ class BilevelSearch:
             weight.grad = gradients[name]
         nn.utils.clip_grad_norm_(net.weights.values(), self.config.clip)
         self.leg.weight_optimizer.step()
-        right = accuracy(learned.logits, state.train[1])
-        meter.add(train_loss=learned.loss, train_accuracy=right)
+        meter.add(train_loss=learned.loss)
+        if learned.metric is not None:
+            meter.add(**{f"train_{net.task.name}": learned.metric})
 
     def _augmented(self, state: State) -> State:
         if self.method.augmentation is None:

@@ -13,6 +13,7 @@ from archgrad.data.base import Source
 from archgrad.data.splits import shuffled
 from archgrad.data.torchdata import LoaderSource
 from archgrad.supernet import Batch
+from archgrad.task import size
 
 
 @dataclass(frozen=True)
@@ -72,5 +73,5 @@ def _watched(source: Source, config: SearchConfig) -> tuple[Source, Source | Non
 
 
 def several(batches: Iterable[Batch]) -> Iterator[Batch]:
-    """The batches of at least two images."""
-    return (batch for batch in batches if len(batch[1]) > 1)
+    """The batches of at least two examples."""
+    return (batch for batch in batches if size(batch) > 1)

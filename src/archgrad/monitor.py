@@ -7,7 +7,6 @@ counted passes: see `Monitor.plan`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
@@ -29,13 +28,13 @@ from archgrad.cadence import (
 from archgrad.cost import Cost, cost
 from archgrad.guard import Guard
 from archgrad.loaders import several
-from archgrad.loops import evaluate
 from archgrad.mixing import Mixing
 from archgrad.parts.derivatives import detached
 from archgrad.parts.state import State
 from archgrad.parts.weight_gradient import layer_gradients
 from archgrad.spaces import SearchSpace
-from archgrad.supernet import Alpha, Batch
+from archgrad.supernet import Alpha
+from archgrad.task import cut, size
 
 if TYPE_CHECKING:
     from archgrad.bilevel import BilevelSearch
@@ -105,7 +104,7 @@ class Monitor:
         """Loss and accuracy on alpha's half, with typical mixing weights."""
         search.leg.net.evaluation_mode()
         batches = several(search.loaders.check.epoch(0))
-        return _evaluate(search, _typical(search, search.state()), batches)
+        return search.leg.net.evaluate(_typical(search, search.state()), batches)
 
     def touch(self, search: BilevelSearch) -> None:
         """What needs most memory of all that is planned, once: a plan of the search asks."""
@@ -120,13 +119,14 @@ class Monitor:
     def _measure(self, search: BilevelSearch, epoch: int) -> dict[str, Any]:
         state, alpha = search.state(), search.leg.net.alpha
         loss, right = self.evaluate(search)
+        net, name = search.leg.net, search.leg.net.task.name
         mixing = _typical(search, state)
         with torch.no_grad():
             strength = state.strength(alpha)
             cells = search.method.discretization(alpha, state)
         found: dict[str, Any] = {
             "valid_loss": loss,
-            "valid_accuracy": right,
+            f"valid_{name}": right,
             "entropy": diagnostics.entropy(strength),
             "operations": max(group.shape[1] for group in state.groups),
             "classes": search.space.classes,
@@ -139,12 +139,12 @@ class Monitor:
         if "discrete_accuracy" in due:
             some = islice(several(search.loaders.check.epoch(0)), SUBSET)
             one_hot = diagnostics.one_hot(state.groups, cells, strength)
-            found["discrete_accuracy"] = _evaluate(search, one_hot, some)[1]
+            found[f"discrete_{name}"] = net.evaluate(one_hot, some)[1]
         if "watch_accuracy" in due and search.loaders.watch is not None:
             batches = several(search.loaders.watch.epoch(0))
-            found["watch_accuracy"] = _evaluate(search, mixing, batches)[1]
+            found[f"watch_{name}"] = net.evaluate(mixing, batches)[1]
             found["watch_images"] = search.loaders.watch_images
-        search.leg.net.model.train()
+        net.model.train()
         if "layer_alignment" in due:
             train = next(several(search.loaders.train.epoch(epoch - 1)))
             found["layer_alignment"] = _alignment(search, mixing, replace(state, train=train))
@@ -180,12 +180,6 @@ def _typical(search: BilevelSearch, state: State) -> Mixing:
     return state.relaxation(search.leg.net.alpha, replace(state, sample=False))
 
 
-def _evaluate(
-    search: BilevelSearch, mixing: Mixing, batches: Iterator[Batch]
-) -> tuple[float, float]:
-    return evaluate(lambda inputs: search.leg.net.forward(mixing, inputs), batches)
-
-
 def _alignment(search: BilevelSearch, mixing: Mixing, state: State) -> float:
     """Mean over the groups that have several cells."""
     whole = Mixing(mixing, mixing.edges)
@@ -202,9 +196,8 @@ def _eigenvalue(
     search: BilevelSearch, alpha: Alpha, state: State, iterations: int = ITERATIONS
 ) -> float:
     """Where one path alone is computed, that of the mixture its probabilities stand for."""
-    inputs, target = next(several(search.loaders.check.epoch(0)))
-    half = max(2, len(target) // 2)
-    batch = inputs[:half], target[:half]
+    batch = next(several(search.loaders.check.epoch(0)))
+    batch = cut(batch, max(2, size(batch) // 2))
     weights = detached(search.leg.net.weights)
 
     def loss(moving: Alpha) -> torch.Tensor:

@@ -29,11 +29,14 @@ CHANGING = {
 }
 
 
-class Learned(NamedTuple):
-    """Logits, loss, and the gradient of the weights by name, None for those that are not used."""
+UNLIKE = "a batch is not a pair of tensors"
 
-    logits: Tensor
+
+class Learned(NamedTuple):
+    """Loss, metric (None without one), and the gradient of the weights by name, None if unused."""
+
     loss: Tensor
+    metric: Tensor | None
     gradient: dict[str, Tensor | None]
 
 
@@ -69,6 +72,8 @@ class Passes:
 
     def estimate(self, state: State) -> Estimate | None:
         """The hypergradient. Where it is recorded, the next one overwrites it."""
+        if self.alpha is not None and not (_pair(state.train) and _pair(state.valid)):
+            self.alpha.give_up(UNLIKE)
         if self.alpha is None or self.alpha.note is not None:
             return self.hypergradient(self.net.alpha, state)
         if self.state is not None and state.relaxation is not self.state.relaxation:
@@ -89,6 +94,8 @@ class Passes:
         """
         if self.weights is not None and (mixing.active or mixing.watched):
             self.weights.give_up("only some candidates are computed, others in every step")
+        if self.weights is not None and not _pair(batch):
+            self.weights.give_up(UNLIKE)
         if self.weights is None or self.weights.note is not None:
             return self._gradient(mixing, batch)
         inputs = {"inputs": batch[0], "target": batch[1]}
@@ -127,11 +134,12 @@ class Passes:
         # With leaves of its own: what PyTorch keeps beside a leaf remembers the stream of its first
         # use, and a recording must not wait for another stream.
         weights = leaves(self.net.weights)
-        logits = self.net.forward(mixing, batch[0], weights, update_statistics=True)
-        loss = self.net.criterion(logits, batch[1])
+        output, target = self.net.outputs(mixing, batch, weights, update_statistics=True)
+        loss = self.net.task.minimized(output, target)
+        metric = self.net.task.reported(output, target)
         loss.backward()
         gradient = {name: weight.grad for name, weight in weights.items()}
-        return Learned(logits.detach(), loss.detach(), gradient)
+        return Learned(loss.detach(), metric, gradient)
 
 
 @dataclass(frozen=True)
@@ -175,6 +183,14 @@ def _noting_noise(device: torch.device, seen: set[str]) -> Iterator[None]:
 
 def _looked_at(seen: set[str]) -> str | None:
     return f"it depends on {' and '.join(sorted(seen))}" if seen else None
+
+
+def _pair(batch: Any) -> bool:
+    return (
+        isinstance(batch, tuple | list)
+        and len(batch) == 2
+        and all(isinstance(part, Tensor) for part in batch)
+    )
 
 
 def _below(prefix: str, given: Tensors) -> Mapping[str, Tensor]:

@@ -23,6 +23,7 @@ from archgrad.memory import forget_peak
 from archgrad.methods import Method
 from archgrad.spaces import SearchSpace
 from archgrad.supernet import Batch
+from archgrad.task import cut, size
 
 SMALL, LARGER = 4, 16  # images a step where memory may be short
 STEPS = 5  # the first to warm up, then in turn of the weights alone and of alpha as well
@@ -110,7 +111,7 @@ def measure(wanted: Wanted, available: float | None, direct: bool = True) -> Nee
 
 def _measure(search: BilevelSearch, available: float | None, direct: bool) -> Need:
     loaders, share = search.loaders, search.monitor.plan.share
-    images = next((len(labels) for _, labels in several(loaders.train.epoch(0))), 0)
+    images = next((size(b) for b in several(loaders.train.epoch(0))), 0)
     search.method = replace(search.method, interval=2)  # steps with and without alpha, in turn
     _step(search, 2)  # what is loaded or compiled once is no part of a step
     pairs = [_pair(search, images, available, direct)]
@@ -171,10 +172,10 @@ class _Cut:
     def _endless(self) -> Iterator[Batch]:
         whole = 0  # images of the first batch: the last of an epoch may hold fewer
         for index in count():
-            for inputs, target in several(self.batches.epoch(index)):
-                whole = whole or len(target)
-                if len(target) >= min(whole, self.images):
-                    yield inputs[: self.images], target[: self.images]
+            for batch in several(self.batches.epoch(index)):
+                whole = whole or size(batch)
+                if size(batch) >= min(whole, self.images):
+                    yield cut(batch, self.images)
             if not whole:
                 return
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -16,12 +16,12 @@ from archgrad.choice import Choice, Group, Row
 from archgrad.errors import ArchgradError
 from archgrad.mixing import Mixing
 from archgrad.precision import Precision, autocast, full_type
+from archgrad.task import CLASSIFICATION, Model, Task, mapped, size
 
 Alpha = Mapping[str, Tensor]  # group name -> (edges, operations), and what a relaxation adds
 Initial = Callable[[Mapping[str, tuple[int, ...]], torch.Generator | None], dict[str, Tensor]]
 Weights = Mapping[str, Tensor]  # parameter name -> tensor
-Batch = tuple[Tensor, Tensor]
-Criterion = Callable[[Tensor, Tensor], Tensor]
+Batch = Any  # (images, labels), or what a `Task` understands
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Supernet:
     Alpha lives here, in ``alpha``, and never among the parameters of the model: no weight decay,
     clipping or weight optimizer can reach it. ``initial`` makes its first values from the shapes
     of the groups and of ``extra``, what the relaxation has beside the weights of the candidates.
+    ``task``: loss and metric, and how the model is called with a batch.
     ``precision``: of every forward pass, see `archgrad.precision.autocast`.
     """
 
@@ -50,7 +51,7 @@ class Supernet:
         model: nn.Module,
         groups: Sequence[Group],
         *,
-        criterion: Criterion = F.cross_entropy,
+        task: Task = CLASSIFICATION,
         initial: Initial = Normal(),
         extra: Mapping[str, tuple[int, ...]] | None = None,
         precision: Precision = "float32",
@@ -58,7 +59,7 @@ class Supernet:
     ) -> None:
         self.model = model
         self.groups = tuple(groups)
-        self.criterion, self.precision = criterion, precision
+        self.task, self.precision = task, precision
         self.choices = [module for module in model.modules() if isinstance(module, Choice)]
         shapes = {group.name: group.shape for group in groups}
         if len(shapes) < len(self.groups):
@@ -79,10 +80,10 @@ class Supernet:
             *model.named_buffers(remove_duplicate=False),
         ]
         self.tied = len(self.weights) + len(self.buffers) < len(every)
-        device = next((w.device for w in self.weights.values()), torch.device("cpu"))
+        self.device = next((w.device for w in self.weights.values()), torch.device("cpu"))
         start = initial({**shapes, **(extra or {})}, generator)
         self.alpha: dict[str, Tensor] = {
-            name: value.to(device).requires_grad_() for name, value in start.items()
+            name: value.to(self.device).requires_grad_() for name, value in start.items()
         }
         self.moving = [module for module in model.modules() if hasattr(module, "progress")]
 
@@ -106,6 +107,30 @@ class Supernet:
         Unless ``update_statistics``, buffers such as BatchNorm's running statistics are left
         as they are: the model works on copies.
         """
+        output: Tensor = self._run(mixing, lambda model: model(inputs), weights, update_statistics)
+        return output
+
+    def outputs(
+        self,
+        mixing: Mapping[str, Tensor] | Sequence[Row],
+        batch: Batch,
+        weights: Weights | None = None,
+        *,
+        update_statistics: bool = False,
+    ) -> tuple[Any, Any]:
+        """Output and target of a batch, as the task has them; else as `forward`."""
+        found: tuple[Any, Any] = self._run(
+            mixing, lambda model: self.task.forward(model, batch), weights, update_statistics
+        )
+        return found
+
+    def _run(
+        self,
+        mixing: Mapping[str, Tensor] | Sequence[Row],
+        call: Callable[[Model], Any],
+        weights: Weights | None,
+        update_statistics: bool,
+    ) -> Any:
         if isinstance(mixing, Mapping):
             rows = (mixing if isinstance(mixing, Mixing) else Mixing(mixing)).rows(self.choices)
         else:
@@ -118,11 +143,13 @@ class Supernet:
             if not update_statistics:
                 kept = self.buffers
                 given |= {name: kept[name].clone() for name in computed if name in kept}
-            with autocast(self.precision, inputs.device):
-                output: Tensor = functional_call(
-                    self.model, given, (inputs,), tie_weights=self.tied
-                )
-            return output.to(full_type(output.dtype))
+
+            def model(*inputs: Any, **options: Any) -> Any:
+                return functional_call(self.model, given, inputs, options, tie_weights=self.tied)
+
+            with autocast(self.precision, self.device):
+                found = call(model)
+            return mapped(lambda t: t.to(full_type(t.dtype)) if t.is_floating_point() else t, found)
         finally:
             for choice in self.choices:
                 choice.mixing = None  # a model that holds no graph can be copied and saved
@@ -174,15 +201,36 @@ class Supernet:
         self, mixing: Mixing | Sequence[Row], batch: Batch, weights: Weights | None = None
     ) -> Tensor:
         """The scalar loss of a batch; running statistics stay as they are."""
-        inputs, target = batch
-        return self.criterion(self.forward(mixing, inputs, weights), target)
+        return self.task.minimized(*self.outputs(mixing, batch, weights))
 
     @torch.no_grad()
-    def accuracy(self, mixing: Mixing | Sequence[Row], batch: Batch) -> float:
-        """Share of a batch whose largest logit is the label; running statistics stay."""
-        inputs, target = batch
-        logits = self.forward(mixing, inputs)
-        return float((logits.argmax(dim=1) == target).float().mean())
+    def metric(self, mixing: Mixing | Sequence[Row], batch: Batch) -> float:
+        """The task's metric on a batch, higher is better; running statistics stay."""
+        output, target = self.outputs(mixing, batch)
+        found = self.task.reported(output, target)
+        if found is None:
+            return -float(self.task.minimized(output, target))
+        return float(found)
+
+    @torch.no_grad()
+    def evaluate(
+        self, mixing: Mixing | Sequence[Row], batches: Iterable[Batch]
+    ) -> tuple[float, float]:
+        """Mean loss and metric over all examples; without a metric the loss with a minus sign.
+
+        Added up on the device, so that a GPU is waited for once, at the end.
+        """
+        examples, total = 0, torch.zeros(2, dtype=torch.float64)
+        for batch in batches:
+            output, target = self.outputs(mixing, batch)
+            loss = self.task.minimized(output, target)
+            found = self.task.reported(output, target)
+            both = torch.stack([loss, -loss if found is None else found.to(loss)])
+            examples += size(batch)
+            total = total.to(loss.device) + size(batch) * both.double()
+        if not examples:
+            raise ArchgradError("there is nothing to evaluate; give a data set with some examples")
+        return float(total[0]) / examples, float(total[1]) / examples
 
     @cached_property
     def parameters_of_candidates(self) -> dict[str, list[str]]:
@@ -193,6 +241,7 @@ class Supernet:
             for candidate in choice.candidates:
                 place = places[id(candidate)]
                 names = [f"{place}.{name}" for name, _ in candidate.named_parameters()]
+                names = [name for name in names if name in self.weights]  # tied: another's
                 if names:
                     found[place] = names
         return found

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from archgrad.loaders import several
-from archgrad.loops import cosine, evaluate
+from archgrad.loops import cosine
 from archgrad.parts.relaxation import Masked
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Tuning:
             mixing = search.relaxation(net.alpha, replace(search.state(), sample=False))
         net.evaluation_mode()
         batches = several(search.loaders.check.epoch(0))
-        return evaluate(lambda inputs: net.forward(mixing, inputs), batches)
+        return net.evaluate(mixing, batches)
 
     def tune(self, mask: Mapping[str, Tensor], epochs: int, start: int, of: int) -> None:
         """Train weights and alpha on with the mask; see `Trained.tune`."""

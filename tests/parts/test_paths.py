@@ -19,6 +19,7 @@ from archgrad.parts.paths import TwoPaths, keep_other_probabilities
 from archgrad.parts.relaxation import Gates
 from archgrad.parts.state import State
 from archgrad.supernet import Supernet
+from archgrad.task import Task
 
 TARGET = 1.7
 
@@ -45,7 +46,7 @@ def problem(*factors: float, squared: bool = True) -> tuple[Supernet, State]:
     net = Supernet(
         Choice(candidates, "g", 0),
         [group],
-        criterion=lambda m, target: (m - target).square().sum() if squared else m.sum(),
+        task=Task(lambda m, target: (m - target).square().sum() if squared else m.sum()),
     )
     logits = torch.randn(1, len(factors), generator=torch.Generator().manual_seed(1))
     net.alpha = {"g": logits.double().requires_grad_()}

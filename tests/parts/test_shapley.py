@@ -35,7 +35,7 @@ class Game:
         self.weights: dict[str, Tensor] = {}
         self.interact, self.asked = interact, 0
 
-    def accuracy(self, mixing: Any, batch: Any) -> float:
+    def metric(self, mixing: Any, batch: Any) -> float:
         assert isinstance(mixing, Mixing) and batch == "valid"
         self.asked += 1
         there = {name: mixing[name] > 0 for name in WORTH}

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archgrad.choice import Choice, Group
@@ -23,7 +22,7 @@ def noisy() -> State:
     """A supernet with dropout, on one batch for both halves."""
     torch.manual_seed(0)
     choice = Choice({"a": nn.Linear(4, 4), "b": nn.Identity()}, "g", 0)
-    net = Supernet(nn.Sequential(choice, nn.Dropout(0.5)), [GROUP], criterion=F.cross_entropy)
+    net = Supernet(nn.Sequential(choice, nn.Dropout(0.5)), [GROUP])
     batch = torch.randn(8, 4), torch.randint(4, (8,))
     return State(net, Softmax(), batch, batch, groups=(GROUP,), seed=3)
 
@@ -45,7 +44,7 @@ def test_the_random_state_of_the_search_stays() -> None:
     before = torch.get_rng_state()
     state.train_loss(alpha())
     mixing = state.relaxation(alpha(), state)
-    state.accuracy(mixing, state.valid)
+    state.metric(mixing, state.valid)
     state.generator()
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -53,7 +52,7 @@ def test_the_random_state_of_the_search_stays() -> None:
 def test_the_accuracy_sees_the_noise_of_the_loss() -> None:
     state = noisy()
     mixing = state.relaxation(alpha(), state)
-    values = {state.accuracy(mixing, state.valid) for _ in range(3)}
+    values = {state.metric(mixing, state.valid) for _ in range(3)}
     assert len(values) == 1 and 0 <= values.pop() <= 1
 
 

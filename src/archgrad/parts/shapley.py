@@ -73,11 +73,11 @@ class Shapley:
         order = torch.randperm(len(players), generator=state.generator()).tolist()
         left = {name: value.clone() for name, value in mixing.items()}
         credits = {name: torch.zeros_like(value) for name, value in mixing.items()}
-        full = before = state.accuracy(mixing, state.valid)
+        full = before = state.metric(mixing, state.valid)
         for index in order:
             name, row, column = players[index]
             left[name][row, column] = 0
-            after = state.accuracy(mixing.replaced(left), state.valid)
+            after = state.metric(mixing.replaced(left), state.valid)
             credits[name][row, column] = before - after
             before = after
             if after < self.truncation * full:

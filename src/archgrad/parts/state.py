@@ -24,7 +24,7 @@ class Problem(Protocol):
     def loss(
         self, mixing: Mixing | Sequence[Row], batch: Any, weights: Weights | None = None
     ) -> Tensor: ...
-    def accuracy(self, mixing: Mixing | Sequence[Row], batch: Any) -> float: ...
+    def metric(self, mixing: Mixing | Sequence[Row], batch: Any) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -111,10 +111,10 @@ class State:
         with self._same_noise(mixing):
             return self.problem.loss(mixing, batch, weights)
 
-    def accuracy(self, mixing: Mixing | Sequence[Row], batch: Any) -> float:
-        """Share of a batch that is classified rightly, in [0, 1]."""
+    def metric(self, mixing: Mixing | Sequence[Row], batch: Any) -> float:
+        """The task's metric on a batch, higher is better; the accuracy of a classifier."""
         with self._same_noise(mixing):
-            return self.problem.accuracy(mixing, batch)
+            return self.problem.metric(mixing, batch)
 
     @contextmanager
     def _same_noise(self, mixing: Mixing | Sequence[Row]) -> Iterator[None]:
