@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 import archgrad
 from archgrad import methods, spaces
 from archgrad.errors import ArchgradError
+from archgrad.kernels.normalization import forward_differentiable
 from archgrad.mixing import Mixing
-from archgrad.parts.derivatives import gradient, hessian_vector, leaves
+from archgrad.parts.derivatives import dual, gradient, hessian_vector, leaves
 from archgrad.parts.edge import EdgeDropPath
 from archgrad.recompute import Recomputable
 from archgrad.supernet import Supernet
@@ -126,3 +128,23 @@ def test_a_search_finds_the_same(method: str) -> None:
     one, two = alphas("off"), alphas("cells")
     for name in one:
         torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-7)
+
+
+def test_no_graph_is_kept_behind_a_tangent() -> None:
+    """The exact second order: a tangent with a graph of its own would keep what is in every cell."""
+    net = supernet()
+    alpha, batch = inputs(net)
+    graphs: list[bool] = []
+
+    def look(cell: Any, given: Any, output: Tensor) -> None:
+        graphs.append(forward_ad.unpack_dual(output).tangent.requires_grad)
+
+    for cell in net.model.cells:
+        cell.register_forward_hook(look)
+    with forward_ad.dual_level(), forward_differentiable():
+        weights = {
+            name: dual(weight.detach().requires_grad_(), torch.ones_like(weight))
+            for name, weight in net.weights.items()
+        }
+        loss(net, alpha, batch, weights)
+    assert graphs == [False] * 3

@@ -14,10 +14,13 @@ from torch import Tensor, nn
 from archgrad.errors import ArchgradError
 from archgrad.kernels.branches import Branch, Raw, branches
 from archgrad.kernels.weighted_sum import Term, weighted_sum
+from archgrad.mixed import mixed, shapes
 from archgrad.operations import Branching, Zero
 from archgrad.precision import full_type
+from archgrad.trees import describe, mapped
 
 Made = TypeVar("Made")
+Candidate = nn.Module | Callable[[], nn.Module]
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Group:
     ``candidates`` the operation names of each row, all rows of the same length;
     ``edges_per_node`` how many edges a derived node keeps (None: every edge); ``keep_none``
     whether a derived edge may be ``none``; ``output`` the nodes that form the output of a derived
-    cell (None: every node).
+    cell (None: every node); ``picks`` how many candidates a derived edge keeps.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Group:
     edges_per_node: int | None
     keep_none: bool = False
     output: tuple[int, ...] | None = None
+    picks: int = 1
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -70,6 +74,30 @@ class Edge(Protocol):
 
     def around(self, channels: int, stride: int) -> Around | None:
         """A module that stands around the mixed operation, or None."""
+
+
+def _checked(candidates: Mapping[str, Candidate]) -> tuple[str, ...]:
+    if not isinstance(candidates, Mapping) or not candidates:
+        raise ArchgradError(
+            f"a choice got {describe(candidates)}; expected its candidates by name, as "
+            '{"conv": nn.Conv2d(8, 8, 3, padding=1), "skip": nn.Identity()}'
+        )
+    for name in candidates:
+        if not isinstance(name, str) or not name:
+            raise ArchgradError(f"a candidate is called {name!r}; expected a text as its name")
+    return tuple(candidates)
+
+
+def _module(name: str, candidate: Candidate) -> nn.Module:
+    found = candidate
+    if not isinstance(found, nn.Module) and callable(found):
+        found = found()
+    if not isinstance(found, nn.Module):
+        raise ArchgradError(
+            f"candidate {name} is {describe(found)}; expected a module, or a function without "
+            "arguments that returns one"
+        )
+    return found
 
 
 class Around(nn.Module):
@@ -126,6 +154,15 @@ def build(
 class Choice(nn.Module):
     """The mixed operation: sum_o w_o o(x) over the candidates (arXiv:1806.09055, equation 2).
 
+    A place in any model with several candidates by name: modules, or functions without arguments
+    that return one. They are called with what the choice is called with, and return tensors of the
+    same shapes, alone or in a tuple, a list or a dict. Choices of one ``name`` share one decision;
+    without a name it is the place in the model. ``row``: of the alpha of that name.
+
+    >>> choice = Choice({"linear": nn.Linear(4, 4), "skip": nn.Identity()}, name="block")
+    >>> choice.names
+    ('linear', 'skip')
+
     ``mixing`` is set before each forward pass (by the supernet). ``around`` is what stands around
     the mixed operation, from the inside out (partial channels, an auxiliary skip connection, drop
     path). Candidates of type `Zero` are not computed: they add nothing, and the gradient of their
@@ -134,22 +171,69 @@ class Choice(nn.Module):
 
     mixing: Row | None
 
+    picks = 1  # how many candidates a derived choice keeps
+
     def __init__(
         self,
-        candidates: Mapping[str, nn.Module],
-        group: str,
-        row: int,
+        candidates: Mapping[str, Candidate],
+        name: str | None = None,
+        row: int = 0,
         around: Iterable[Around] = (),
     ) -> None:
         super().__init__()
-        self.names = tuple(candidates)
-        self.candidates = nn.ModuleList(candidates.values())
+        self.names = _checked(candidates)
+        self.candidates = nn.ModuleList(map(_module, self.names, candidates.values()))
         self.around = nn.ModuleList(around)
-        self.group, self.row = group, row
+        self.group, self.row = name or "", row
         self.mixing = None
 
-    def forward(self, x: Tensor) -> Tensor:
-        return total(self.terms(State(x, [self])))
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        if self.around or any(isinstance(c, Branching) for c in self.candidates):
+            return total(self.terms(State(inputs[0], [self])))
+        return self.mixture(inputs, options)
+
+    def chosen(self, names: Sequence[str]) -> nn.Module:
+        """What stands in place of the choice once these candidates are chosen."""
+        (name,) = names
+        return self.candidates[self.names.index(name)]
+
+    def mixture(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> Any:
+        """The weighted sum of what the candidates return, whatever they are called with."""
+        weights, edge, active, watched = self._row()
+        computed = list(range(len(self.names)) if active is None else active)
+        indices = [i for i in computed if not isinstance(self.candidates[i], Zero)] or computed[:1]
+        outputs = self.outputs(indices, inputs, options)
+        if watched:
+            more = [i for i in watched if i not in indices]
+            with torch.no_grad():
+                outputs = [*outputs, *self.outputs(more, inputs, options)]
+            indices = [*indices, *more]
+        if not outputs:
+            raise ArchgradError(
+                f"choice {self.group} is run without any of its candidates {list(self.names)}"
+            )
+        found = mixed([weights[i] for i in indices], outputs, lambda: self._said(indices, outputs))
+        return found if edge is None else mapped(lambda tensor: edge * tensor, found)
+
+    def outputs(
+        self, indices: Sequence[int], inputs: Sequence[Any], options: Mapping[str, Any]
+    ) -> list[Any]:
+        """What these candidates return."""
+        return [self._output(index, inputs, options) for index in indices]
+
+    def _output(self, index: int, inputs: Sequence[Any], options: Mapping[str, Any]) -> Any:
+        try:
+            return self.candidates[index](*inputs, **options)
+        except Exception as error:
+            given = ", ".join(describe(value) for value in (*inputs, *options.values()))
+            error.add_note(
+                f"in choice {self.group}, candidate {self.names[index]}, called with {given}"
+            )
+            raise
+
+    def _said(self, indices: Sequence[int], outputs: Sequence[Any]) -> str:
+        found = (f"{self.names[i]}: {shapes(o)}" for i, o in zip(indices, outputs, strict=True))
+        return f"choice {self.group} has candidates with the outputs {'; '.join(found)}"
 
     def terms(self, state: State) -> list[Summand]:
         """What the choice adds to a node, summand by summand."""
@@ -200,10 +284,10 @@ class Choice(nn.Module):
                 if isinstance(operation, Branching):
                     terms.append(Term(weight, operation.finish(state.raw(operation))))
                 else:
-                    terms.append(Term(weight, operation(state.x)))
+                    terms.append(Term(weight, self._output(index, [state.x], {})))
             elif index in watched:
                 with torch.no_grad():
-                    output = operation(state.x)
+                    output = self._output(index, [state.x], {})
                 terms.append(Term(weight, output))
         return terms or [Term(weights.sum(), self._zero(state.x))]  # 0, still a function of alpha
 

@@ -13,7 +13,7 @@ from archgrad.data.base import Source
 from archgrad.data.splits import shuffled
 from archgrad.data.torchdata import LoaderSource
 from archgrad.supernet import Batch
-from archgrad.task import size
+from archgrad.trees import size
 
 
 @dataclass(frozen=True)

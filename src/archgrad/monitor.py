@@ -34,7 +34,7 @@ from archgrad.parts.state import State
 from archgrad.parts.weight_gradient import layer_gradients
 from archgrad.spaces import SearchSpace
 from archgrad.supernet import Alpha
-from archgrad.task import cut, size
+from archgrad.trees import cut, size
 
 if TYPE_CHECKING:
     from archgrad.bilevel import BilevelSearch

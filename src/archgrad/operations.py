@@ -14,6 +14,7 @@ BatchNorm is affine and pooling stands alone. Inputs and outputs: (B, channels, 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -40,13 +41,15 @@ class Branching(nn.Sequential):
 
 
 class Zero(nn.Module):
-    """The operation ``none``: zeros of the shape the other candidates give."""
+    """The operation ``none``: zeros of the shape of its input, height and width by ``stride``."""
 
-    def __init__(self, stride: int) -> None:
+    def __init__(self, stride: int = 1) -> None:
         super().__init__()
         self.stride = stride
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
+        if self.stride == 1:
+            return x.mul(0)
         return x[..., :: self.stride, :: self.stride].mul(0)
 
 

@@ -23,7 +23,7 @@ from archgrad.memory import forget_peak
 from archgrad.methods import Method
 from archgrad.spaces import SearchSpace
 from archgrad.supernet import Batch
-from archgrad.task import cut, size
+from archgrad.trees import cut, size
 
 SMALL, LARGER = 4, 16  # images a step where memory may be short
 STEPS = 5  # the first to warm up, then in turn of the weights alone and of alpha as well

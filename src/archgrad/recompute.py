@@ -103,7 +103,7 @@ class _Recomputed(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, _run: None, _first: None, *tangents: Grad) -> Grad:
-        with forward_ad._set_fwd_grad_enabled(True):
+        with torch.no_grad(), forward_ad._set_fwd_grad_enabled(True):  # a graph would be kept
             moving = _dual(ctx.saved_tensors, tangents)
             found: Grad = forward_ad.unpack_dual(ctx.run(*moving)).tangent
         return found

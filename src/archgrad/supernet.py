@@ -16,7 +16,8 @@ from archgrad.choice import Choice, Group, Row
 from archgrad.errors import ArchgradError
 from archgrad.mixing import Mixing
 from archgrad.precision import Precision, autocast, full_type
-from archgrad.task import CLASSIFICATION, Model, Task, mapped, size
+from archgrad.task import CLASSIFICATION, Model, Task
+from archgrad.trees import mapped, size
 
 Alpha = Mapping[str, Tensor]  # group name -> (edges, operations), and what a relaxation adds
 Initial = Callable[[Mapping[str, tuple[int, ...]], torch.Generator | None], dict[str, Tensor]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from archgrad.errors import ArchgradError
 from archgrad.loops import accuracy
+from archgrad.trees import describe
 
 Model = Callable[..., Any]
 
@@ -88,56 +89,3 @@ CLASSIFICATION = Task()
 def _name(metric: Callable[[Any, Any], Any] | None) -> str:
     found = getattr(metric, "__name__", "metric")
     return found if found.isidentifier() and found != "loss" else "metric"
-
-
-# --- batches of any structure --------------------------------------------------------------------
-
-
-def mapped(change: Callable[[Tensor], Any], value: Any) -> Any:
-    """The same structure of tuples, lists and mappings with every tensor changed."""
-    if isinstance(value, Tensor):
-        return change(value)
-    if isinstance(value, Mapping):
-        changed = {key: mapped(change, one) for key, one in value.items()}
-        return changed if type(value) is dict else type(value)(changed)  # type: ignore[call-arg]
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(mapped(change, one) for one in value))
-    if isinstance(value, tuple | list):
-        return type(value)(mapped(change, one) for one in value)
-    return value
-
-
-def tensors(value: Any) -> Iterator[Tensor]:
-    """The tensors of a structure, in order."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping | tuple | list):
-        for one in value.values() if isinstance(value, Mapping) else value:
-            yield from tensors(one)
-
-
-def size(batch: Any) -> int:
-    """Examples in a batch: the length of its first tensor; 1 where there is none with a length."""
-    return next((len(tensor) for tensor in tensors(batch) if tensor.ndim), 1)
-
-
-def cut(batch: Any, examples: int) -> Any:
-    """The first examples of a batch; what has another length stays whole."""
-    whole = size(batch)
-    return mapped(lambda t: t[:examples] if t.ndim and len(t) == whole else t, batch)
-
-
-def moved(batch: Any, device: torch.device) -> Any:
-    """The batch on a device."""
-    return mapped(lambda tensor: tensor.to(device), batch)
-
-
-def describe(value: Any) -> str:
-    """What a value is, for a message."""
-    if isinstance(value, Tensor):
-        return f"a tensor of shape {tuple(value.shape)} and type {value.dtype}"
-    if isinstance(value, Mapping):
-        return f"a {type(value).__name__} with the keys {sorted(map(str, value))}"
-    if isinstance(value, tuple | list):
-        return f"a {type(value).__name__} of {len(value)}"
-    return f"a {type(value).__name__}"
