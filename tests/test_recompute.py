@@ -131,7 +131,7 @@ def test_a_search_finds_the_same(method: str) -> None:
 
 
 def test_no_graph_is_kept_behind_a_tangent() -> None:
-    """The exact second order: a tangent with a graph of its own would keep what is in every cell."""
+    """The exact second order: a tangent with a graph of its own would keep all of every cell."""
     net = supernet()
     alpha, batch = inputs(net)
     graphs: list[bool] = []
@@ -147,4 +147,4 @@ def test_no_graph_is_kept_behind_a_tangent() -> None:
             for name, weight in net.weights.items()
         }
         loss(net, alpha, batch, weights)
-    assert graphs == [False] * 3
+    assert graphs and not any(graphs)
