@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from archgrad import data, methods, spaces
-    from archgrad.api import TrainResult, derive, plan, run, search, train
+    from archgrad.api import TrainResult, build, derive, plan, run, search, train
     from archgrad.architecture import Architecture, Cell, published
     from archgrad.choice import Choice, Group
+    from archgrad.choices import InputChoice, Repeat, Width, insert_choices
     from archgrad.errors import ArchgradError, Diverged
     from archgrad.methods import Method, method
+    from archgrad.operations import Zero
     from archgrad.planning import Plan
     from archgrad.result import SearchResult
     from archgrad.spaces import space
@@ -31,12 +33,18 @@ _HOMES = {
     "Choice": "archgrad.choice",
     "Diverged": "archgrad.errors",
     "Group": "archgrad.choice",
+    "InputChoice": "archgrad.choices",
     "Method": "archgrad.methods",
     "Plan": "archgrad.planning",
+    "Repeat": "archgrad.choices",
     "SearchResult": "archgrad.result",
     "Supernet": "archgrad.supernet",
     "TrainResult": "archgrad.api",
+    "Width": "archgrad.choices",
+    "Zero": "archgrad.operations",
+    "build": "archgrad.api",
     "derive": "archgrad.api",
+    "insert_choices": "archgrad.choices",
     "method": "archgrad.methods",
     "plan": "archgrad.api",
     "published": "archgrad.architecture",
@@ -53,13 +61,19 @@ __all__ = [
     "Choice",
     "Diverged",
     "Group",
+    "InputChoice",
     "Method",
     "Plan",
+    "Repeat",
     "SearchResult",
     "Supernet",
     "TrainResult",
+    "Width",
+    "Zero",
+    "build",
     "data",
     "derive",
+    "insert_choices",
     "method",
     "methods",
     "plan",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor, nn
+
 from archgrad import config as configuration
 from archgrad import deriving
 from archgrad.architecture import Architecture, resolve
-from archgrad.config import OWN, DataConfig, SearchConfig, TrainConfig
+from archgrad.config import OWN, DataConfig, RunConfig, SearchConfig, TrainConfig
+from archgrad.data.own import OwnData
 from archgrad.errors import ArchgradError, unknown
 from archgrad.folder import Run, free_folder
 from archgrad.loops import Listener
@@ -19,7 +22,9 @@ from archgrad.methods import Method
 from archgrad.network import Classifier
 from archgrad.planning import Plan
 from archgrad.prepared import (
+    Prepared,
     came_from_python,
+    checked,
     fits,
     prepare,
     prepare_data,
@@ -31,7 +36,9 @@ from archgrad.prepared import (
 from archgrad.result import SearchResult
 from archgrad.retraining import Score, check, retrain, retrainings
 from archgrad.spaces import SearchSpace
+from archgrad.spaces.own import OwnModel
 from archgrad.statistics import spread
+from archgrad.task import Task
 
 if TYPE_CHECKING:
     from archgrad.experiment import Report
@@ -42,11 +49,15 @@ TRAIN: Sections = {"data": DataConfig, "train": TrainConfig}
 
 
 def search(
-    space: str | SearchSpace | None = None,
+    space: str | SearchSpace | nn.Module | None = None,
     data: Any = None,
     *,
     method: str | Method | None = None,
+    train: Any = None,
     valid: Any = None,
+    loss: Callable[[Any, Any], Tensor] | None = None,
+    metric: Callable[[Any, Any], Any] | None = None,
+    forward: Callable[[Callable[..., Any], Any], tuple[Any, Any]] | None = None,
     classes: int | None = None,
     out: str | Path | None = None,
     resume: str | Path | None = None,
@@ -62,16 +73,48 @@ def search(
     written); ``resume``: a run folder to continue, with every option as it was; ``options``: any
     field of `archgrad.config.SearchConfig` or `archgrad.config.DataConfig`, as ``epochs=5``.
 
+    Or ``space`` is an own model with `archgrad.Choice` modules, which is copied and trained along.
+    ``train`` and ``valid``: each a tuple of arrays, a Dataset or a loader of batches; without
+    ``valid`` arrays and a Dataset are cut in two. ``loss(output, target)``: a scalar tensor;
+    ``metric(output, target)``: a number, higher is better; without both, cross-entropy and
+    accuracy. ``forward(model, batch)``: output and target of a batch that is not (input, target).
+    ``result.derive()`` is the model with what was chosen in place of its choices.
+
     Raises `ArchgradError` for wrong input and `Diverged` when a loss is not finite.
     """
-    own = {"space": space, "data": data, "method": method, "valid": valid, "classes": classes}
+    if isinstance(space, nn.Module):
+        model = OwnModel(space)
+        learned = OwnData(_either(train, data), valid, Task.of(loss, metric, forward))
+
+        def ready(config: RunConfig) -> Prepared:
+            _refuse_other_names(config)
+            return checked(config, learned, learned.augmentation, model, method)
+
+        sections = _sections(options, SEARCH, learned, model, method)
+    else:
+        _refuse_for_images(train=train, loss=loss, metric=metric, forward=forward)
+        own = {"space": space, "data": data, "method": method, "valid": valid, "classes": classes}
+
+        def ready(config: RunConfig) -> Prepared:
+            return prepare(config, **own)
+
+        sections = _sections(options, SEARCH, data, space, method)
     if resume is not None:
         run = _resumed(resume, options, out)
-        return prepare(run.config, **own).search(run, listener)
-    sections = _sections(options, SEARCH, data, space, method)
-    prepared = prepare(configuration.build(sections), **own)
+        return ready(run.config).search(run, listener)
+    prepared = ready(configuration.build(sections))
     run_folder = None if out is None else Run.create(out, prepared.config)
     return prepared.search(run_folder, listener)
+
+
+def build(factory: Callable[[], nn.Module], architecture: Architecture) -> nn.Module:
+    """The model that ``factory`` makes, with what the architecture chose in place of its choices.
+
+    Plain PyTorch with the weights the factory gave it; those of ``result.derive()`` fit into it:
+    ``build(factory, architecture).load_state_dict(...)``.
+    """
+    made: nn.Module = OwnModel(factory()).derive(architecture)
+    return made
 
 
 def plan(
@@ -235,6 +278,34 @@ def data_of(what: str | Path | Architecture | SearchResult) -> dict[str, Any]:
 
 def _of_training(option: str) -> bool:
     return option.startswith("train_") and option not in SearchConfig.model_fields
+
+
+def _either(train: Any, data: Any) -> Any:
+    if (train is None) == (data is None):
+        raise ArchgradError(
+            "a search of an own model needs train=, the data that trains it: a tuple of arrays "
+            "(x, y), a Dataset, or a loader; found "
+            + ("neither train nor data" if train is None else "both train and data")
+        )
+    return data if train is None else train
+
+
+def _refuse_for_images(**values: Any) -> None:
+    given = [name for name, value in values.items() if value is not None]
+    if given:
+        raise ArchgradError(
+            f"{', '.join(given)}: these go with an own model as the first argument; a named space "
+            "classifies images, given as data="
+        )
+
+
+def _refuse_other_names(config: RunConfig) -> None:
+    found = section(config).space
+    if found != OWN:
+        raise ArchgradError(
+            f"this run searched the space {found}; found an own model: leave it out, or begin a "
+            "new run"
+        )
 
 
 def _resumed(resume: str | Path, options: dict[str, Any], out: str | Path | None) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from contextlib import nullcontext
 from dataclasses import replace
@@ -13,6 +14,7 @@ from torch import nn
 from archgrad.architecture import Architecture
 from archgrad.config import SearchConfig
 from archgrad.data import Augmentation, Data
+from archgrad.data.own import OwnData
 from archgrad.errors import ArchgradError, Diverged
 from archgrad.folder import Run, write
 from archgrad.graphs import recorder
@@ -47,7 +49,7 @@ from archgrad.tuning import Tuning
 
 def bilevel_search(
     space: SearchSpace,
-    data: Data,
+    data: Data | OwnData,
     method: Method,
     config: SearchConfig,
     *,
@@ -85,7 +87,7 @@ class BilevelSearch:
     def __init__(
         self,
         space: SearchSpace,
-        data: Data,
+        data: Data | OwnData,
         method: Method,
         config: SearchConfig,
         augmentation: Augmentation | None,
@@ -93,7 +95,7 @@ class BilevelSearch:
         run: Run | None,
     ) -> None:
         self.space, self.method, self.config = space, method, config
-        self.device, self.relaxation = device, method.relaxation
+        self.device, self.relaxation, self.task = device, method.relaxation, data.task
         self.kernels = native.note(device)
         self.loaders = Loaders.of(data, config, augmentation or data.augmentation, device)
         self.stages = stages(method)
@@ -113,7 +115,7 @@ class BilevelSearch:
         """Build the supernet and the optimizers of a stage."""
         self.stage, self.candidates = stage, candidates
         arguments = self.space, self.method, self.stages[stage], candidates, self.config
-        self.leg = Leg.of(*arguments, self.device)
+        self.leg = Leg.of(*arguments, self.device, self.task)
         recording = recorder(self.device) if self.config.graphs == "on" else None
         self.passes = Passes(self.leg.net, self.method.hypergradient, recording)
 
@@ -354,6 +356,7 @@ class BilevelSearch:
             self.metrics,
             self.records.run.path if self.records.run else None,
             None if self.verdict is None else self.verdict.reason,
+            copy.deepcopy(self.leg.net.model).cpu() if self.space.input_shape is None else None,
         )
 
 

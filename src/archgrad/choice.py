@@ -197,6 +197,11 @@ class Choice(nn.Module):
         (name,) = names
         return self.candidates[self.names.index(name)]
 
+    def restrict(self, names: Sequence[str]) -> None:
+        """Offer these candidates alone."""
+        self.candidates = nn.ModuleList(self.candidates[self.names.index(n)] for n in names)
+        self.names = tuple(names)
+
     def mixture(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> Any:
         """The weighted sum of what the candidates return, whatever they are called with."""
         weights, edge, active, watched = self._row()

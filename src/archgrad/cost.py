@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from archgrad.architecture import Architecture
+from archgrad.errors import ArchgradError
 from archgrad.spaces import SearchSpace
 
 
@@ -31,6 +32,8 @@ def count_parameters(model: nn.Module) -> int:
 
 def cost(space: SearchSpace, architecture: Architecture) -> Cost:
     """Parameters and multiply-adds of the network that ``space`` derives; nothing is computed."""
+    if space.input_shape is None:
+        raise ArchgradError(f"space {space.name} does not say the shape of its input")
     with torch.device("meta"):
         model = space.derive(architecture).eval()
         image = torch.empty(1, *space.input_shape)

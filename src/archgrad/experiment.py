@@ -14,6 +14,7 @@ import torch
 from archgrad.architecture import Architecture
 from archgrad.config import OWN, RunConfig
 from archgrad.cost import Cost, cost
+from archgrad.data import Data
 from archgrad.errors import ArchgradError
 from archgrad.folder import Run, write
 from archgrad.loops import Listener, resolve_device
@@ -69,6 +70,7 @@ def prepare_main_job(config: RunConfig, **own: Any) -> MainJob:
     search = replace(search, config=search.config.model_copy(update={"train": train}))
     drawn = draw_random(search.space, config.search.seed, config.random_cells)
     space = search.space.sized(train.channels, train.cells)
+    assert isinstance(search.data, Data)
     check(space, drawn[0], train, search.data, search.augmentation)
     return MainJob(search, drawn, space)
 
@@ -99,6 +101,7 @@ def main_job(
         for label, cell in cells.items():
             write(folder / label / "architecture.json", cell.to_json())
             jobs += retrainings(label, cell, job.space, train, folder)
+        assert isinstance(job.search.data, Data)
         own = (job.search.data, job.search.augmentation) if config.data.data == OWN else None
         for score in retrain_all(jobs, config.data, own, on_retraining):
             scores[score["label"]].append(score)

@@ -16,6 +16,7 @@ from archgrad.parts.stage import Candidates, Stage, boundaries
 from archgrad.recompute import Recomputable
 from archgrad.spaces import SearchSpace
 from archgrad.supernet import Supernet
+from archgrad.task import CLASSIFICATION, Task
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Leg:
         candidates: Candidates | None,
         config: SearchConfig,
         device: torch.device,
+        task: Task = CLASSIFICATION,
     ) -> Leg:
         """A fresh supernet with the stage's candidates, depth and edges, and its optimizers."""
         space = offered(space, method, candidates)
@@ -49,6 +51,7 @@ class Leg:
         net = Supernet(
             model,
             space.groups,
+            task=task,
             initial=method.initial,
             extra=extra(space.groups) if extra else None,
             precision=config.precision,

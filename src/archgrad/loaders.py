@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from archgrad.config import SearchConfig
-from archgrad.data import Augmentation, Batches, Data
+from archgrad.data import Augmentation, Batches, Data, own
 from archgrad.data.base import Source
+from archgrad.data.own import OwnData
 from archgrad.data.splits import shuffled
 from archgrad.data.torchdata import LoaderSource
 from archgrad.supernet import Batch
@@ -31,8 +33,14 @@ class Loaders:
 
     @classmethod
     def of(
-        cls, data: Data, config: SearchConfig, augmentation: Augmentation, device: torch.device
+        cls,
+        data: Data | OwnData,
+        config: SearchConfig,
+        augmentation: Augmentation,
+        device: torch.device,
     ) -> Loaders:
+        if isinstance(data, OwnData):
+            return cls._of_own(data, config, device)
         weights_half, alpha_half = data.split(config.train_fraction)
         alpha_half, watched = _watched(alpha_half, config)
         common = {"normalization": data.normalization, "device": device}
@@ -45,6 +53,26 @@ class Loaders:
             None if watched is None else watched.batches(size, **common),  # type: ignore[arg-type]
             0 if watched is None else len(watched),
         )
+
+    @classmethod
+    def _of_own(cls, data: OwnData, config: SearchConfig, device: torch.device) -> Loaders:
+        weights_half, alpha_half = data.halves(config.train_fraction)
+        size, seed = config.batch_size, config.seed
+        return cls(
+            own.batches(weights_half, size, seed=2 * seed, shuffle=True, device=device),
+            own.batches(alpha_half, size, seed=2 * seed + 1, shuffle=True, device=device),
+            own.batches(alpha_half, size, seed=0, shuffle=False, device=device),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states of loaders that keep one."""
+        parts = {"train": self.train, "valid": self.valid}
+        return {n: p.state_dict() for n, p in parts.items() if isinstance(p, own.LoaderBatches)}
+
+    def load_state_dict(self, states: dict[str, Any]) -> None:
+        """Take up what `state_dict` returned."""
+        for name, state in states.items():
+            getattr(self, name).load_state_dict(state)
 
     def epoch(self, index: int) -> Iterator[tuple[Batch, Batch]]:
         """Pairs of a training and a validation batch; the shorter half is walked again.

@@ -12,6 +12,7 @@ from archgrad import methods, spaces
 from archgrad.bilevel import bilevel_search
 from archgrad.config import OWN, DataConfig, RunConfig, SearchConfig, TrainConfig
 from archgrad.data import Augmentation, Data
+from archgrad.data.own import OwnData
 from archgrad.errors import ArchgradError, out_of_memory
 from archgrad.folder import Run
 from archgrad.leg import check
@@ -21,6 +22,7 @@ from archgrad.methods import Method
 from archgrad.planning import Plan, plan, ran_out
 from archgrad.precision import check as check_precision
 from archgrad.probe import Wanted
+from archgrad.rehearsal import rehearse
 from archgrad.result import SearchResult
 from archgrad.retraining import augmentation_of, load_data
 from archgrad.spaces import SearchSpace
@@ -31,7 +33,7 @@ class Prepared:
     """All that a search needs, loaded and checked; nothing is on disk yet."""
 
     config: RunConfig
-    data: Data
+    data: Data | OwnData
     augmentation: Augmentation
     space: SearchSpace
     method: Method
@@ -78,12 +80,26 @@ def prepare(
     """
     search = section(config)
     loaded, augmentation = prepare_data(config.data, data, valid=valid, test=test, classes=classes)
-    found_method = search_method(search, method)
     found_space = search_space(search, loaded, space)
+    return checked(config, loaded, augmentation, found_space, method)
+
+
+def checked(
+    config: RunConfig,
+    loaded: Data | OwnData,
+    augmentation: Augmentation,
+    found_space: SearchSpace,
+    method: str | Method | None,
+) -> Prepared:
+    """Refuse what does not fit, before anything is written."""
+    search = section(config)
+    found_method = search_method(search, method)
     device = resolve_device(search.device)
-    Loaders.of(loaded, search, augmentation, device)  # refuses what does not fit
+    loaders = Loaders.of(loaded, search, augmentation, device)
     check(found_space, found_method, search)
     check_precision(search.precision, device)
+    if isinstance(loaded, OwnData):
+        rehearse(found_space, loaded.task, loaders, device)
     filled = {"device": str(device), "method_options": method_options(search)}
     complete = config.model_copy(update={"search": search.model_copy(update=filled)})
     return Prepared(complete, loaded, augmentation, found_space, found_method)

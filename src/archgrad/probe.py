@@ -15,6 +15,7 @@ import torch
 from archgrad.bilevel import BilevelSearch
 from archgrad.config import SearchConfig
 from archgrad.data import Augmentation, Batches, Data
+from archgrad.data.own import OwnData
 from archgrad.errors import ArchgradError, out_of_memory
 from archgrad.kernels import native
 from archgrad.loaders import several
@@ -33,7 +34,7 @@ class Wanted(NamedTuple):
     """A search, as `archgrad.bilevel.bilevel_search` takes it."""
 
     space: SearchSpace
-    data: Data
+    data: Data | OwnData
     method: Method
     config: SearchConfig
     augmentation: Augmentation

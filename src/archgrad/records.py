@@ -81,6 +81,7 @@ class Records:
             "alpha": {name: value.detach() for name, value in search.leg.net.alpha.items()},
             "weight_optimizer": search.leg.weight_optimizer.state_dict(),
             "arch_optimizer": search.leg.arch_optimizer.state_dict(),
+            "loaders": search.loaders.state_dict(),
             "random": random_state(search.device),
         }
 
@@ -156,6 +157,7 @@ def _take(search: BilevelSearch, content: Mapping[str, Any]) -> None:
             alpha.copy_(content["alpha"][name])
     search.leg.weight_optimizer.load_state_dict(content["weight_optimizer"])
     search.leg.arch_optimizer.load_state_dict(content["arch_optimizer"])
+    search.loaders.load_state_dict(content["loaders"])
     restore_random_state(content["random"], search.device)
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from archgrad.architecture import Architecture
 from archgrad.config import SearchConfig
+from archgrad.errors import ArchgradError
 from archgrad.methods import Method
 from archgrad.spaces import SearchSpace
+from archgrad.spaces.own import OwnModel
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,8 @@ class SearchResult:
 
     ``alpha``: the architecture parameters it was derived from, group name -> (edges, operations);
     ``metrics``: one entry an epoch, as in metrics.jsonl; ``path``: the run folder, if there is one;
-    ``stopped``: what the stopping rule or the guard ended it for, or None.
+    ``stopped``: what the stopping rule or the guard ended it for, or None; ``model``: an own
+    model's trained supernet.
     """
 
     architecture: Architecture
@@ -31,7 +34,37 @@ class SearchResult:
     metrics: list[dict[str, Any]]
     path: Path | None = None
     stopped: str | None = None
+    model: nn.Module | None = None
 
-    def derive(self, channels: int | None = None, cells: int | None = None) -> nn.Module:
-        """The found network, plain, with fresh weights, at the search's size or another."""
-        return self.space.sized(channels, cells).derive(self.architecture)
+    def derive(
+        self,
+        channels: int | None = None,
+        cells: int | None = None,
+        *,
+        weights: Literal["kept", "fresh"] | None = None,
+    ) -> nn.Module:
+        """The found network, plain PyTorch, in training mode.
+
+        Of a named space with fresh weights, at the search's size or another. Of an own model with
+        the weights of the search (``weights`` "kept", the default) or "fresh": every module that
+        has a ``reset_parameters`` is asked to draw its weights anew.
+        """
+        if not isinstance(self.space, OwnModel):
+            if weights == "kept":
+                raise ArchgradError(
+                    f"networks of space {self.space.name} have other layers than the supernet and "
+                    "start with fresh weights; leave out weights, and train it"
+                )
+            return self.space.sized(channels, cells).derive(self.architecture)
+        made: nn.Module = self.space.sized(channels, cells).derive(
+            self.architecture, model=self.model
+        )
+        if weights == "fresh":
+            made.apply(_reset)
+        return made.train()
+
+
+def _reset(module: nn.Module) -> None:
+    reset = getattr(module, "reset_parameters", None)
+    if callable(reset):
+        reset()

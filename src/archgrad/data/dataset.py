@@ -15,6 +15,7 @@ from archgrad.data.fingerprint import fingerprint
 from archgrad.data.splits import balanced, check_every_class, shuffled, stratified
 from archgrad.data.torchdata import LoaderSource
 from archgrad.errors import ArchgradError
+from archgrad.task import CLASSIFICATION, Task
 
 _HELD_OUT = 0.2
 
@@ -39,6 +40,7 @@ class Data:
     augmentation: Augmentation
     valid: Source | None = None
     paper_split: bool = False
+    task: Task = CLASSIFICATION
 
     def split(self, fraction: float = 0.5) -> tuple[Source, Source]:
         """Images for the weights and images for the architecture parameters.

@@ -45,7 +45,11 @@ class StrongestEdges(ByGroup):
     def cell(self, group: Group, weights: Strength) -> Cell:
         best = strongest(group, weights)
         nodes = {
-            node: tuple((best[row][2], group.edges[row][0]) for row in sorted(rows))
+            node: tuple(
+                (name, group.edges[row][0])
+                for row in sorted(rows)
+                for name in _names(group, weights[row], row, best[row])
+            )
             for node, rows in self.kept(group, best).items()
         }
         output = group.output or tuple(nodes)
@@ -80,14 +84,23 @@ def strongest(group: Group, weights: Strength) -> list[Best]:
     ]
 
 
+def _names(group: Group, weights: list[float], row: int, best: Best) -> list[str]:
+    """What an edge keeps: its strongest operation, or the several strongest in their order."""
+    if group.picks == 1:
+        return [best[2]]
+    order = sorted(range(len(weights)), key=lambda i: -weights[i])[: group.picks]
+    return [group.candidates[row][i] for i in sorted(order)]
+
+
 @dataclass(frozen=True)
 class Threshold(ByGroup):
     """Of the k strongest edges a node those whose operation is at least ``least`` strong.
 
     FairDARTS (arXiv:1911.12126), section 3.4. A node can lose all edges; it is then not part of the
     output, and edges from it are left out. Where the space keeps every edge, a weak one becomes
-    ``none``. Where nothing of a cell is strong enough, its strongest edge from an input is kept
-    (that from input to output where every edge stays), so that every epoch has an architecture.
+    ``none`` if that is offered. Where nothing of a cell is strong enough, its strongest edge from
+    an input is kept (that from input to output where every edge stays), so that every epoch has an
+    architecture.
     """
 
     least: float = 0.85
@@ -99,6 +112,8 @@ class Threshold(ByGroup):
 
     def cell(self, group: Group, weights: Strength) -> Cell:
         best = strongest(group, weights)
+        if group.keep_none and not all("none" in names for names in group.candidates):
+            return StrongestEdges(self.k).cell(group, weights)
         if group.keep_none:
             weak = [(0.0, 0, "none") if row[0] < self.least else row for row in best]
             if all(row[2] == "none" for row in weak):

@@ -1,0 +1,188 @@
+"""Data of any structure for an own model: arrays, a Dataset, or a loader, with what is learned."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
+
+from archgrad.data.base import Augmentation
+from archgrad.data.splits import shuffled
+from archgrad.data.transform import Schedule, epoch_generator
+from archgrad.errors import ArchgradError
+from archgrad.task import CLASSIFICATION, Task
+from archgrad.trees import describe, moved
+
+
+@dataclass(frozen=True)
+class OwnData:
+    """What trains the weights and what trains alpha, and the task.
+
+    Each is a tuple of arrays of one length, a map-style Dataset, or an iterable with a length that
+    yields batches, such as a DataLoader. Arrays and a Dataset are cut in two where ``valid`` is
+    None, put together to batches of the search's size, and can be resumed bit by bit.
+    """
+
+    train: Any
+    valid: Any = None
+    task: Task = CLASSIFICATION
+    augmentation: Augmentation = Augmentation()
+
+    def halves(self, fraction: float) -> tuple[Any, Any]:
+        """What trains the weights, and what trains alpha."""
+        train = _as_set(self.train, "train")
+        if self.valid is not None:
+            return train, _as_set(self.valid, "valid")
+        if not isinstance(train, Dataset):
+            raise ArchgradError(
+                "valid is None; a loader cannot be cut in two, so give a second one as valid=, or "
+                "give its data set instead"
+            )
+        first, rest = shuffled(len(train), int(len(train) * fraction))  # type: ignore[arg-type]
+        if not len(first) or not len(rest):
+            raise ArchgradError(
+                f"{len(first)} and {len(rest)} examples for weights and alpha; expected some for "
+                "each: give more examples, or another train_fraction"
+            )
+        return Subset(train, first.tolist()), Subset(train, rest.tolist())
+
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits, equal for the same arrays; of other data type and length count."""
+        found = hashlib.sha256()
+        for part in (self.train, self.valid):
+            found.update(f"{type(part).__name__} {_length(part)}".encode())
+            if isinstance(part, tuple | list):
+                for array in part:
+                    flat = np.ascontiguousarray(np.asarray(array)[:100])
+                    found.update(f"{flat.shape} {flat.dtype}".encode() + flat.tobytes())
+        return found.hexdigest()[:16]
+
+
+def batches(
+    part: Any, batch_size: int, *, seed: int, shuffle: bool, device: torch.device
+) -> SetBatches | LoaderBatches:
+    """The batches of one half."""
+    if isinstance(part, Dataset):
+        return SetBatches(part, Schedule(_length(part), batch_size, seed, shuffle), device)
+    return LoaderBatches(part, device)
+
+
+@dataclass(frozen=True)
+class SetBatches:
+    """Batches of a Dataset; order follows from (seed, epoch) alone."""
+
+    dataset: Dataset[Any]
+    schedule: Schedule
+    device: torch.device
+    exact_resume: bool = True
+
+    def __len__(self) -> int:
+        return len(self.schedule)
+
+    def epoch(self, index: int) -> Iterator[Any]:
+        """The batches of epoch ``index``."""
+        generator = epoch_generator(self.schedule.seed, index)
+        plan = [chosen.tolist() for chosen in self.schedule.batches(generator)]
+        loader: DataLoader[Any] = DataLoader(self.dataset, batch_sampler=plan, generator=generator)
+        return (moved(batch, self.device) for batch in loader)
+
+
+@dataclass(frozen=True)
+class LoaderBatches:
+    """The batches of a loader as they come.
+
+    One that has ``state_dict`` and ``load_state_dict`` is read to its end each time, so that it is
+    between two epochs when its state is kept.
+    """
+
+    loader: Any
+    device: torch.device
+
+    def __len__(self) -> int:
+        return _length(self.loader)
+
+    @property
+    def exact_resume(self) -> bool:
+        return hasattr(self.loader, "state_dict") and hasattr(self.loader, "load_state_dict")
+
+    def epoch(self, index: int) -> Iterator[Any]:
+        """The batches of a pass."""
+        iterator = iter(self.loader)
+        try:
+            for batch in iterator:
+                yield moved(batch, self.device)
+        finally:
+            if self.exact_resume:
+                for _ in iterator:
+                    pass
+
+    def state_dict(self) -> dict[str, Any] | None:
+        """The state of the loader, if it keeps one."""
+        return self.loader.state_dict() if self.exact_resume else None
+
+    def load_state_dict(self, state: dict[str, Any] | None) -> None:
+        if state is not None:
+            self.loader.load_state_dict(state)
+
+
+class Arrays(Dataset[tuple[Tensor, ...]]):
+    """Arrays of one length; floating-point ones become torch's default type."""
+
+    def __init__(self, arrays: Sequence[Any], name: str) -> None:
+        self.tensors = tuple(_tensor(array, name) for array in arrays)
+        lengths = [len(tensor) for tensor in self.tensors]
+        if len(set(lengths)) != 1 or not lengths[0]:
+            raise ArchgradError(
+                f"{name} holds arrays of the lengths {lengths}; expected one length, above 0"
+            )
+
+    def __len__(self) -> int:
+        return len(self.tensors[0])
+
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        return tuple(tensor[index] for tensor in self.tensors)
+
+
+def _tensor(array: Any, name: str) -> Tensor:
+    found = array if isinstance(array, Tensor) else torch.from_numpy(np.asarray(array).copy())
+    if not found.ndim:
+        raise ArchgradError(f"{name} holds {describe(found)}; expected arrays with a first axis")
+    if found.is_floating_point():
+        if not bool(found.isfinite().all()):
+            raise ArchgradError(f"{name} holds values that are not finite; remove or replace them")
+        found = found.to(torch.get_default_dtype())
+    return found
+
+
+def _as_set(part: Any, name: str) -> Any:
+    """A Dataset, or a loader with a length."""
+    if isinstance(part, Dataset) and not isinstance(part, IterableDataset):
+        if not _length(part):
+            raise ArchgradError(f"{name} is empty; expected at least one example")
+        return part
+    if isinstance(part, tuple | list) and all(isinstance(p, Tensor | np.ndarray) for p in part):
+        return Arrays(part, name)
+    if not hasattr(part, "__iter__") or isinstance(part, str | Tensor | np.ndarray | dict):
+        raise ArchgradError(
+            f"{name} is {describe(part)}; expected a tuple of arrays (x, y), a Dataset, or a "
+            "loader that yields batches"
+        )
+    if not _length(part):
+        raise ArchgradError(
+            f"{name} is a {type(part).__name__} without a length, or empty; expected a loader with "
+            "len(), the number of its batches"
+        )
+    return part
+
+
+def _length(part: Any) -> int:
+    try:
+        return len(part)
+    except TypeError:
+        return 0
