@@ -174,7 +174,8 @@ class MBConv(CellSpace):
         if cells not in (None, self.cells):
             raise ArchgradError(
                 f"space {self.name}: found cells {cells}, expected {self.cells}: the depth of a "
-                "chain is part of its architectures; use the same for search and retraining"
+                "chain is part of its architectures; use the same in the whole search and in "
+                "retraining"
             )
         if channels is None:
             return self
