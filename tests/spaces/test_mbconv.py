@@ -30,7 +30,6 @@ from archgrad.parts.edge import AuxiliarySkip, EdgeDropPath, PartialChannels, Sk
 from archgrad.parts.relaxation import Softmax
 from archgrad.parts.state import State
 from archgrad.report.cells import save_drawing
-from archgrad.spaces import space
 from archgrad.spaces.mbconv import Layer, MBConv, inverted_residual
 from archgrad.supernet import Supernet
 
@@ -61,15 +60,12 @@ MIXED = ("mbconv3_3x3", "none", "mbconv6_5x5", "mbconv3_7x7", "mbconv6_3x3", "no
 # --- the numbers of the paper's space ----------------------------------------------------------
 
 
-def test_21_layers_of_which_15_may_be_none_with_141_candidates() -> None:
+def test_the_published_sizes_of_the_search() -> None:
     assert len(PAPER.groups) == 21
     assert sum(group.keep_none for group in PAPER.groups) == 15
     assert all((group.candidates[0] == EVERY) == group.keep_none for group in PAPER.groups)
     assert sum(prod(group.shape) for group in PAPER.groups) == 141
     assert prod(group.shape[1] for group in PAPER.groups) == 221_502_229_807_900_608
-
-
-def test_the_supernet_has_16034168_weights() -> None:
     with torch.device("meta"):
         assert count_parameters(PAPER.supernet()) == 16_034_168
 
@@ -130,11 +126,10 @@ def test_an_inverted_residual_equals_its_definition(
     assert bool((expected < 0).any())
 
 
-@pytest.mark.parametrize("network", [TINY.supernet(), TINY.derive(chain(MIXED))])
-def test_norms_are_affine_and_have_the_papers_numbers(network: nn.Module) -> None:
-    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
-    assert {(m.affine, m.eps, m.momentum) for m in norms} == {(True, 1e-3, 0.1)}
-    assert not any(m.bias is not None for m in network.modules() if isinstance(m, nn.Conv2d))
+def test_norms_are_affine_and_have_the_papers_numbers() -> None:
+    for network in (TINY.supernet(), TINY.derive(chain(MIXED))):
+        norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+        assert {(m.affine, m.eps, m.momentum) for m in norms} == {(True, 1e-3, 0.1)}
 
 
 def test_a_layer_that_keeps_its_shape_adds_its_input() -> None:
@@ -143,7 +138,6 @@ def test_a_layer_that_keeps_its_shape_adds_its_input() -> None:
     assert torch.equal(Layer(nn.Flatten(3), False)(x), x)
     layers = TINY.supernet().layers
     assert [i for i, layer in enumerate(layers) if layer.residual] == list(RESIDUAL)
-    assert all(isinstance(layer.operation, Choice) for layer in layers)
 
 
 def test_a_skipped_layer_is_the_identity() -> None:
@@ -209,13 +203,10 @@ def test_drop_path_stands_where_the_input_is_added_and_nowhere_else() -> None:
 def test_the_first_strides_are_left_out_for_small_images(
     side: int, strides: tuple[int, ...]
 ) -> None:
-    found = replace(TINY, cells=1, image_size=(side, side + 1))
-    assert found == replace(found, strides=None)
-    given = replace(found, strides=strides)
-    assert (given.places, given.halvings) == (found.places, found.halvings)
+    found = replace(TINY, image_size=(side, side + 1))
+    assert found.places == replace(found, strides=strides).places
     assert found.halvings == strides.count(2)
-    maps = found.supernet().eval().stem[0](images(1, 1, side, side))
-    assert maps.shape[-1] == -(-side // strides[0])
+    assert found.supernet().stem[0].stride == (strides[0],) * 2
 
 
 def test_the_maps_of_a_small_image_by_layer() -> None:
@@ -249,14 +240,13 @@ def test_widths_depths_strides_and_blocks_can_be_given() -> None:
     assert network.classifier.in_features == 9
     wider = found.sized(channels=6)
     assert wider.places == ((3, 9, 2), (9, 9, 1), (9, 9, 1))
-    assert (wider.head_width, wider.sized(4, 4)) == (14, replace(found, head_width=10))
+    assert wider.head_width == 14
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"channels": 1}, "channels is 1, expected at least 2"),
-        ({"cells": 0}, "cells is 0, expected at least 1"),
         ({"widths": (8, 8)}, r"strides \[1, 1, .*\]; expected 3 numbers, 1 or 2"),
         ({"widths": (0,) * 6}, r"widths \[0, 0, .*\]; expected 6 numbers, above 0"),
         ({"depths": (1, 1)}, r"depths \[1, 1\]; expected 6 numbers, above 0, one a stage"),
@@ -276,11 +266,6 @@ def test_widths_depths_strides_and_blocks_can_be_given() -> None:
 def test_sizes_that_cannot_be_built_are_refused(options: Any, message: str) -> None:
     with pytest.raises(ArchgradError, match=message):
         replace(TINY, **options)
-
-
-def test_17_pixels_are_enough_for_all_strides() -> None:
-    found = MBConv(channels=2, cells=1, image_size=(17, 17), strides=(2, 2, 2, 2, 1, 2, 1))
-    assert found.derive(chain(["mbconv3_7x7"] * 6)).eval()(images(1, 3, 17, 17)).shape == (1, 1000)
 
 
 def test_another_width_takes_the_same_architecture_and_another_depth_is_refused() -> None:
@@ -304,7 +289,7 @@ def test_random_chains_are_uniform_and_survive_json() -> None:
         assert Architecture.from_json(one.to_json()) == one
     counts = [Counter(one.cells[i].operations[0] for one in drawn) for i in (0, 1)]
     assert set(counts[0]) == set(BLOCKS) and set(counts[1]) == set(EVERY)
-    assert max(counts[1].values()) < 140 > 100 > min(counts[1].values()) > 60
+    assert all(60 < count < 140 for count in counts[1].values())  # 100 on average
 
 
 def changed(number: int, **values: Any) -> Architecture:
@@ -320,10 +305,7 @@ def changed(number: int, **values: Any) -> Architecture:
         (changed(2, nodes=((("skip", 0),),)), '"skip" .* known: mbconv3_3x3, .*, none'),
         (changed(2, inputs=2, output=(2,)), "cell layer 2 has 2 inputs"),
         (changed(2, nodes=((),)), r"nodes have the sources \[\[\]\]; .* one operation"),
-        (
-            changed(2, nodes=((("none", 0), ("mbconv3_3x3", 0)),)),
-            r"layer 2: nodes have the sources \[\[0, 0\]\]",
-        ),
+        (changed(2, nodes=((("none", 0), ("a", 0)),)), r"nodes have the sources \[\[0, 0\]\]"),
         (changed(11, name="layer 12"), "expected that space and as cells layer 1 and"),
         (chain(MIXED).model_copy(update={"space": "s4"}), "architecture of space s4"),
     ],
@@ -346,7 +328,8 @@ def test_candidates_can_be_left_out_and_restricted_layer_by_layer() -> None:
     fixed = TINY.restricted({"layer 2": [["none"]], "layer 1": [["mbconv3_5x5", "mbconv6_3x3"]]})
     assert [g.shape[1] for g in fixed.groups] == [2, 1, 6, 7, 6, 7, 6, 7, 6, 7, 6]
     assert fixed.sized(channels=8).groups == fixed.groups
-    assert isinstance(fixed.supernet().layers[1].operation, Choice)
+    choices = [m for m in fixed.supernet().modules() if isinstance(m, Choice)]
+    assert [c.names for c in choices] == [g.candidates[0] for g in fixed.groups]
     with pytest.raises(ArchgradError, match="cannot be restricted to none; it offers mbconv3_3x3,"):
         short.restricted({"layer 2": [["none"]]})
 
@@ -355,8 +338,6 @@ def test_candidates_are_checked() -> None:
     rows = [group.candidates for group in TINY.groups]
     with pytest.raises(ArchgradError, match="layer 3: found the candidate none, but from 3 to 5 c"):
         replace(TINY, candidates=(*rows[:2], (("none", "mbconv3_3x3"),), *rows[3:]))
-    with pytest.raises(ArchgradError, match="candidates for 10 groups, expected one entry"):
-        replace(TINY, candidates=tuple(rows[:10]))
     with pytest.raises(ArchgradError, match="layer 1: found candidates for 2 edges, expected 1"):
         replace(TINY, candidates=(rows[0] * 2, *rows[1:]))
     with pytest.raises(ArchgradError, match='"mbconv3_9x9" is not known; did you mean "mbconv3'):
@@ -418,4 +399,3 @@ def test_methods_that_do_not_fit_a_chain_are_refused_before_the_search() -> None
         with pytest.raises(ArchgradError, match=message):
             check(TINY, method(name), config)
     check(TINY, method("p_darts", more_cells=0), config)
-    assert space("mbconv", channels=4, classes=2) == MBConv(channels=4, classes=2)
