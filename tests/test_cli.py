@@ -171,7 +171,7 @@ def test_the_main_job_compares_with_random_cells(
 def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     for command, expected in {
         "methods": ["darts_2nd", "Exact", "arXiv:1806.09055"],
-        "spaces": ["darts-cnn", "s1", "s4", "nas-bench-201", "arXiv:1909.09656"],
+        "spaces": ["darts-cnn", "s1", "s4", "nas-bench-201", "mbconv", "arXiv:1909.09656"],
         "data": ["digits", "cifar10", "npz:FILE", "folder:DIR"],
     }.items():
         assert run(command) == 0
@@ -196,7 +196,8 @@ def test_every_option_is_in_the_help_with_its_default(capsys: pytest.CaptureFixt
                 beginning = " ".join(field.description.split()[:3])
                 assert beginning in words
     assert "[50; digits: 10]" in words
-    assert "[8;digits:4;nas-bench-201:5]" in words.replace(" ", "")  # lines break at hyphens
+    unbroken = words.replace(" ", "")  # lines break at hyphens
+    assert "[8;digits:4;nas-bench-201:5;mbconv:4]" in unbroken
 
 
 def test_a_name_for_the_results_is_found(

@@ -56,8 +56,8 @@ def test_the_defaults_are_the_papers() -> None:
 # --- precedence --------------------------------------------------------------------------------
 
 
-def test_presets_are_for_the_digits_and_for_nas_bench_201() -> None:
-    assert set(PRESETS) == {"digits", "nas-bench-201"}
+def test_presets_are_for_the_digits_and_for_spaces_of_other_sizes() -> None:
+    assert set(PRESETS) == {"digits", "nas-bench-201", "mbconv"}
     digits, cifar = build(ALL), build({**ALL, **CIFAR})
     assert digits.search is not None
     assert digits.train is not None
@@ -90,6 +90,19 @@ def test_a_space_has_presets_too_and_those_of_the_data_win() -> None:
     assert build({**CIFAR, "train": {}}, space="nas-bench-201").train == config.train
     assert build({**CIFAR, "train": {}}, config.model_copy(update={"train": None})) == RunConfig(
         data=config.data, train=config.train
+    )
+
+
+def test_a_chain_is_searched_and_retrained_at_one_depth() -> None:
+    for sections in (CIFAR, {"data": {}}):
+        config = build({**sections, "search": {"space": "mbconv"}, "train": {}})
+        assert config.search is not None
+        assert config.train is not None
+        assert config.search.cells == config.train.cells == 4
+        assert config.search.channels == config.train.channels
+        assert config.train.auxiliary_weight == 0
+    assert build({**CIFAR, "train": {}}, space="mbconv").train == TrainConfig(
+        **PRESETS["mbconv"]["train"]
     )
 
 

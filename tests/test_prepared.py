@@ -20,7 +20,7 @@ from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.spaces.nas_bench_201 import NasBench201, to_string
 
 TINY = {"channels": 2, "epochs": 1, "batch_size": 8}
-CELLS = {name: 1 if name == "nas-bench-201" else 3 for name in SPACES}
+CELLS = {name: 1 if name in ("nas-bench-201", "mbconv") else 3 for name in SPACES}
 
 
 def images(count: int = 24) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -62,9 +62,10 @@ def test_every_space_can_be_searched_and_retrained(name: str, tmp_path: Path) ->
     data = images()
     result = archgrad.search(name, data[:2], cells=cells, out=tmp_path / "a", **TINY)
     assert result.architecture.space == name
-    space(name).validate(result.architecture)
+    made = space(name, cells=cells)
+    made.validate(result.architecture)
     assert {n: tuple(a.shape) for n, a in result.alpha.items()} == {
-        group.name: group.shape for group in space(name).groups
+        group.name: group.shape for group in made.groups
     }
     assert archgrad.derive(tmp_path / "a") == result.architecture
     assert result.derive().eval()(data[0]).shape == (24, 3)
@@ -89,6 +90,24 @@ def test_the_main_job_on_nas_bench_201(tmp_path: Path) -> None:
         assert len(report.scores[label]) == 1
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert set(results["costs"]) == {"found", "random-1", "random-2"}
+
+
+def test_the_main_job_on_a_chain(tmp_path: Path) -> None:
+    sizes = {"train_channels": 3, "train_cells": 2, "train_epochs": 1, "train_batch_size": 20}
+    rest = {"train_seeds": 1, "train_jobs": 1, "random_cells": 2, "guard": "off", "subset": 40}
+    out, where = tmp_path / "run", {"data": "digits", "space": "mbconv", "method": "proxyless"}
+    report = archgrad.run(out=out, cells=2, **where, **{**TINY, "batch_size": 20}, **sizes, **rest)
+    assert [len(c.operations) for c in report.search.architecture.cells] == [1] * 11
+    assert set(report.scores) == {"found", "random-1", "random-2"}
+    assert archgrad.derive(out) == report.search.architecture
+    assert "layer 11" in (out / "cells.svg").read_text()
+
+
+def test_a_chain_of_another_depth_is_refused_before_the_search(tmp_path: Path) -> None:
+    sizes = {"train_cells": 3, "train_batch_size": 8, "train_auxiliary_weight": 0}
+    with pytest.raises(ArchgradError, match="mbconv: found cells 3, expected 2: the depth"):
+        archgrad.run(images(), space="mbconv", cells=2, out=tmp_path / "run", **TINY, **sizes)
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_auxiliary_head_is_refused_before_the_search(tmp_path: Path) -> None:

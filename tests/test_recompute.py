@@ -24,7 +24,8 @@ from archgrad.supernet import Supernet
 
 def supernet(space: str = "darts-cnn", edges: tuple[Any, ...] = (), recompute: bool = True) -> Any:
     torch.manual_seed(0)
-    made = spaces.space(space, channels=4, cells=3, image_size=(9, 9))
+    cells = 1 if space == "mbconv" else 3
+    made = spaces.space(space, channels=4, cells=cells, image_size=(9, 9))
     model = made.supernet(edges).double()
     for module in model.modules():
         if isinstance(module, Recomputable):
@@ -50,7 +51,13 @@ def close(one: dict[str, Tensor], two: dict[str, Tensor]) -> None:
 
 @pytest.mark.parametrize(
     ("space", "edges"),
-    [("darts-cnn", ()), ("nas-bench-201", ()), ("s4", ()), ("s4", (EdgeDropPath(0.5),))],
+    [
+        ("darts-cnn", ()),
+        ("nas-bench-201", ()),
+        ("mbconv", ()),
+        ("s4", ()),
+        ("s4", (EdgeDropPath(0.5),)),
+    ],
 )
 def test_values_gradients_and_second_derivatives_are_the_same(space: str, edges: Any) -> None:
     """Also where there is noise and drop path, and at other weights than the model's own."""

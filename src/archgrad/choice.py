@@ -66,6 +66,10 @@ class Row(NamedTuple):
 class Edge(Protocol):
     """A part that changes how a choice is built; see `archgrad.parts.edge`."""
 
+    @property
+    def bypasses(self) -> bool:
+        """Whether some of the input passes by the candidates: channels must be the same behind."""
+
     def width(self, channels: int) -> int:
         """Channels of what is inside, for an edge of this many."""
 
@@ -134,11 +138,15 @@ def build(
     stride: int,
     *,
     edges: Sequence[Edge] = (),
+    outputs: int | None = None,
 ) -> Choice:
     """A choice of ``group`` made of ``candidates(name, channels, stride)`` and of edge parts.
 
-    The first of ``edges`` is the innermost.
+    The first of ``edges`` is the innermost. ``outputs``: channels behind the choice (None: as
+    many as before it); parts that pass some of the input by are refused where they are others.
     """
+    if outputs not in (None, channels):
+        _refuse_bypasses(edges, group.name, channels, outputs)
     around: list[Around] = []
     width = channels
     for edge in reversed(edges):
@@ -149,6 +157,16 @@ def build(
     for edge in edges:
         made = {name: edge.candidate(name, module) for name, module in made.items()}
     return Choice(made, group.name, row, around)
+
+
+def _refuse_bypasses(edges: Sequence[Edge], where: str, before: int, behind: int | None) -> None:
+    for edge in edges:
+        if edge.bypasses:
+            raise ArchgradError(
+                f"{where} leads from {before} to {behind} channels, and {type(edge).__name__} "
+                "passes some of its input by the candidates, so it needs as many behind as "
+                "before; use a method without it, or another space"
+            )
 
 
 class Choice(nn.Module):

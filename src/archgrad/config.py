@@ -23,6 +23,7 @@ from archgrad.errors import ArchgradError, explain
 
 PAPER = "arXiv:1806.09055"
 CODE = "the original code"
+STAGED = "nas-bench-201 and mbconv"
 OWN = "own"  # stands for a value that came from Python
 PRECISION = (
     "float32 (on a GPU without TF32), or bf16: convolutions in bfloat16, weights, statistics and "
@@ -91,9 +92,11 @@ class SearchConfig(_Section):
                 raise ValueError(f"{key}: found {value}, expected a number or a text")
         return {key: _number(value) for key, value in options.items()}
 
-    channels: int = Field(16, ge=2, description=f"channels of the first cells ({PAPER})")
+    channels: int = Field(
+        16, ge=2, description=f"channels of the first cells, in mbconv of the stem ({PAPER})"
+    )
     cells: int = Field(
-        8, ge=1, description=f"cells of the supernet, in nas-bench-201 of a stage ({PAPER})"
+        8, ge=1, description=f"cells of the supernet; of a stage in {STAGED} ({PAPER})"
     )
     nodes: int = Field(4, ge=1, description=f"intermediate nodes of a cell ({PAPER})")
     edges_per_node: int = Field(
@@ -153,9 +156,14 @@ class SearchConfig(_Section):
 class TrainConfig(_Section):
     """One retraining from scratch. Defaults are the paper's for CIFAR-10."""
 
-    channels: int = Field(36, ge=2, description=f"channels of the first cells ({PAPER})")
+    channels: int = Field(
+        36, ge=2, description=f"channels of the first cells, in mbconv of the stem ({PAPER})"
+    )
     cells: int = Field(
-        20, ge=1, description=f"cells of the network, in nas-bench-201 of a stage ({PAPER})"
+        20,
+        ge=1,
+        description=f"cells of the network; of a stage in {STAGED}, for mbconv the number that "
+        f"was searched ({PAPER})",
     )
     epochs: int = Field(600, ge=1, description=f"passes over the training images ({PAPER})")
     batch_size: int = Field(96, ge=2, description=f"images a step ({PAPER})")
@@ -210,7 +218,8 @@ class RunConfig(_Section):
 
 
 # By data set or space; those of the data set win. The default data set is small: the paper's sizes
-# would be waste on 1,437 images of 8x8 pixels. NAS-Bench-201 has own sizes (arXiv:2001.00326).
+# would be waste on 1,437 images of 8x8 pixels. NAS-Bench-201 (arXiv:2001.00326) and the chain of
+# ProxylessNAS (arXiv:1812.00332) have own sizes.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "digits": {
         "search": {"channels": 8, "cells": 4, "epochs": 10},
@@ -229,6 +238,17 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "channels": 16,
             "cells": 5,
             "epochs": 200,
+            "cutout": 0,
+            "drop_path": 0.0,
+            "auxiliary_weight": 0.0,
+        },
+    },
+    "mbconv": {
+        "search": {"channels": 32, "cells": 4},
+        "train": {
+            "channels": 32,
+            "cells": 4,
+            "epochs": 300,
             "cutout": 0,
             "drop_path": 0.0,
             "auxiliary_weight": 0.0,

@@ -40,9 +40,7 @@ class Leg:
         task: Task = CLASSIFICATION,
     ) -> Leg:
         """A fresh supernet with the stage's candidates, depth and edges, and its optimizers."""
-        space = offered(space, method, candidates)
-        if stage.more_cells:
-            space = space.sized(cells=space.cells + stage.more_cells)
+        space = _deepened(offered(space, method, candidates), stage)
         model = placed(space.supernet((*stage.edges, *method.edges)), device)
         for module in model.modules():
             if isinstance(module, Recomputable):
@@ -93,6 +91,11 @@ def offered(
     return space if candidates is None else space.restricted(candidates)
 
 
+def _deepened(space: SearchSpace, stage: Stage) -> SearchSpace:
+    more = stage.more_cells
+    return space.sized(cells=space.cells + more) if more else space
+
+
 def stages(method: Method) -> tuple[Stage, ...]:
     """The stages of a search; a single one where the method says nothing."""
     return method.stages or (Stage(1.0),)
@@ -113,7 +116,8 @@ def check(space: SearchSpace, method: Method, config: SearchConfig) -> None:
         )
     with torch.device("meta"):  # built to see whether it can be: no weights are drawn
         for stage in stages(method):
-            offered(space, method).supernet((*stage.edges, *method.edges))
+            staged = _deepened(offered(space, method), stage)
+            staged.supernet((*stage.edges, *method.edges))
 
 
 def widened(tensor: Tensor, shape: torch.Size) -> Tensor:

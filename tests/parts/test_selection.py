@@ -18,6 +18,7 @@ from archgrad.errors import ArchgradError
 from archgrad.parts.relaxation import ALONE
 from archgrad.parts.selection import Perturbation
 from archgrad.spaces.darts_cnn import DartsCNN
+from archgrad.spaces.mbconv import MBConv
 from archgrad.spaces.nas_bench_201 import NasBench201
 
 DARTS = DartsCNN(nodes=2, operations=("none", "skip_connect", "sep_conv_3x3"))
@@ -151,6 +152,19 @@ def test_a_single_candidate_is_not_scored() -> None:
     search = Fake(space.groups, worths(space.groups))
     Perturbation(0)(search)
     assert search.scored == 2 * 3
+
+
+def test_the_layers_of_a_chain_are_decided_one_by_one() -> None:
+    space = MBConv(cells=2)
+    worth = worths(space.groups)
+    worth["layer 2"][0, -1] = 2.0
+    search = Fake(space.groups, worth)
+    cells = Perturbation(1)(search)
+    assert cells == best_cells(space.groups, worth)
+    assert cells[1].operations == ("none",)
+    assert search.tuned == [(1, start, 10) for start in range(10)]
+    decided = [sum(bool((m == ALONE).any()) for m in mask.values()) for mask in search.masks]
+    assert decided == list(range(1, 11))
 
 
 def test_groups_of_different_size_go_side_by_side() -> None:

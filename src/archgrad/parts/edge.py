@@ -20,6 +20,10 @@ from archgrad.parts.schedule import Linear, Number, extremes, now
 class Plain:
     """An edge part that changes nothing; the others say what they change."""
 
+    @property
+    def bypasses(self) -> bool:
+        return False
+
     def width(self, channels: int) -> int:
         return channels
 
@@ -43,6 +47,10 @@ class PartialChannels(Plain):
     def __post_init__(self) -> None:
         if self.k < 1:
             raise ArchgradError(f"partial channels: k is {self.k}, expected at least 1")
+
+    @property
+    def bypasses(self) -> bool:
+        return self.k > 1
 
     def width(self, channels: int) -> int:
         if channels % self.k or channels // self.k < 2:
@@ -126,6 +134,10 @@ class AuxiliarySkip(Plain):
             raise ArchgradError(
                 f"auxiliary skip: weight is {self.weight}, expected finite and not negative"
             )
+
+    @property
+    def bypasses(self) -> bool:
+        return True
 
     def around(self, channels: int, stride: int) -> Around | None:
         return _Auxiliary(self.weight, channels, stride)

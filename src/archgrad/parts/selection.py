@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,7 +38,8 @@ class Trained(Protocol):
 class Perturbation:
     """Keep on each edge the candidate whose removal hurts the supernet most.
 
-    DARTS-PT (arXiv:2108.04392): edges in random order (the same edge of every group in one round);
+    DARTS-PT (arXiv:2108.04392): edges in random order (the same edge of every group in one round,
+    and where every group has a single edge, as the layers of a chain, one group a round);
     for each candidate but ``none`` the supernet without it is evaluated on alpha's half, with batch
     statistics; the one that costs most is kept, with weight 1, and the supernet is tuned for
     ``epochs`` epochs before the next edge. Then, node by node in random order, the edges whose
@@ -63,14 +64,16 @@ class Perturbation:
     def __call__(self, search: Trained) -> tuple[Cell, ...]:
         groups = search.groups
         mask = {group.name: torch.ones(group.shape) for group in groups}
-        rounds = [("edge", index) for index in _shuffled(max(g.shape[0] for g in groups), search)]
+        edges = _together(groups)
+        rounds = [("edge", index) for index in _shuffled(len(edges), search)]
         nodes = sorted({node for g in groups if g.edges_per_node for _, node in g.edges})
         rounds += [("node", nodes[i]) for i in _shuffled(len(nodes), search)]
         for turn, (kind, index) in enumerate(rounds):
-            for group in groups:
-                if kind == "edge" and index < group.shape[0]:
-                    self._decide(group, index, mask, search)
-                elif kind == "node":
+            if kind == "edge":
+                for group, row in edges[index]:
+                    self._decide(group, row, mask, search)
+            else:
+                for group in groups:
                     self._thin(group, index, mask, search)
             if self.epochs and turn + 1 < len(rounds):
                 total = self.epochs * (len(rounds) - 1)
@@ -102,6 +105,14 @@ class Perturbation:
             least = max(left, key=lambda row: worth[row])
             mask[group.name][least] = 0.0
             left.remove(least)
+
+
+def _together(groups: Sequence[Group]) -> list[list[tuple[Group, int]]]:
+    """The edges that are decided in one round, as groups and rows."""
+    most = max(group.shape[0] for group in groups)
+    if most == 1:
+        return [[(group, 0)] for group in groups]
+    return [[(group, row) for group in groups if row < group.shape[0]] for row in range(most)]
 
 
 def _without(

@@ -14,6 +14,7 @@ from archgrad.choice import Edge, Group
 from archgrad.errors import unknown
 from archgrad.network import Classifier
 from archgrad.spaces.darts_cnn import DartsCNN
+from archgrad.spaces.mbconv import MBConv
 from archgrad.spaces.nas_bench_201 import NasBench201
 from archgrad.spaces.robust import s1, s2, s3, s4
 
@@ -52,6 +53,7 @@ SPACES: dict[str, Callable[..., SearchSpace]] = {
     "s3": s3,
     "s4": s4,
     "nas-bench-201": NasBench201,
+    "mbconv": MBConv,
 }
 
 

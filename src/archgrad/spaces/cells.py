@@ -39,8 +39,13 @@ class CellSpace(ABC):
     name: str = ""
 
     factories: ClassVar[Mapping[str, Factory]]
-    group_names: ClassVar[tuple[str, ...]]
     least: ClassVar[Mapping[str, int]] = {"channels": 1, "cells": 1, "in_channels": 1, "classes": 2}
+    mend: ClassVar[str] = "use larger images"
+
+    @property
+    @abstractmethod
+    def group_names(self) -> tuple[str, ...]:
+        """The names of the groups, in order."""
 
     @property
     @abstractmethod
@@ -64,13 +69,13 @@ class CellSpace(ABC):
     def random_architecture(self, generator: torch.Generator) -> Architecture:
         """A random architecture of the space."""
 
+    @property
+    def known(self) -> Collection[str]:
+        """The operations that can stand on an edge."""
+        return self.factories
+
     def __post_init__(self) -> None:
-        for field, smallest in self.least.items():
-            if getattr(self, field) < smallest:
-                raise ArchgradError(
-                    f"space {self.name}: {field} is {getattr(self, field)}, expected at least "
-                    f"{smallest}"
-                )
+        self._check_sizes()
         if self.candidates is not None and len(self.candidates) != len(self.group_names):
             raise ArchgradError(
                 f"space {self.name}: found candidates for {len(self.candidates)} groups, expected "
@@ -83,8 +88,16 @@ class CellSpace(ABC):
             raise ArchgradError(
                 f"space {self.name}: an image of {height}x{width} pixels would shrink below one "
                 f"pixel in {self.halvings} halvings; expected at least {self.smallest_image} "
-                "pixels a side: use larger images"
+                f"pixels a side: {self.mend}"
             )
+
+    def _check_sizes(self) -> None:
+        for field, smallest in self.least.items():
+            if getattr(self, field) < smallest:
+                raise ArchgradError(
+                    f"space {self.name}: {field} is {getattr(self, field)}, expected at least "
+                    f"{smallest}"
+                )
 
     def _check_candidates(self, group: Group) -> None:
         where = f"space {self.name}, group {group.name}"
@@ -95,8 +108,8 @@ class CellSpace(ABC):
             )
         for edge, names in zip(group.edges, group.candidates, strict=True):
             for name in names:
-                if name not in self.factories:
-                    raise unknown(f"operation of space {self.name}", name, self.factories)
+                if name not in self.known:
+                    raise unknown(f"operation of space {self.name}", name, self.known)
             if len(set(names)) < len(names) or not set(self._derivable(group, names)):
                 wanted = "at least one" + ("" if group.keep_none else " of them not none")
                 raise ArchgradError(
@@ -122,7 +135,7 @@ class CellSpace(ABC):
 
     def _smallest(self, final: int) -> int:
         # each halving maps n to ceil(n / 2), and cannot halve a single pixel
-        return max(1 << (self.halvings - 1), (final - 1) << self.halvings) + 1
+        return max((1 << self.halvings) >> 1, (final - 1) << self.halvings) + 1
 
     def sized(self, channels: int | None = None, cells: int | None = None) -> Self:
         """The same space with another width or depth, as for retraining."""
@@ -198,6 +211,13 @@ class CellSpace(ABC):
                             f"edge {source} to {node} of space {self.name}; known: "
                             f"{', '.join(known) or 'none, there is no such edge'}"
                         )
+
+    def _refuse_auxiliary(self, auxiliary: bool) -> None:
+        if auxiliary:
+            raise ArchgradError(
+                f"space {self.name} has no auxiliary head, as its published networks were trained "
+                "without; use an auxiliary weight of 0"
+            )
 
     @abstractmethod
     def _validate_nodes(self, group: Group, cell: Cell) -> None:

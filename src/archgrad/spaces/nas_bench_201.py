@@ -57,11 +57,7 @@ class NasBench201(CellSpace):
     def derive(self, architecture: Architecture, auxiliary: bool = False) -> Stages:
         """The plain network of an architecture, freshly initialized; drop path on its edges."""
         self.validate(architecture)
-        if auxiliary:
-            raise ArchgradError(
-                f"space {self.name} has no auxiliary head, as its published networks were trained "
-                "without; use an auxiliary weight of 0"
-            )
+        self._refuse_auxiliary(auxiliary)
         return self._network(self._singles(architecture)[CELL])
 
     def _network(self, wiring: Wiring) -> Stages:
