@@ -78,6 +78,8 @@ class Repeat(Choice):
         if len(made) < chosen[-1]:
             raise ArchgradError(f"repeat: {len(made)} blocks for a depth of {chosen[-1]}")
         super().__init__({str(d): nn.Sequential(*made[:d]) for d in chosen}, name)
+        # First, so that choices in them are named by the block, not by the first depth that has it.
+        self._modules = {"blocks": nn.ModuleList(made), **self._modules}
 
     def outputs(
         self, indices: Sequence[int], inputs: Sequence[Any], options: Mapping[str, Any]
