@@ -95,7 +95,8 @@ def values(row: Row, turns: Turns) -> list[float]:
         cases = [turn.get(name, {"error": ""}) for name in (row.of, row.by) if name is not None]
         if not any("error" in case for case in cases):
             of, *by = (number(case, row.key) for case in cases)
-            found.append(of / by[0] if by else of)
+            if all(by):  # a tiny size may take no memory that was not there at first
+                found.append(of / by[0] if by else of)
     return found
 
 

@@ -188,6 +188,13 @@ def test_all_of_it_at_a_tiny_size(tmp_path: Path) -> None:
         assert "not measured" not in done.stdout or "error" in turn[COLD]
 
 
+def test_a_ratio_to_nothing_is_left_out() -> None:
+    """At a tiny size a case may take no memory beyond what was there at first."""
+    turn = {FIRST: found(1, 1, 100), EXACT: found(1, 1, 150)}
+    row = Row("memory: exact / first order", "peak", EXACT, FIRST, "at most", 2, 1.3)
+    assert cells(row, [turn])[1:4] == ["1.50", "1.50", "-"]
+
+
 def test_the_floor_is_counted_and_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
