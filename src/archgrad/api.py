@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -82,23 +83,9 @@ def search(
 
     Raises `ArchgradError` for wrong input and `Diverged` when a loss is not finite.
     """
-    if isinstance(space, nn.Module):
-        model = OwnModel(space)
-        learned = OwnData(_either(train, data), valid, Task.of(loss, metric, forward))
-
-        def ready(config: RunConfig) -> Prepared:
-            _refuse_other_names(config)
-            return checked(config, learned, learned.augmentation, model, method)
-
-        sections = _sections(options, SEARCH, learned, model, method)
-    else:
-        _refuse_for_images(train=train, loss=loss, metric=metric, forward=forward)
-        own = {"space": space, "data": data, "method": method, "valid": valid, "classes": classes}
-
-        def ready(config: RunConfig) -> Prepared:
-            return prepare(config, **own)
-
-        sections = _sections(options, SEARCH, data, space, method)
+    own = {"method": method, "valid": valid, "classes": classes}
+    task = Task.of(loss, metric, forward)
+    ready, sections = _beginning(space, data, options, own, train, task)
     if resume is not None:
         run = _resumed(resume, options, out)
         return ready(run.config).search(run, listener)
@@ -118,11 +105,15 @@ def build(factory: Callable[[], nn.Module], architecture: Architecture) -> nn.Mo
 
 
 def plan(
-    space: str | SearchSpace | None = None,
+    space: str | SearchSpace | nn.Module | None = None,
     data: Any = None,
     *,
     method: str | Method | None = None,
+    train: Any = None,
     valid: Any = None,
+    loss: Callable[[Any, Any], Tensor] | None = None,
+    metric: Callable[[Any, Any], Any] | None = None,
+    forward: Callable[[Callable[..., Any], Any], tuple[Any, Any]] | None = None,
     classes: int | None = None,
     **options: Any,
 ) -> Plan:
@@ -131,9 +122,10 @@ def plan(
     Arguments and errors as for `search`. A few steps are made to measure them, nothing is written,
     and torch's random state stays as it is; how it is estimated: `archgrad.planning`.
     """
-    own = {"space": space, "data": data, "method": method, "valid": valid, "classes": classes}
-    sections = _sections(options, SEARCH, data, space, method)
-    return prepare(configuration.build(sections), **own).plan()
+    own = {"method": method, "valid": valid, "classes": classes}
+    task = Task.of(loss, metric, forward)
+    ready, sections = _beginning(space, data, options, own, train, task)
+    return ready(configuration.build(sections)).plan()
 
 
 def run(
@@ -280,6 +272,41 @@ def _of_training(option: str) -> bool:
     return option.startswith("train_") and option not in SearchConfig.model_fields
 
 
+def _beginning(
+    space: str | SearchSpace | nn.Module | None,
+    data: Any,
+    options: dict[str, Any],
+    own: dict[str, Any],
+    train: Any,
+    task: Task,
+) -> tuple[Callable[[RunConfig], Prepared], dict[str, dict[str, Any]]]:
+    """What makes a checked search of a configuration, and the options to build that of."""
+    method = own["method"]
+    if not isinstance(space, nn.Module):
+        if train is not None or task != Task.of(None, None, None):
+            raise ArchgradError(
+                "train, loss, metric and forward go with an own model as the first argument; a "
+                "named space classifies images, given as data="
+            )
+        return (
+            partial(prepare, space=space, data=data, **own),
+            _sections(options, SEARCH, data, space, method),
+        )
+    model = OwnModel(space)
+    learned = OwnData(_either(train, data), own["valid"], task)
+
+    def ready(config: RunConfig) -> Prepared:
+        found = section(config).space
+        if found != OWN:
+            raise ArchgradError(
+                f"this run searched the space {found}, not an own model: leave the model out, or "
+                "begin a new run"
+            )
+        return checked(config, learned, learned.augmentation, model, method)
+
+    return ready, _sections(options, SEARCH, learned, model, method)
+
+
 def _either(train: Any, data: Any) -> Any:
     if (train is None) == (data is None):
         raise ArchgradError(
@@ -288,24 +315,6 @@ def _either(train: Any, data: Any) -> Any:
             + ("neither train nor data" if train is None else "both train and data")
         )
     return data if train is None else train
-
-
-def _refuse_for_images(**values: Any) -> None:
-    given = [name for name, value in values.items() if value is not None]
-    if given:
-        raise ArchgradError(
-            f"{', '.join(given)}: these go with an own model as the first argument; a named space "
-            "classifies images, given as data="
-        )
-
-
-def _refuse_other_names(config: RunConfig) -> None:
-    found = section(config).space
-    if found != OWN:
-        raise ArchgradError(
-            f"this run searched the space {found}; found an own model: leave it out, or begin a "
-            "new run"
-        )
 
 
 def _resumed(resume: str | Path, options: dict[str, Any], out: str | Path | None) -> Run:
