@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from archgrad import data, methods, spaces
-    from archgrad.api import TrainResult, derive, plan, run, search, train
+    from archgrad.api import TrainResult, derive, export, plan, run, search, train
     from archgrad.architecture import Architecture, Cell, published
     from archgrad.choice import Choice, Group
     from archgrad.errors import ArchgradError, Diverged
@@ -37,6 +37,7 @@ _HOMES = {
     "Supernet": "archgrad.supernet",
     "TrainResult": "archgrad.api",
     "derive": "archgrad.api",
+    "export": "archgrad.api",
     "method": "archgrad.methods",
     "plan": "archgrad.api",
     "published": "archgrad.architecture",
@@ -60,6 +61,7 @@ __all__ = [
     "TrainResult",
     "data",
     "derive",
+    "export",
     "method",
     "methods",
     "plan",

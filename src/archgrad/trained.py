@@ -147,7 +147,7 @@ class Trained:
             found["method"] = search.method + (f" ({options})" if options else "")
             seconds = sum(line["seconds"] for line in self.search)
             found["search"] = (
-                f"seed {search.seed}, {len(self.search)} epochs in {seconds:,.0f} s, "
+                f"seed {search.seed}, {_epochs(len(self.search))} in {seconds:,.0f} s, "
                 f"{search.channels} channels, {search.cells} cells"
             )
         return found
@@ -163,7 +163,7 @@ class Trained:
         if self.sizes is not None:
             cost += f" for an image of {'x'.join(map(str, self.sizes.shape))}"
         return {
-            "training": f"from scratch, {options['epochs']} epochs, seed {score['seed']}",
+            "training": f"from scratch, {_epochs(options['epochs'])}, seed {score['seed']}",
             "cost": cost,
             "accuracy": f"{test}, on {score['test_images']:,} test images",
         }
@@ -207,7 +207,10 @@ def of_folder(path: str | Path, seed: int | None = None) -> Trained:
         score = scores[done.index(seed)]
         sizes = Sizes.of(weights, _shape(score, run)[1:])
         if sizes is None:
-            raise came_from_python("space")
+            raise ArchgradError(
+                f"the network of {run.path} is not of a space of the library, and its code is not "
+                "in the folder; export from Python: archgrad.export(archgrad.train(...), ...)"
+            )
         network = sizes.network(architecture, weights)
     search = read_lines(run.path / METRICS) if run.config.search else []
     return Trained(architecture, network, sizes, score, scores, run.config, search)
@@ -238,3 +241,7 @@ def rebuilt(description: Mapping[str, Any], weights: Path) -> Classifier:
     architecture = Architecture.from_json(json.dumps(description["architecture"]))
     values = {**description["sizes"], "image_size": tuple(description["sizes"]["image_size"])}
     return Sizes(**values).network(architecture, _weights(weights))
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epoch" + "s" * (count != 1)
