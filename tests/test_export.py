@@ -25,6 +25,7 @@ from archgrad.errors import ArchgradError
 from archgrad.experiment import main_job, prepare_main_job
 from archgrad.exporting import FORMATS, Exported
 from archgrad.folder import Run
+from archgrad.network import Classifier
 from archgrad.spaces import space
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.trained import of_folder, rebuilt
@@ -68,8 +69,7 @@ def loaded(format: str, folder: Path) -> Callable[[Tensor], Tensor]:
     if format == "torch":
         return torch.export.load(folder / "model.pt2").module()
     if format == "safetensors":
-        description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        return rebuilt(description, folder / "weights.safetensors")
+        return rebuilt(folder)
     import onnxruntime
 
     session = onnxruntime.InferenceSession(
@@ -236,6 +236,28 @@ def test_noise_is_exported_where_it_can_be_checked(tmp_path: Path) -> None:
     assert difference(network.eval(), program, torch.randn(2, 3, 8, 8)) <= 1e-6
     with pytest.raises(ArchgradError, match="other outputs in every pass.*choose the format"):
         archgrad.export(found, "onnx", tmp_path)
+
+
+def test_a_network_of_an_own_space_has_every_format_but_source(tmp_path: Path) -> None:
+    class Own(Classifier):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(3 * 32 * 32, 2)
+
+        def forward_with_auxiliary(self, x: Tensor) -> tuple[Tensor, None]:
+            return self.linear(x.flatten(1)), None
+
+    usual, network = result(0), Own().eval()
+    found = TrainResult(usual.architecture, usual.scores, [network])
+    with pytest.raises(
+        ArchgradError, match="a network of an own space, whose source archgrad cann"
+    ):
+        archgrad.export(found, "source", tmp_path)
+    archgrad.export(found, "torch", tmp_path)
+    archgrad.export(found, "safetensors", tmp_path)
+    program, x = torch.export.load(tmp_path / "model.pt2").module(), torch.randn(5, 3, 32, 32)
+    assert difference(network, program, x) <= 1e-6
+    assert json.loads((tmp_path / "model.json").read_text())["sizes"] is None
 
 
 # --- own models --------------------------------------------------------------------------------

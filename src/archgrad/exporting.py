@@ -22,8 +22,9 @@ from torch import Tensor, nn
 import archgrad
 from archgrad.errors import ArchgradError, out_of_memory, unknown
 from archgrad.folder import write
+from archgrad.retraining import WEIGHTS
 from archgrad.source import source, weights
-from archgrad.trained import Sizes, Trained, rebuilt
+from archgrad.trained import MODEL, Sizes, Trained, rebuilt
 
 Files = dict[str, bytes]
 Computing = Callable[..., Any]  # inputs -> output, as a module is called
@@ -163,18 +164,17 @@ def _write_safetensors(subject: Subject) -> Files:
     )
     text = "{\n" + ",\n".join(lines) + "\n}\n"
     content = _packed(subject.network.state_dict())
-    return {"weights.safetensors": content, "model.json": text.encode()}
+    return {WEIGHTS: content, MODEL: text.encode()}
 
 
 def _load_safetensors(subject: Subject, folder: Path) -> Computing:
-    description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    if description["sizes"] is not None:
-        return rebuilt(description, folder / "weights.safetensors")
+    if subject.sizes is not None:
+        return rebuilt(folder)
     fresh = copy.deepcopy(subject.network)
     with torch.no_grad():
         for tensor in fresh.state_dict().values():
             tensor.zero_()
-    fresh.load_state_dict(load_file(folder / "weights.safetensors"))
+    fresh.load_state_dict(load_file(folder / WEIGHTS))
     return fresh
 
 

@@ -29,6 +29,7 @@ from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.spaces.nas_bench_201 import NasBench201, Stages
 from archgrad.statistics import spread
 
+MODEL = "model.json"
 Weights = Mapping[str, Tensor]
 
 
@@ -236,11 +237,13 @@ def _shape(score: Score, run: Run) -> tuple[int, int, int]:
     return load_data(run.config.data)[0].shape
 
 
-def rebuilt(description: Mapping[str, Any], weights: Path) -> Classifier:
-    """The network of an export in the format safetensors: its model.json, read, and its weights."""
-    architecture = Architecture.from_json(json.dumps(description["architecture"]))
-    values = {**description["sizes"], "image_size": tuple(description["sizes"]["image_size"])}
-    return Sizes(**values).network(architecture, _weights(weights))
+def rebuilt(folder: str | Path) -> Classifier:
+    """The network of an export in the format safetensors, from its model.json and weights."""
+    with fitting(Path(folder)):
+        description = json.loads((Path(folder) / MODEL).read_text(encoding="utf-8"))
+        architecture = Architecture.from_json(json.dumps(description["architecture"]), MODEL)
+        sizes = {**description["sizes"], "image_size": tuple(description["sizes"]["image_size"])}
+        return Sizes(**sizes).network(architecture, load_file(Path(folder) / WEIGHTS))
 
 
 def _epochs(count: int) -> str:
