@@ -15,6 +15,13 @@ from archgrad.source import source, weights
 from archgrad.spaces.cells import CellSpace
 from archgrad.trained import Trained, of_training
 
+FILES = {
+    "source": ["model.py", "model.safetensors"],
+    "onnx": ["model.onnx"],
+    "torch": ["model.pt2"],
+    "safetensors": ["weights.safetensors", "model.json"],
+}
+
 
 def scrambled(network: nn.Module, seed: int = 0) -> nn.Module:
     """The network with other values in every tensor: those of a fresh one are often alike."""
