@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from archgrad import data, methods, spaces
-    from archgrad.api import TrainResult, build, derive, plan, run, search, train
+    from archgrad.api import TrainResult, build, derive, export, plan, run, search, train
     from archgrad.architecture import Architecture, Cell, published
     from archgrad.choice import Choice, Group
     from archgrad.choices import InputChoice, Repeat, Width, insert_choices
@@ -44,6 +44,7 @@ _HOMES = {
     "Zero": "archgrad.operations",
     "build": "archgrad.api",
     "derive": "archgrad.api",
+    "export": "archgrad.api",
     "insert_choices": "archgrad.choices",
     "method": "archgrad.methods",
     "plan": "archgrad.api",
@@ -73,6 +74,7 @@ __all__ = [
     "build",
     "data",
     "derive",
+    "export",
     "insert_choices",
     "method",
     "methods",

@@ -1,8 +1,8 @@
-"""The verbs in Python, the same as on the command line: run, plan, search, derive, train."""
+"""The verbs in Python, the same as on the command line: run, search, train, export, ..."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from archgrad.architecture import Architecture, resolve
 from archgrad.config import OWN, DataConfig, RunConfig, SearchConfig, TrainConfig
 from archgrad.data.own import OwnData
 from archgrad.errors import ArchgradError, unknown
+from archgrad.exporting import Exported, export_to, own_subject, subject_of
 from archgrad.folder import Run, free_folder
 from archgrad.loops import Listener
 from archgrad.methods import Method
@@ -40,6 +41,7 @@ from archgrad.spaces import SearchSpace
 from archgrad.spaces.own import OwnModel
 from archgrad.statistics import spread
 from archgrad.task import Task
+from archgrad.trained import Trained, of_folder, of_training
 
 if TYPE_CHECKING:
     from archgrad.experiment import Report
@@ -218,6 +220,15 @@ class TrainResult:
         """Sample standard deviation over the seeds; nan for a single one."""
         return spread(self.accuracies)
 
+    def trained(self, seed: int | None = None) -> Trained:
+        """The network of this seed (None: of the first) with all that is known of it."""
+        seeds = [score["seed"] for score in self.scores]
+        if seed is not None and seed not in seeds:
+            raise ArchgradError(f"found no retraining with seed {seed}; there are {seeds}")
+        index = 0 if seed is None else seeds.index(seed)
+        network, score = self.networks[index], self.scores[index]
+        return of_training(self.architecture, network, score, self.scores)
+
 
 def train(
     what: str | Path | Architecture | SearchResult,
@@ -249,6 +260,44 @@ def train(
     jobs = retrainings("found", architecture, space, config.train)
     done = [retrain(j, loaded, augmentation=augmentation, listener=listener) for j in jobs]
     return TrainResult(architecture, [score for score, _ in done], [net for _, net in done])
+
+
+def export(
+    what: str | Path | TrainResult | nn.Module,
+    format: str = "source",
+    out: str | Path | None = None,
+    *,
+    seed: int | None = None,
+    example: Tensor | Sequence[Tensor] | None = None,
+) -> Exported:
+    """Write a trained network to files that need no archgrad; each export is checked at once.
+
+    ``what``: the folder of a main job or of a retraining, a `TrainResult`, or any module, which is
+    exported with inputs like ``example``: a tensor or several, the batch first; ``format``:
+    "source" (one readable Python file and its weights; not for a module), "onnx", "torch"
+    (torch.export) or "safetensors" (weights beside a JSON file); ``out``: the folder to write to
+    (default: the run folder, where an earlier export is replaced); ``seed``: of the retraining
+    (default: the first). Batches of any size can be given to the export.
+
+    Raises `ArchgradError` where the outputs differ from the network's own by more than 1e-6 (onnx:
+    1e-4) of the largest, and keeps nothing.
+    """
+    if isinstance(what, nn.Module):
+        subject = own_subject(what, example)
+    elif isinstance(what, TrainResult):
+        subject = subject_of(what.trained(seed))
+    elif isinstance(what, str | Path):
+        subject = subject_of(of_folder(what, seed))
+        if out is None:
+            return export_to(subject, format, Path(what), replace=True)
+    else:
+        raise ArchgradError(
+            f"found a {type(what).__name__}, expected a run folder, what archgrad.train returned, "
+            "or a module"
+        )
+    if out is None:
+        raise ArchgradError("found no folder to write to; give one as out=")
+    return export_to(subject, format, Path(out))
 
 
 def data_of(what: str | Path | Architecture | SearchResult) -> dict[str, Any]:

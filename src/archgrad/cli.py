@@ -242,6 +242,21 @@ def train_command(
     )
 
 
+@app.command("export")
+def export_command(
+    run: Annotated[Path, typer.Argument(help="folder of a main job or of a retraining")],
+    format: Annotated[
+        str, typer.Option(help="source (one Python file), onnx, torch or safetensors")
+    ] = "source",
+    seed: Annotated[int | None, typer.Option(help="of the retraining [the first]")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder to write to [RUN]")] = None,
+) -> None:
+    """Write a trained network to files that need no archgrad, and check them."""
+    from archgrad.api import export
+
+    typer.echo(str(export(run, format, out, seed=seed)))
+
+
 @app.command("methods")
 def methods_command(
     name: Annotated[

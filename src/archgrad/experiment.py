@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -16,6 +17,7 @@ from archgrad.config import OWN, RunConfig
 from archgrad.cost import Cost, cost
 from archgrad.data import Data
 from archgrad.errors import ArchgradError
+from archgrad.exporting import export_to, subject_of
 from archgrad.folder import Run, write
 from archgrad.loops import Listener, resolve_device
 from archgrad.prepared import Prepared, prepare
@@ -25,6 +27,7 @@ from archgrad.result import SearchResult
 from archgrad.retraining import Score, check, retrainings
 from archgrad.spaces import SearchSpace
 from archgrad.statistics import Comparison, compare, spread
+from archgrad.trained import of_folder
 
 RANDOM_STREAM = 7919  # keeps the draw of random cells apart from the search's own seed
 DRAWS_PER_CELL = 100  # before a space is held to have too few different cells
@@ -39,6 +42,7 @@ class Report:
     costs: dict[str, Cost]
     comparison: Comparison
     search_seconds: float
+    model: str = ""  # what was exported, or why nothing was
 
     @property
     def random(self) -> list[str]:
@@ -118,8 +122,21 @@ def main_job(
             search_seconds=sum(line["seconds"] for line in result.metrics),
         )
         write(run.path / "results.json", json.dumps(as_json(report), indent=2) + "\n")
+        report = replace(report, model=_export(run.path))
         write(run.path / "summary.txt", summary(report))
     return report
+
+
+def _export(path: Path) -> str:
+    """The found network as model.py; a line that says so, or why not: results are not lost."""
+    try:
+        exported = export_to(subject_of(of_folder(path)), "source", path, replace=True)
+    except ArchgradError as error:
+        return f"No model.py: {error}."
+    return (
+        "The found network needs no archgrad: model.py with model.safetensors (checked: outputs "
+        f"differ by {exported.difference:.1e} at most)."
+    )
 
 
 def draw_random(space: SearchSpace, seed: int, count: int) -> list[Architecture]:
@@ -194,7 +211,8 @@ def summary(report: Report) -> str:
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in table
     ]
-    return "\n".join([*lines, "", *verdict(report)]) + "\n"
+    ending = [report.model] if report.model else []
+    return "\n".join([*lines, "", *verdict(report), *ending]) + "\n"
 
 
 def clock(seconds: float) -> str:

@@ -128,6 +128,8 @@ def retrain(
         "loss": loss,
         "train_loss": training.train_loss,
         "test_images": len(data.test),
+        "input_shape": list(data.shape),
+        "normalization": _normalization(data),
         "seconds": round(training.seconds, 3),
         **vars(cost(job.space, job.architecture)),
     }
@@ -138,6 +140,12 @@ def retrain(
         write(job.folder / RESULT, json.dumps(score, indent=2, allow_nan=False) + "\n")
         shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
     return score, network
+
+
+def _normalization(data: Data) -> dict[str, list[float]] | None:
+    """Mean and standard deviation of each channel, as JSON gives them back."""
+    values = data.normalization
+    return None if values is None else {"mean": list(values.mean), "std": list(values.std)}
 
 
 class Training:

@@ -1,0 +1,337 @@
+"""Exports: files that need no archgrad, each loaded again and compared before it is kept."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import io
+import json
+import logging
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+import archgrad
+from archgrad.errors import ArchgradError, out_of_memory, unknown
+from archgrad.folder import write
+from archgrad.retraining import WEIGHTS
+from archgrad.source import source, weights
+from archgrad.trained import MODEL, Sizes, Trained, rebuilt
+
+Files = dict[str, bytes]
+Computing = Callable[..., Any]  # inputs -> output, as a module is called
+BATCHES = (2, 3)  # images of the two passes that are compared
+BATCH = "batch"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An export that has passed its check.
+
+    ``difference``: the largest between its outputs and the network's own on random inputs in
+    float32, relative to the largest output or 1.
+    """
+
+    format: str
+    files: tuple[Path, ...]
+    difference: float
+
+    def __str__(self) -> str:
+        names = " and ".join(str(file) for file in self.files)
+        return f"{names}: checked, the outputs differ by {self.difference:.1e} at most"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is exported: a network in eval mode in float32 on the CPU, and inputs to run it with.
+
+    The first dimension of every input is the batch, which the export leaves open.
+    """
+
+    network: nn.Module
+    example: tuple[Tensor, ...]
+    trained: Trained | None = None
+
+    @property
+    def sizes(self) -> Sizes | None:
+        """The sizes of a network of the library's spaces."""
+        return self.trained.sizes if self.trained else None
+
+
+def subject_of(trained: Trained) -> Subject:
+    """A network of a space, to be run on images."""
+    shape = trained.sizes.shape if trained.sizes else trained.score["input_shape"]
+    return Subject(trained.network, (torch.zeros(1, *shape),), trained)
+
+
+def own_subject(network: nn.Module, example: Tensor | Sequence[Tensor] | None) -> Subject:
+    """A copy of any module, to be run on inputs like ``example``."""
+    inputs = (example,) if isinstance(example, Tensor) else tuple(example or ())
+    if not inputs or any(not isinstance(x, Tensor) or not x.dim() or not len(x) for x in inputs):
+        raise ArchgradError(
+            "an own model is run to be exported; give example=, an input tensor or a tuple of "
+            "them, whose first dimension is the batch"
+        )
+    plain = [x.detach().cpu() for x in inputs]
+    floats = tuple(x.float() if x.is_floating_point() else x for x in plain)
+    subject = Subject(copy.deepcopy(network).cpu().float().eval(), floats)
+    try:
+        _outputs(subject.network, floats)
+    except (RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, ArchgradError) or out_of_memory(error):
+            raise
+        shapes, reason = [tuple(x.shape) for x in inputs], str(error).strip().splitlines()[0]
+        raise ArchgradError(
+            f"the model does not run on the example of shape {shapes} ({reason}); give inputs that "
+            "it takes as example="
+        ) from error
+    return subject
+
+
+def export_to(subject: Subject, name: str, folder: Path, *, replace: bool = False) -> Exported:
+    """Write, load as a user would, compare, and only then keep; ``replace``: earlier files.
+
+    Raises `ArchgradError` where the format cannot hold the network or the outputs differ.
+    """
+    if name not in FORMATS:
+        raise unknown("export format", name, FORMATS)
+    form = FORMATS[name]
+    files = form.write(subject)
+    paths = tuple(folder / file for file in files)
+    for path in paths:
+        if path.exists() and not replace:
+            raise ArchgradError(f"file {path} already exists; choose another folder as out")
+    with tempfile.TemporaryDirectory() as place:
+        for file, content in files.items():
+            (Path(place) / file).write_bytes(content)
+        difference = _difference(subject, form.load(subject, Path(place)))
+    if not difference <= form.limit:
+        raise ArchgradError(
+            f"the export as {name} is not the same network: its outputs differ by "
+            f"{difference:.1e}, expected at most {form.limit:.0e}; nothing is kept: try another "
+            "format"
+        )
+    for path, content in zip(paths, files.values(), strict=True):
+        write(path, content)
+    return Exported(name, paths, difference)
+
+
+def _write_source(subject: Subject) -> Files:
+    if subject.trained is None or subject.sizes is None:
+        what = "an own model" if subject.trained is None else "a network of an own space"
+        raise ArchgradError(
+            f"found {what}, whose source archgrad cannot write; choose the format onnx, torch or "
+            "safetensors"
+        )
+    text = source(subject.trained, subject.sizes)
+    content = _packed(weights(subject.trained, subject.sizes))
+    return {"model.py": text.encode(), "model.safetensors": content}
+
+
+def _load_source(subject: Subject, folder: Path) -> Computing:
+    spec = importlib.util.spec_from_file_location("archgrad_exported_model", folder / "model.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: nn.Module = module.load()
+    return found
+
+
+def _write_safetensors(subject: Subject) -> Files:
+    trained = subject.trained
+    description = {
+        "format": "archgrad-model/1",
+        "archgrad": archgrad.__version__,
+        "model": type(subject.network).__name__,
+        "inputs": [
+            {"shape": [BATCH, *x.shape[1:]], "type": str(x.dtype).removeprefix("torch.")}
+            for x in subject.example
+        ],
+        "sizes": subject.sizes and asdict(subject.sizes),
+        "architecture": trained and trained.architecture.model_dump(mode="json"),
+        "story": trained and trained.story(),
+    }
+    lines = (
+        f'  "{key}": {json.dumps(value, ensure_ascii=False)}' for key, value in description.items()
+    )
+    text = "{\n" + ",\n".join(lines) + "\n}\n"
+    content = _packed(subject.network.state_dict())
+    return {WEIGHTS: content, MODEL: text.encode()}
+
+
+def _load_safetensors(subject: Subject, folder: Path) -> Computing:
+    if subject.sizes is not None:
+        return rebuilt(folder)
+    fresh = copy.deepcopy(subject.network)
+    with torch.no_grad():
+        for tensor in fresh.state_dict().values():
+            tensor.zero_()
+    fresh.load_state_dict(load_file(folder / WEIGHTS))
+    return fresh
+
+
+def _packed(tensors: Mapping[str, Tensor]) -> bytes:
+    return save({name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()})
+
+
+def _write_torch(subject: Subject) -> Files:
+    buffer = io.BytesIO()
+    with _exporting("torch"):
+        program = torch.export.export(
+            subject.network, _inputs(subject, BATCHES[0]), dynamic_shapes=_open_batch(subject)
+        )
+        torch.export.save(program, buffer)
+    return {"model.pt2": buffer.getvalue()}
+
+
+def _load_torch(subject: Subject, folder: Path) -> Computing:
+    return torch.export.load(folder / "model.pt2").module()
+
+
+def _write_onnx(subject: Subject) -> Files:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        if importlib.util.find_spec(package) is None:
+            raise ArchgradError(
+                f"format onnx needs the package {package}, which is not installed; run: pip "
+                'install "archgrad[export]"'
+            )
+    if _random(subject):
+        raise ArchgradError(
+            "the network gives other outputs in every pass (noise), so an export as onnx cannot be "
+            "checked; choose the format source, torch or safetensors"
+        )
+    images = ["images"] if subject.trained else [f"input{i}" for i in range(len(subject.example))]
+    with _exporting("onnx"):
+        program = torch.onnx.export(
+            subject.network,
+            _inputs(subject, BATCHES[0]),
+            dynamo=True,
+            dynamic_shapes=_open_batch(subject),
+            input_names=images,
+            output_names=["logits"] if subject.trained else None,
+            verbose=False,
+        )
+        assert program is not None
+        content = program.model_proto.SerializeToString()
+    return {"model.onnx": content}
+
+
+def _load_onnx(subject: Subject, folder: Path) -> Computing:
+    import onnxruntime
+
+    content = (folder / "model.onnx").read_bytes()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    names = [entry.name for entry in session.get_inputs()]
+
+    def compute(*inputs: Tensor) -> list[Tensor]:
+        given = {name: x.numpy() for name, x in zip(names, inputs, strict=True)}
+        return [torch.from_numpy(output) for output in session.run(None, given)]
+
+    return compute
+
+
+class Format(NamedTuple):
+    """What an export writes, how it is loaded again, and the largest difference allowed."""
+
+    write: Callable[[Subject], Files]
+    load: Callable[[Subject, Path], Computing]
+    limit: float
+
+
+FORMATS = {
+    "source": Format(_write_source, _load_source, 1e-6),
+    "onnx": Format(_write_onnx, _load_onnx, 1e-4),
+    "torch": Format(_write_torch, _load_torch, 1e-6),
+    "safetensors": Format(_write_safetensors, _load_safetensors, 1e-6),
+}
+
+
+def _open_batch(subject: Subject) -> tuple[dict[int, torch.export.Dim], ...]:
+    return tuple({0: torch.export.Dim(BATCH)} for _ in subject.example)
+
+
+@contextmanager
+def _exporting(name: str) -> Iterator[None]:
+    """Silences what torch's exporters say of themselves, and says in one line why one failed."""
+    log = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = log.level
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r".*isinstance\(treespec, LeafSpec\)", FutureWarning)
+            warnings.filterwarnings(
+                "ignore", "# The axis name: batch will not be used", UserWarning
+            )
+            log.setLevel(logging.ERROR)  # it misses torchvision, which need not be there
+            yield
+    except Exception as error:  # each exporter has types of its own
+        if out_of_memory(error):
+            raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ArchgradError(
+            f"torch cannot export this network as {name} with an open batch ({reason}); choose "
+            "another format"
+        ) from error
+    finally:
+        log.setLevel(level)
+
+
+def _difference(subject: Subject, found: Computing) -> float:
+    """The largest at the two batch sizes; nan where the export gives a value that is none."""
+    differences = []
+    for batch in BATCHES:
+        inputs = _inputs(subject, batch)
+        expected, got = _outputs(subject.network, inputs), _outputs(found, inputs)
+        if [x.shape for x in expected] != [x.shape for x in got]:
+            raise ArchgradError(
+                f"the export gives outputs of shape {[tuple(x.shape) for x in got]}, expected "
+                f"{[tuple(x.shape) for x in expected]}; choose another format"
+            )
+        for exact, value in zip(expected, got, strict=True):
+            if not bool(exact.isfinite().all()):
+                raise ArchgradError(
+                    "the network gives outputs that are not finite on random inputs, so no export "
+                    "of it can be checked; look at its weights"
+                )
+            scale = exact.abs().max().clamp_min(1)
+            differences.append((value.double() - exact.double()).abs().max() / scale)
+    return float(torch.stack(differences).max())
+
+
+def _random(subject: Subject) -> bool:
+    """Whether the outputs depend on the random state."""
+    inputs = _inputs(subject, BATCHES[0])
+    passes = [_outputs(subject.network, inputs, seed) for seed in (0, 1)]
+    return not all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(*passes))
+
+
+def _inputs(subject: Subject, batch: int) -> tuple[Tensor, ...]:
+    """Normal values for floats; what is no float is repeated from the example."""
+    generator = torch.Generator().manual_seed(batch)
+    return tuple(
+        torch.randn(batch, *x.shape[1:], generator=generator)
+        if x.is_floating_point()
+        else x[torch.arange(batch) % len(x)]
+        for x in subject.example
+    )
+
+
+@torch.no_grad()
+def _outputs(compute: Computing, inputs: Sequence[Tensor], seed: int = 0) -> list[Tensor]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        output = compute(*inputs)
+    outputs = [output] if isinstance(output, Tensor) else output
+    if not isinstance(outputs, list | tuple) or not all(isinstance(x, Tensor) for x in outputs):
+        raise ArchgradError(
+            f"the network gives a {type(output).__name__}, expected a tensor or a tuple of "
+            "tensors; wrap it in a module that gives these"
+        )
+    return list(outputs)

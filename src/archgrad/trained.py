@@ -1,0 +1,250 @@
+"""A trained network with all that is known of it: its sizes, and how it came to be."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+from statistics import fmean
+from typing import Any, Self
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from archgrad.architecture import Architecture, published, published_names, resolve
+from archgrad.config import OWN, RunConfig
+from archgrad.errors import ArchgradError
+from archgrad.folder import Run, fitting, read_lines
+from archgrad.network import Classifier, Network
+from archgrad.operations import CANDIDATES
+from archgrad.prepared import came_from_python
+from archgrad.retraining import METRICS, RESULT, WEIGHTS, Score, load_data
+from archgrad.spaces.cells import CellSpace
+from archgrad.spaces.darts_cnn import DartsCNN
+from archgrad.spaces.nas_bench_201 import NasBench201, Stages
+from archgrad.statistics import spread
+
+MODEL = "model.json"
+Weights = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What, beside its architecture, makes a network of the library's spaces.
+
+    ``form``: "darts-cnn" (s1 to s4 too) or "nas-bench-201"; ``cells``: of the network, in
+    nas-bench-201 of a stage; ``image_size``: (height, width) in pixels.
+    """
+
+    form: str
+    channels: int
+    cells: int
+    in_channels: int
+    classes: int
+    image_size: tuple[int, int]
+    imagenet: bool = False
+
+    @classmethod
+    def of(cls, weights: Weights, image_size: tuple[int, int]) -> Self | None:
+        """The sizes of a network with these weights; None if it is not of the library's spaces."""
+        if "classifier.weight" not in weights or "cells" not in {n.split(".")[0] for n in weights}:
+            return None
+        classes = len(weights["classifier.weight"])
+        if "stem.0.weight" in weights:
+            channels, in_channels = weights["stem.0.weight"].shape[:2]
+            blocks = re.findall(r"cells\.(\d+)\.shortcut\.1\.weight", " ".join(weights))
+            cells = min(map(int, blocks), default=0)
+            return cls("nas-bench-201", channels, cells, in_channels, classes, image_size)
+        if "stem0.0.weight" not in weights:
+            return None
+        width, in_channels = weights["stem0.0.weight"].shape[:2]
+        imagenet = "stem1.1.weight" in weights
+        channels = len(weights["stem1.1.weight"]) if imagenet else width // 3
+        cells = 1 + max(map(int, re.findall(r"cells\.(\d+)\.", " ".join(weights))), default=-1)
+        return cls("darts-cnn", channels, cells, in_channels, classes, image_size, imagenet)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of an image."""
+        return (self.in_channels, *self.image_size)
+
+    def space(self, name: str) -> CellSpace:
+        """A space called ``name`` that builds every architecture of this form."""
+        common = {
+            "name": name,
+            "channels": self.channels,
+            "cells": self.cells,
+            "in_channels": self.in_channels,
+            "image_size": self.image_size,
+            "classes": self.classes,
+        }
+        if self.form == "nas-bench-201":
+            return NasBench201(**common)  # type: ignore[arg-type]
+        return DartsCNN(operations=tuple(CANDIDATES), imagenet=self.imagenet, **common)  # type: ignore[arg-type]
+
+    def network(self, architecture: Architecture, weights: Weights) -> Classifier:
+        """The network with these weights, in eval mode; the auxiliary head is left out."""
+        network = self.space(architecture.space).derive(architecture)
+        kept = {n: t.detach().cpu() for n, t in weights.items() if not n.startswith("auxiliary.")}
+        network.load_state_dict(kept)
+        return network.eval()
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One trained network of an architecture; ``scores`` of all its seeds, ``score`` its own.
+
+    ``network`` is in eval mode on the CPU; ``sizes`` is None where the space is not one of the
+    library's. ``config``: the options of the run folder, ``search``: one entry of metrics an epoch
+    of the search, where there was one.
+    """
+
+    architecture: Architecture
+    network: nn.Module
+    sizes: Sizes | None
+    score: Score
+    scores: Sequence[Score]
+    config: RunConfig | None = None
+    search: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def name(self) -> str:
+        """The published name of the architecture, or "found"."""
+        names = (name for name in published_names() if published(name) == self.architecture)
+        return next(names, "found")
+
+    def story(self) -> dict[str, str]:
+        """How it was found, trained and tested: label -> text; what is not known is left out."""
+        sections = [self._data(), self._search(), self._training()]
+        return {label: text for section in sections for label, text in section.items()}
+
+    def _data(self) -> dict[str, str]:
+        found = {}
+        if self.config is not None and self.config.data.data != OWN:
+            kind, _, place = self.config.data.data.partition(":")
+            source = f"{kind}:{PureWindowsPath(place).name}" if place else kind
+            subset = self.config.data.subset
+            found["data"] = source + (f", {subset:,} training images" if subset else "")
+        if self.score.get("normalization"):
+            mean, std = (
+                ", ".join(f"{value:.6g}" for value in self.score["normalization"][key])
+                for key in ("mean", "std")
+            )
+            found["images"] = f"scaled to [0, 1], minus mean ({mean}), divided by std ({std})"
+        return found
+
+    def _search(self) -> dict[str, str]:
+        found = {"space": self.architecture.space}
+        if self.name != "found":
+            found["architecture"] = f"{self.name}, as published"
+        search = self.config.search if self.config else None
+        if search is not None:
+            options = ", ".join(f"{k}={v}" for k, v in search.method_options.items())
+            found["method"] = search.method + (f" ({options})" if options else "")
+            seconds = sum(line["seconds"] for line in self.search)
+            found["search"] = (
+                f"seed {search.seed}, {_epochs(len(self.search))} in {seconds:,.0f} s, "
+                f"{search.channels} channels, {search.cells} cells"
+            )
+        return found
+
+    def _training(self) -> dict[str, str]:
+        score, options = self.score, self.score["begun_with"]["options"]
+        accuracies = [100 * entry["accuracy"] for entry in self.scores]
+        test = f"{fmean(accuracies):.2f} %"
+        if math.isfinite(deviation := spread(accuracies)):
+            test += f" ± {deviation:.2f} (mean and standard deviation of {len(accuracies)} seeds)"
+            test += f"; with these weights {100 * score['accuracy']:.2f} %"
+        cost = f"{score['parameters']:,} parameters, {score['multiply_adds']:,} multiply-adds"
+        if self.sizes is not None:
+            cost += f" for an image of {'x'.join(map(str, self.sizes.shape))}"
+        return {
+            "training": f"from scratch, {_epochs(options['epochs'])}, seed {score['seed']}",
+            "cost": cost,
+            "accuracy": f"{test}, on {score['test_images']:,} test images",
+        }
+
+
+def of_training(
+    architecture: Architecture, network: nn.Module, score: Score, scores: Sequence[Score]
+) -> Trained:
+    """A network that was retrained just now, with its score and those of all seeds."""
+    sizes = None
+    if isinstance(network, Network | Stages):
+        _, height, width = score["input_shape"]
+        sizes = Sizes.of(network.state_dict(), (height, width))
+    if sizes is not None:
+        plain: nn.Module = sizes.network(architecture, network.state_dict())
+    else:
+        plain = copy.deepcopy(network).cpu().eval()
+    return Trained(architecture, plain, sizes, score, scores)
+
+
+def of_folder(path: str | Path, seed: int | None = None) -> Trained:
+    """The network of a main job or of a retraining; ``seed``: of the retraining (None: first)."""
+    run = Run.open(path)
+    found = run.path / ("train/found" if run.config.random_cells else "found")
+    done = sorted(int(p.parent.name[5:]) for p in found.glob(f"seed-*/{RESULT}"))
+    if not done:
+        remedy = (
+            f"finish it with archgrad run --resume {run.path}"
+            if run.config.random_cells
+            else f"retrain with archgrad train {run.path}, and give the folder that this writes"
+        )
+        raise ArchgradError(f"folder {run.path} holds no trained network; {remedy}")
+    seed = done[0] if seed is None else seed
+    if seed not in done:
+        raise ArchgradError(f"found no retraining with seed {seed} in {found}; it holds {done}")
+    architecture, place = resolve(run.path), found / f"seed-{seed}"
+    with fitting(found):
+        texts = [(found / f"seed-{s}" / RESULT).read_text(encoding="utf-8") for s in done]
+        scores: list[Score] = [json.loads(text) for text in texts]
+        weights = _weights(place / WEIGHTS)
+        score = scores[done.index(seed)]
+        sizes = Sizes.of(weights, _shape(score, run)[1:])
+        if sizes is None:
+            raise ArchgradError(
+                f"the network of {run.path} is not of a space of the library, and its code is not "
+                "in the folder; export from Python: archgrad.export(archgrad.train(...), ...)"
+            )
+        network = sizes.network(architecture, weights)
+    search = read_lines(run.path / METRICS) if run.config.search else []
+    return Trained(architecture, network, sizes, score, scores, run.config, search)
+
+
+def _weights(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ArchgradError(
+            f"weights {path} cannot be read ({error}); remove {path.with_name(RESULT)} to repeat "
+            "that retraining with --resume"
+        ) from None
+
+
+def _shape(score: Score, run: Run) -> tuple[int, int, int]:
+    """(channels, height, width) of the images; results of older versions do not hold it."""
+    if "input_shape" in score:
+        channels, height, width = score["input_shape"]
+        return channels, height, width
+    if run.config.data.data == OWN:
+        raise came_from_python("data")
+    return load_data(run.config.data)[0].shape
+
+
+def rebuilt(folder: str | Path) -> Classifier:
+    """The network of an export in the format safetensors, from its model.json and weights."""
+    with fitting(Path(folder)):
+        description = json.loads((Path(folder) / MODEL).read_text(encoding="utf-8"))
+        architecture = Architecture.from_json(json.dumps(description["architecture"]), MODEL)
+        sizes = {**description["sizes"], "image_size": tuple(description["sizes"]["image_size"])}
+        return Sizes(**sizes).network(architecture, load_file(Path(folder) / WEIGHTS))
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epoch" + "s" * (count != 1)

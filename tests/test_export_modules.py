@@ -1,0 +1,95 @@
+"""The verb export on modules that are not the library's: any inputs, any outputs, no source."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+import archgrad
+from archgrad.errors import ArchgradError
+from archgrad.exporting import FORMATS
+from exports import FILES
+
+
+class Two(nn.Module):
+    """Takes images and class numbers, gives two outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names = nn.Embedding(5, 4)
+        self.mix = nn.Linear(6, 4)
+
+    def forward(self, x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        mixed = self.mix(x) + self.names(index)
+        return mixed.relu(), mixed.sum(dim=1)
+
+
+@pytest.mark.parametrize("format", ["onnx", "torch", "safetensors"])
+def test_any_module_is_exported(format: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.Dropout(),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.LazyLinear(2),
+    )
+    network(torch.randn(5, 3, 6, 6))
+    state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    exported = archgrad.export(network, format, tmp_path, example=torch.zeros(1, 3, 6, 6))
+    assert exported.difference <= FORMATS[format].limit
+    assert [path.name for path in exported.files] == FILES[format]
+    assert network.training  # left as it was
+    assert all(torch.equal(state[n], t) for n, t in network.state_dict().items())
+    if format == "safetensors":
+        assert load_file(tmp_path / "weights.safetensors").keys() == state.keys()
+        inputs = json.loads((tmp_path / "model.json").read_text())["inputs"]
+        assert inputs == [{"shape": ["batch", 3, 6, 6], "type": "float32"}]
+
+
+def test_several_inputs_and_outputs_share_an_open_batch(tmp_path: Path) -> None:
+    network, example = Two(), (torch.randn(2, 6), torch.tensor([4, 1]))
+    for format in ("onnx", "torch", "safetensors"):
+        archgrad.export(network, format, tmp_path, example=example)
+    program = torch.export.load(tmp_path / "model.pt2").module()
+    x, index = torch.randn(6, 6), torch.tensor([0, 1, 2, 3, 4, 0])
+    for a, b in zip(program(x, index), network(x, index), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize(
+    ("format", "example", "expected"),
+    [
+        ("source", torch.zeros(1, 3), "found an own model, whose source archgrad cannot write"),
+        ("torch", None, "give example=, an input tensor"),
+        ("torch", torch.zeros(0, 3), "give example=, an input tensor"),
+        ("torch", torch.zeros(1, 4), r"does not run on the example of shape \[\(1, 4\)\]"),
+        (
+            "tarball",
+            torch.zeros(1, 3),
+            'export format "tarball" is not known.*Known: onnx, safetensors',
+        ),
+    ],
+)
+def test_what_an_own_model_lacks_is_named(
+    format: str, example: Tensor | None, expected: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ArchgradError, match=expected):
+        archgrad.export(nn.Linear(3, 2), format, tmp_path, example=example)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_torch_cannot_export_is_told_in_one_line(tmp_path: Path) -> None:
+    class Branches(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(ArchgradError, match="cannot export this network as torch") as error:
+        archgrad.export(Branches(), "torch", tmp_path, example=torch.ones(2, 3))
+    assert "\n" not in str(error.value)
