@@ -194,6 +194,7 @@ def _shape(data: Data) -> dict[str, Any]:
     return {
         "in_channels": channels,
         "image_size": tuple(image_size),
+        "dims": len(image_size),
         "classes": len(data.classes),
     }
 
