@@ -46,6 +46,7 @@ FUNCTIONS = {
     2: Functions(F.conv2d, F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d),
     3: Functions(F.conv3d, F.max_pool3d, F.avg_pool3d, F.adaptive_avg_pool3d),
 }
+SIDES = {1: "L", 2: "H, W", 3: "D, H, W"}
 
 
 def functions(x: Tensor) -> Functions:

@@ -121,6 +121,7 @@ def prepare_data(
         classes=classes,
         image_size=config.image_size,
         subset=config.subset,
+        dims=config.dims,
     )
     return loaded, augmentation_of(loaded, config)
 

@@ -8,8 +8,8 @@ sum. So of a candidate only y is kept, and all else is computed again in the bac
 
 The work is done by native code, which knows (B, C, H, W), or by PyTorch; both give the same
 function, its gradient, its second derivative, and its derivatives in forward mode. Under
-`torch.autocast` tensors and convolutions have its type; statistics are float64, and sums over pixels
-float32, as ever.
+`torch.autocast` tensors and convolutions have its type; statistics are float64, and sums over
+pixels float32, as ever.
 """
 
 from __future__ import annotations
