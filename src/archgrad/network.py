@@ -135,7 +135,7 @@ class AuxiliaryHead(nn.Module):
         layers = LAYERS[dims]
         self.features = nn.Sequential(
             nn.ReLU(),
-            layers.avg_pool(5, stride=2 if imagenet else 3, count_include_pad=False),
+            layers.avg_pool(5, stride=2 if imagenet else 3),
             layers.conv(channels, 128, 1, bias=False),
             layers.norm(128),
             nn.ReLU(),

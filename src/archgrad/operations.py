@@ -208,7 +208,7 @@ def _maximum(dims: int, stride: int) -> nn.Module:
 
 
 def _average(dims: int, stride: int) -> nn.Module:
-    return LAYERS[dims].avg_pool(3, stride, padding=1, count_include_pad=False)
+    return LAYERS[dims].avg_pool(3, stride, padding=1)
 
 
 def _pool(dims: int, pool: Callable[[int, int], nn.Module]) -> Factory:

@@ -109,7 +109,7 @@ class _Kind:
     def pool(self, x: Tensor) -> Tensor:
         if self.kind == "max_pool":
             return functions(x).max_pool(x, 3, self.stride, padding=1)
-        return functions(x).avg_pool(x, 3, self.stride, padding=1, count_include_pad=False)
+        return functions(x).avg_pool(x, 3, self.stride, padding=1)
 
     def depthwise(self, x: Tensor, taps: Tensor) -> Tensor:
         given = self.stride, self.pad, self.dilation, len(taps)
