@@ -84,7 +84,11 @@ def prepare(
     Loaders.of(loaded, search, augmentation, device)  # refuses what does not fit
     check(found_space, found_method, search)
     check_precision(search.precision, device)
-    filled = {"device": str(device), "method_options": method_options(search)}
+    filled = {
+        "device": str(device),
+        "method_options": method_options(search),
+        "kernel": _kernel(search, found_space),
+    }
     complete = config.model_copy(update={"search": search.model_copy(update=filled)})
     return Prepared(complete, loaded, augmentation, found_space, found_method)
 
@@ -188,6 +192,18 @@ def retraining_space(config: TrainConfig, data: Data, name: str) -> SearchSpace:
 def fits(space: SearchSpace, data: Data) -> bool:
     """Whether the space takes these images and classes."""
     return space.input_shape == data.shape and space.classes == len(data.classes)
+
+
+def _kernel(config: SearchConfig, space: SearchSpace) -> str:
+    """The kernels of the search; native ones know images alone."""
+    dims = getattr(space, "dims", 2)
+    if dims == 2:
+        return config.kernel
+    if config.kernel == "native":
+        raise ArchgradError(
+            f"kernel native works on images alone, and the space has dims {dims}; use auto or torch"
+        )
+    return "torch"
 
 
 def _shape(data: Data) -> dict[str, Any]:
