@@ -15,6 +15,7 @@ import archgrad
 from archgrad.cli import main
 from archgrad.data import as_data
 from archgrad.errors import ArchgradError
+from archgrad.spaces.darts_cnn import DartsCNN
 
 TINY: dict[str, Any] = {
     "channels": 8, "cells": 3, "nodes": 1, "epochs": 1, "batch_size": 8, "guard": "off",
@@ -78,6 +79,8 @@ def test_three_axes_without_a_word_are_images_as_ever() -> None:
 def test_data_of_signals_settle_the_space() -> None:
     result = archgrad.search("s2", as_data(waves(), dims=1), **TINY)
     assert result.space.input_shape == (2, 11)
+    own = DartsCNN(2, 3, 2, (11,), 2, dims=1)  # so does a space the data
+    assert archgrad.search(own, waves(), **TINY).space == own
     with pytest.raises(ArchgradError, match="nas-bench-201: dims is 1, expected 2"):
         archgrad.search("nas-bench-201", waves(), dims=1, epochs=1, channels=4)
     with pytest.raises(ArchgradError, match="data.dims: .* 4"):

@@ -270,4 +270,6 @@ def _sections(
     ):
         if value is not None:
             result[home][name] = value if isinstance(value, str) else OWN
+    if not isinstance(space, str | None):
+        result["data"].setdefault("dims", getattr(space, "dims", 2))
     return result

@@ -247,6 +247,7 @@ def _with_channels(x: Tensor, name: str, dims: int) -> Tensor:
     if x.ndim not in (dims + 1, dims + 2):
         raise ArchgradError(
             f"{name}: x has shape {tuple(x.shape)}; expected (N, C, {SIDES[dims]}), or "
-            f"(N, {SIDES[dims]}) of a single channel, as dims is {dims}"
+            f"(N, {SIDES[dims]}) of a single channel, as dims is {dims}: reshape x "
+            "or give other dims"
         )
     return x if x.ndim == dims + 2 else x.unsqueeze(1)

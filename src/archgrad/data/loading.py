@@ -66,7 +66,9 @@ def load(
     kind, _, rest = text.partition(":")
     base = Path() if root is None else Path(root).expanduser()
     if dims != 2 and (kind == "folder" or text in DATASETS):
-        raise ArchgradError(f"dims is {dims} for {text}, which holds images; expected 2")
+        raise ArchgradError(
+            f"dims is {dims} for {text}, which holds images; expected 2, so leave it out"
+        )
     if text == "digits":
         return assemble(text, read_digits(), image_size=image_size, subset=subset, hold_out=True)
     if text == "cifar10":
@@ -162,7 +164,7 @@ def _check_whole(**options: Any) -> None:
 def _check_dims(dims: int) -> None:
     if dims not in SIDES:
         raise ArchgradError(
-            f"dims is {dims}; expected 1 for signals, 2 for images or 3 for volumes"
+            f"dims is {dims}; expected 1 for signals, 2 for images or 3 for volumes: give one"
         )
 
 
