@@ -220,7 +220,7 @@ class Part:
         self.log.append(f"{self.name} {name}")
         return nn.Sequential(module)
 
-    def around(self, channels: int, stride: int) -> Around | None:
+    def around(self, channels: int, stride: int, dims: int) -> Around | None:
         self.log.append(f"{self.name} {channels}/{stride}")
         return None if self.silent else Affine(0.0, float(self.k))
 

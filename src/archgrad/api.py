@@ -74,7 +74,8 @@ def search(
     a DataLoader (with a DataLoader as ``valid``), or an `archgrad.data.Data`; ``method``: a name
     (default "darts") or an `archgrad.Method`; ``out``: a new run folder (None: nothing is
     written); ``resume``: a run folder to continue, with every option as it was; ``options``: any
-    field of `archgrad.config.SearchConfig` or `archgrad.config.DataConfig`, as ``epochs=5``.
+    field of `archgrad.config.SearchConfig` or `archgrad.config.DataConfig`, as ``epochs=5``, or
+    ``dims=1`` for signals (N, channels, length), ``dims=3`` for volumes.
 
     Or ``space`` is an own model with `archgrad.Choice` modules, which is copied and trained along.
     ``train`` and ``valid``: each a tuple of arrays, a Dataset or a loader of batches; without
@@ -250,6 +251,8 @@ def train(
     sections = _sections(options, TRAIN, data)
     if data is None:
         sections["data"] = {**data_of(what), **sections["data"]}
+    elif isinstance(what, SearchResult):  # else signals would be taken for images of one channel
+        sections["data"].setdefault("dims", getattr(what.space, "dims", 2))
     config = configuration.build(sections, space=architecture.space)
     assert config.train is not None
     loaded, augmentation = prepare_data(config.data, data, test=test, classes=classes)
@@ -396,4 +399,6 @@ def _sections(
     ):
         if value is not None:
             result[home][name] = value if isinstance(value, str) else OWN
+    if not isinstance(space, str | None):
+        result["data"].setdefault("dims", getattr(space, "dims", 2))
     return result

@@ -76,8 +76,8 @@ class Edge(Protocol):
     def candidate(self, name: str, module: nn.Module) -> nn.Module:
         """The candidate, changed or not."""
 
-    def around(self, channels: int, stride: int) -> Around | None:
-        """A module that stands around the mixed operation, or None."""
+    def around(self, channels: int, stride: int, dims: int) -> Around | None:
+        """A module that stands around the mixed operation, or None; ``dims``: 2 for images."""
 
 
 def _checked(candidates: Mapping[str, Candidate]) -> tuple[str, ...]:
@@ -139,18 +139,20 @@ def build(
     *,
     edges: Sequence[Edge] = (),
     outputs: int | None = None,
+    dims: int = 2,
 ) -> Choice:
     """A choice of ``group`` made of ``candidates(name, channels, stride)`` and of edge parts.
 
     The first of ``edges`` is the innermost. ``outputs``: channels behind the choice (None: as
     many as before it); parts that pass some of the input by are refused where they are others.
+    ``dims``: those of the tensors, 2 for images.
     """
     if outputs not in (None, channels):
         _refuse_bypasses(edges, group.name, channels, outputs)
     around: list[Around] = []
     width = channels
     for edge in reversed(edges):
-        module = edge.around(width, stride)
+        module = edge.around(width, stride, dims)
         around = around if module is None else [module, *around]
         width = edge.width(width)
     made = {name: candidates(name, width, stride) for name in group.candidates[row]}
@@ -353,7 +355,7 @@ def _scaled(summand: Summand, factor: Tensor) -> Summand:
 
 
 class State:
-    """A state of a cell, (B, C, H, W), and the choices that it goes into.
+    """A state of a cell, (B, C, ...), and the choices that it goes into.
 
     Their candidates' first steps are computed together, when the first of them is asked for. What
     is derived from a state refers to it weakly: a cycle would keep its tensors until the garbage

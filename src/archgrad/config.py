@@ -50,6 +50,13 @@ class DataConfig(_Section):
         description="data set: digits, cifar10, npz:FILE or folder:DIR (see archgrad data)",
     )
     data_root: str | None = Field(None, description="folder that holds the data set, for cifar10")
+    dims: int = Field(
+        2,
+        ge=1,
+        le=3,
+        description="of what npz files and arrays hold: 1 signals (N, C, length), 2 images, 3 "
+        "volumes (N, C, depth, height, width)",
+    )
     image_size: int | None = Field(
         None, ge=1, description="resize to this many pixels a side [none: as stored]"
     )

@@ -131,6 +131,11 @@ def _write_source(subject: Subject) -> Files:
             f"found {what}, whose source archgrad cannot write; choose the format onnx, torch or "
             "safetensors"
         )
+    if len(subject.sizes.image_size) != 2:
+        raise ArchgradError(
+            f"found a network for inputs of shape {subject.sizes.shape}; archgrad writes the "
+            "source of networks for images alone: choose the format onnx, torch or safetensors"
+        )
     text = source(subject.trained, subject.sizes)
     content = _packed(weights(subject.trained, subject.sizes))
     return {"model.py": text.encode(), "model.safetensors": content}

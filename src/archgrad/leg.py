@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from archgrad.config import SearchConfig
+from archgrad.dimensions import wide
 from archgrad.errors import ArchgradError
 from archgrad.loops import placed
 from archgrad.methods import Method
@@ -131,9 +132,9 @@ def widened(tensor: Tensor, shape: torch.Size) -> Tensor:
             continue
         index = torch.arange(new, device=tensor.device) * old // new
         tensor = tensor.index_select(axis, index)
-        if axis == 1 and tensor.ndim == 4:
+        if axis == 1 and tensor.ndim > 2:
             times = torch.bincount(index, minlength=old)[index]
-            tensor = tensor / times.view(1, -1, 1, 1)
+            tensor = tensor / wide(times, tensor)
     return tensor
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from archgrad.errors import ArchgradError, unknown
 
 Model = TypeVar("Model", bound=nn.Module)
+ORDERS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 class Listener(Protocol):
@@ -90,8 +91,14 @@ def restore_random_state(states: Mapping[str, Tensor], device: torch.device) -> 
 
 
 def placed(model: Model, device: torch.device) -> Model:
-    """The model on the device, in channels_last order (2 to 6 times faster on a CPU)."""
-    moved: Model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    """The model on the device, in channels_last order (2 to 6 times faster on a CPU).
+
+    That order exists for images and volumes; weights for signals stay as they are.
+    """
+    moved: Model = model.to(device=device)
+    for tensor in (*moved.parameters(), *moved.buffers()):
+        if tensor.ndim in ORDERS:
+            tensor.data = tensor.data.contiguous(memory_format=ORDERS[tensor.ndim])
     return moved
 
 

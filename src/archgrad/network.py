@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from archgrad.choice import Choice, State, Summand, total
+from archgrad.dimensions import LAYERS
 from archgrad.operations import FactorizedReduce, relu_conv_norm
 from archgrad.recompute import Recomputable
 
@@ -22,7 +23,7 @@ Wiring = Sequence[Sequence[tuple[int, EdgeFactory]]]  # for each node its (sourc
 class DropPath(nn.Module):
     """Drop a whole path per image with probability ``rate``, scaling the kept by 1/(1 - rate).
 
-    Input and output (B, C, H, W). Acts in training only; ``rate`` is set by the training loop
+    Input and output (B, C, ...). Acts in training only; ``rate`` is set by the training loop
     (scheduled drop path, arXiv:1806.09055, appendix A.1): a number, or a scalar tensor, whose value
     may change without a new compilation.
     """
@@ -35,7 +36,8 @@ class DropPath(nn.Module):
         if not self.training or (isinstance(self.rate, float) and self.rate == 0.0):
             return x
         keep = 1.0 - self.rate
-        mask = torch.empty(x.shape[0], 1, 1, 1, device=x.device, dtype=x.dtype).bernoulli_(keep)
+        shape = x.shape[0], *[1] * (x.ndim - 1)
+        mask = torch.empty(shape, device=x.device, dtype=x.dtype).bernoulli_(keep)
         return x * mask / keep
 
 
@@ -109,11 +111,12 @@ class Cell(Nodes):
         reduction: bool,
         after_reduction: bool,
         affine: bool,
+        dims: int = 2,
     ) -> None:
         first = FactorizedReduce if after_reduction else relu_conv_norm
         preprocess = [
-            first(inputs[0], channels, affine),
-            relu_conv_norm(inputs[1], channels, affine),
+            first(inputs[0], channels, affine, dims=dims),
+            relu_conv_norm(inputs[1], channels, affine, dims=dims),
         ]
         super().__init__(preprocess, channels, wiring, output, 2 if reduction else 1)
 
@@ -123,21 +126,23 @@ class AuxiliaryHead(nn.Module):
 
     Pooling 5x5 (stride 3; 2 in the ImageNet form, which takes H and W >= 7 and has no second
     BatchNorm, as the original code), 1x1 convolution to 128 channels, 2x2 convolution to 768,
-    linear. Where a larger map leaves more than one position, they are averaged.
+    linear. Where a larger map leaves more than one position, they are averaged. In one and three
+    dimensions the same, side by side.
     """
 
-    def __init__(self, channels: int, classes: int, imagenet: bool) -> None:
+    def __init__(self, channels: int, classes: int, imagenet: bool, dims: int = 2) -> None:
         super().__init__()
+        layers = LAYERS[dims]
         self.features = nn.Sequential(
             nn.ReLU(),
-            nn.AvgPool2d(5, stride=2 if imagenet else 3, count_include_pad=False),
-            nn.Conv2d(channels, 128, 1, bias=False),
-            nn.BatchNorm2d(128),
+            layers.avg_pool(5, stride=2 if imagenet else 3),
+            layers.conv(channels, 128, 1, bias=False),
+            layers.norm(128),
             nn.ReLU(),
-            nn.Conv2d(128, 768, 2, bias=False),
-            nn.Identity() if imagenet else nn.BatchNorm2d(768),
+            layers.conv(128, 768, 2, bias=False),
+            nn.Identity() if imagenet else layers.norm(768),
             nn.ReLU(),
-            nn.AdaptiveAvgPool2d(1),
+            layers.adaptive_pool(1),
         )
         self.classifier = nn.Linear(768, classes)
 
@@ -147,7 +152,7 @@ class AuxiliaryHead(nn.Module):
 
 
 class Classifier(nn.Module):
-    """A network of a space: (B, in_channels, H, W) -> (B, classes)."""
+    """A network of a space: (B, in_channels, H, W), or (B, *input_shape) -> (B, classes)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_with_auxiliary(x)[0]
@@ -160,6 +165,7 @@ class Classifier(nn.Module):
 class Network(Classifier):
     """Stem, cells, global average pooling, linear: (B, in_channels, H, W) -> (B, classes).
 
+    ``dims``: 2, or 1 for signals (B, in_channels, L), or 3 for volumes (B, in_channels, D, H, W).
     ``wirings`` and ``outputs`` hold "normal" and "reduce". Reduction cells stand at 1/3 and 2/3 of
     the depth and double the channels. The stem's BatchNorm is affine even in search.
     """
@@ -176,9 +182,10 @@ class Network(Classifier):
         affine: bool,
         imagenet: bool = False,
         auxiliary: bool = False,
+        dims: int = 2,
     ) -> None:
         super().__init__()
-        self.stem0, self.stem1, width = _stems(in_channels, channels, imagenet)
+        self.stem0, self.stem1, width = _stems(in_channels, channels, imagenet, dims)
         before, previous, after_reduction = width, width, imagenet
         self.cells = nn.ModuleList()
         self.auxiliary: AuxiliaryHead | None = None
@@ -193,13 +200,14 @@ class Network(Classifier):
                 reduction=kind == "reduce",
                 after_reduction=after_reduction,
                 affine=affine,
+                dims=dims,
             )
             self.cells.append(cell)
             before, previous = previous, channels * len(outputs[kind])
             after_reduction = kind == "reduce"
             if auxiliary and index == 2 * cells // 3:
-                self.auxiliary = AuxiliaryHead(previous, classes, imagenet)
-        self.pool = nn.AdaptiveAvgPool2d(1)
+                self.auxiliary = AuxiliaryHead(previous, classes, imagenet, dims)
+        self.pool = LAYERS[dims].adaptive_pool(1)
         self.classifier = nn.Linear(previous, classes)
 
     def forward_with_auxiliary(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -218,13 +226,16 @@ def reductions(cells: int) -> tuple[int, int]:
     return cells // 3, 2 * cells // 3
 
 
-def _stems(inputs: int, channels: int, imagenet: bool) -> tuple[nn.Module, nn.Module, int]:
+def _stems(
+    inputs: int, channels: int, imagenet: bool, dims: int
+) -> tuple[nn.Module, nn.Module, int]:
     """The two stems, the second applied to the first's output, and their output channels."""
+    layers = LAYERS[dims]
 
     def conv(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
         return [
-            nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
-            nn.BatchNorm2d(outputs),
+            layers.conv(inputs, outputs, 3, stride, padding=1, bias=False),
+            layers.norm(outputs),
         ]
 
     if not imagenet:

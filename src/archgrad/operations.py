@@ -2,25 +2,31 @@
 
 `OPERATIONS` are those of the DARTS convolutional space (arXiv:1806.09055, section 3.1),
 `CANDIDATES` these and the noise of RobustDARTS S4 (arXiv:1909.09656), `NAS_BENCH_201` those of that
-benchmark (arXiv:2001.00326).
+benchmark (arXiv:2001.00326). These tables are for images; `candidates` makes them for
+signals and volumes, under the same names: what is called 3x3 has 3 taps in each dimension.
 
 Every factory takes ``(channels, stride, search)``. In search, BatchNorm has no affine parameters
 (its scale would absorb the mixing weight) and pooling is followed by a BatchNorm (not in
 NAS-Bench-201), so that the candidates of an edge compete at equal scale; in a derived network
 BatchNorm is affine and pooling stands alone. Inputs and outputs: (B, channels, H, W) ->
-(B, channels, ceil(H/stride), ceil(W/stride)). Convolutions have no bias.
+(B, channels, ceil(H/stride), ceil(W/stride)), likewise in one and three dimensions. Convolutions
+have no bias.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
+from functools import cache
+from itertools import chain
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from archgrad.kernels.branches import Branch, Pending, Raw, at_rest, branches
+from archgrad.dimensions import LAYERS, AvgPool, BatchNorm, Conv, MaxPool, every
+from archgrad.kernels.branches import Branch, Pending, Raw, branches
+from archgrad.kernels.duals import at_rest
 
 Factory = Callable[[int, int, bool], nn.Module]  # (channels, stride, search)
 
@@ -48,9 +54,7 @@ class Zero(nn.Module):
         self.stride = stride
 
     def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
-        if self.stride == 1:
-            return x.mul(0)
-        return x[..., :: self.stride, :: self.stride].mul(0)
+        return x.mul(0) if self.stride == 1 else every(x, self.stride).mul(0)
 
 
 class Noise(nn.Module):
@@ -64,49 +68,51 @@ class Noise(nn.Module):
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.randn_like(x.detach()[..., :: self.stride, :: self.stride])
+        return torch.randn_like(every(x.detach(), self.stride))
 
 
 class FactorizedReduce(nn.Module):
-    """Halve height and width: ReLU, two strided 1x1 convolutions, one shifted, BatchNorm.
+    """Halve every side: ReLU, two strided 1x1 convolutions, one shifted, BatchNorm.
 
-    An odd height or width is first padded by one zero row or column, so that both halves agree
-    (the original stops with a shape error there).
+    The shift is by one in every dimension. An odd side is first padded by one row of zeros, so that
+    both halves agree (the original stops with a shape error there).
     """
 
-    def __init__(self, inputs: int, outputs: int, affine: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, affine: bool, dims: int = 2) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs // 2, 1, bias=False)
-        self.conv2 = nn.Conv2d(inputs, outputs - outputs // 2, 1, bias=False)
-        self.norm = nn.BatchNorm2d(outputs, affine=affine)
+        layers = LAYERS[dims]
+        self.conv1 = layers.conv(inputs, outputs // 2, 1, bias=False)
+        self.conv2 = layers.conv(inputs, outputs - outputs // 2, 1, bias=False)
+        self.norm = layers.norm(outputs, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(x)
-        height, width = x.shape[-2:]
-        if height % 2 or width % 2:
-            x = F.pad(x, (0, width % 2, 0, height % 2))
+        odd = [side % 2 for side in reversed(x.shape[2:])]
+        if any(odd):
+            x = F.pad(x, [*chain(*((0, more) for more in odd))])
         # Taking every second pixel first is the same function as a stride of 2. The weight gradient
         # of a strided 1x1 convolution writes out of bounds in torch 2.13 on a CPU (channels_last,
         # few channels, 56 pixels or more a side).
-        halves = self.conv1(x[:, :, ::2, ::2]), self.conv2(x[:, :, 1::2, 1::2])
+        halves = self.conv1(every(x, 2)), self.conv2(every(x, 2, 1))
         out: Tensor = self.norm(torch.cat(halves, dim=1))
         return out
 
 
 def relu_conv_norm(
-    inputs: int, outputs: int, affine: bool, kernel: int = 1, stride: int = 1
+    inputs: int, outputs: int, affine: bool, kernel: int = 1, stride: int = 1, dims: int = 2
 ) -> nn.Sequential:
     """ReLU, convolution, BatchNorm; with a kernel of 1 the preprocessing of a cell's input."""
+    layers = LAYERS[dims]
     return nn.Sequential(
         nn.ReLU(),
-        nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
-        nn.BatchNorm2d(outputs, affine=affine),
+        layers.conv(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
+        layers.norm(outputs, affine=affine),
     )
 
 
 def pending(norm: nn.Module, raw: Raw) -> Pending:
     """What the batch normalization ``norm`` makes of a raw tensor; running statistics are kept."""
-    assert isinstance(norm, nn.BatchNorm2d)
+    assert isinstance(norm, BatchNorm)
     if not norm.training and norm.running_mean is not None and norm.running_var is not None:
         scale = (norm.running_var.double() + norm.eps).rsqrt()
         return Pending(raw.value, norm.running_mean.double(), scale)
@@ -141,7 +147,7 @@ class SeparableConv(Branching):
 
     def _branch(self, start: int) -> Branch:
         depthwise, pointwise = self[start + 1], self[start + 2]
-        assert isinstance(depthwise, nn.Conv2d) and isinstance(pointwise, nn.Conv2d)
+        assert isinstance(depthwise, Conv) and isinstance(pointwise, Conv)
         stride, dilation = depthwise.stride[0], depthwise.dilation[0]
         return Branch("separable", stride, dilation, depthwise.weight, pointwise.weight)
 
@@ -151,40 +157,41 @@ class NormalizedPool(Branching):
 
     def branch(self) -> tuple[Hashable, Branch]:
         pool = self[0]
-        assert isinstance(pool, nn.MaxPool2d | nn.AvgPool2d)
-        kind, stride = "max_pool" if isinstance(pool, nn.MaxPool2d) else "avg_pool", pool.stride
-        return (kind, stride), Branch(kind, int(stride))  # type: ignore[arg-type]
+        assert isinstance(pool, MaxPool | AvgPool)
+        kind = "max_pool" if isinstance(pool, MaxPool) else "avg_pool"
+        stride = pool.stride[0] if isinstance(pool.stride, tuple) else int(pool.stride)
+        return (kind, stride), Branch(kind, stride)
 
     def finish(self, raw: Raw) -> Pending:
         return pending(self[1], raw)
 
 
 def _depthwise_separable(
-    channels: int, kernel: int, stride: int, dilation: int, affine: bool
+    dims: int, channels: int, kernel: int, stride: int, dilation: int, affine: bool
 ) -> list[nn.Module]:
-    padding = dilation * (kernel - 1) // 2
+    padding, layers = dilation * (kernel - 1) // 2, LAYERS[dims]
     return [
         nn.ReLU(),
-        nn.Conv2d(
+        layers.conv(
             channels, channels, kernel, stride, padding, dilation, groups=channels, bias=False
         ),
-        nn.Conv2d(channels, channels, 1, bias=False),
-        nn.BatchNorm2d(channels, affine=affine),
+        layers.conv(channels, channels, 1, bias=False),
+        layers.norm(channels, affine=affine),
     ]
 
 
-def _sep_conv(kernel: int) -> Factory:
+def _sep_conv(dims: int, kernel: int) -> Factory:
     def build(channels: int, stride: int, search: bool) -> nn.Module:
-        first = _depthwise_separable(channels, kernel, stride, 1, affine=not search)
-        second = _depthwise_separable(channels, kernel, 1, 1, affine=not search)
+        first = _depthwise_separable(dims, channels, kernel, stride, 1, affine=not search)
+        second = _depthwise_separable(dims, channels, kernel, 1, 1, affine=not search)
         return (SeparableConv if search else nn.Sequential)(*first, *second)
 
     return build
 
 
-def _dil_conv(kernel: int) -> Factory:
+def _dil_conv(dims: int, kernel: int) -> Factory:
     def build(channels: int, stride: int, search: bool) -> nn.Module:
-        parts = _depthwise_separable(channels, kernel, stride, 2, affine=not search)
+        parts = _depthwise_separable(dims, channels, kernel, stride, 2, affine=not search)
         return (SeparableConv if search else nn.Sequential)(*parts)
 
     return build
@@ -197,45 +204,56 @@ def _nor_conv(kernel: int) -> Factory:
     return build
 
 
-def _average(stride: int) -> nn.Module:
-    return nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
+def _maximum(dims: int, stride: int) -> nn.Module:
+    return LAYERS[dims].max_pool(3, stride, padding=1)
 
 
-def _pool(pool: Callable[[int], nn.Module]) -> Factory:
+def _average(dims: int, stride: int) -> nn.Module:
+    return LAYERS[dims].avg_pool(3, stride, padding=1)
+
+
+def _pool(dims: int, pool: Callable[[int, int], nn.Module]) -> Factory:
     def build(channels: int, stride: int, search: bool) -> nn.Module:
         if not search:
-            return pool(stride)
-        return NormalizedPool(pool(stride), nn.BatchNorm2d(channels, affine=False))
+            return pool(dims, stride)
+        return NormalizedPool(pool(dims, stride), LAYERS[dims].norm(channels, affine=False))
 
     return build
 
 
-def _skip(channels: int, stride: int, search: bool) -> nn.Module:
-    if stride == 1:
-        return nn.Identity()
-    return FactorizedReduce(channels, channels, affine=not search)
+def _skip(dims: int) -> Factory:
+    def build(channels: int, stride: int, search: bool) -> nn.Module:
+        if stride == 1:
+            return nn.Identity()
+        return FactorizedReduce(channels, channels, affine=not search, dims=dims)
+
+    return build
 
 
-OPERATIONS: dict[str, Factory] = {
-    "none": lambda channels, stride, search: Zero(stride),
-    "max_pool_3x3": _pool(lambda stride: nn.MaxPool2d(3, stride, padding=1)),
-    "avg_pool_3x3": _pool(_average),
-    "skip_connect": _skip,
-    "sep_conv_3x3": _sep_conv(3),
-    "sep_conv_5x5": _sep_conv(5),
-    "dil_conv_3x3": _dil_conv(3),
-    "dil_conv_5x5": _dil_conv(5),
-}
+@cache
+def candidates(dims: int) -> Mapping[str, Factory]:
+    """`CANDIDATES` for signals (1), images (2) or volumes (3)."""
+    return {
+        "none": lambda channels, stride, search: Zero(stride),
+        "max_pool_3x3": _pool(dims, _maximum),
+        "avg_pool_3x3": _pool(dims, _average),
+        "skip_connect": _skip(dims),
+        "sep_conv_3x3": _sep_conv(dims, 3),
+        "sep_conv_5x5": _sep_conv(dims, 5),
+        "dil_conv_3x3": _dil_conv(dims, 3),
+        "dil_conv_5x5": _dil_conv(dims, 5),
+        "noise": lambda channels, stride, search: Noise(stride),
+    }
 
-CANDIDATES: dict[str, Factory] = {
-    **OPERATIONS,
-    "noise": lambda channels, stride, search: Noise(stride),
-}
+
+CANDIDATES = candidates(2)
+
+OPERATIONS = {name: factory for name, factory in CANDIDATES.items() if name != "noise"}
 
 NAS_BENCH_201: dict[str, Factory] = {
-    "none": OPERATIONS["none"],
-    "skip_connect": _skip,
+    "none": CANDIDATES["none"],
+    "skip_connect": CANDIDATES["skip_connect"],
     "nor_conv_1x1": _nor_conv(1),
     "nor_conv_3x3": _nor_conv(3),
-    "avg_pool_3x3": lambda channels, stride, search: _average(stride),
+    "avg_pool_3x3": lambda channels, stride, search: _average(2, stride),
 }

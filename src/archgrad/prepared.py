@@ -100,7 +100,11 @@ def checked(
     check_precision(search.precision, device)
     if isinstance(loaded, OwnData):
         rehearse(found_space, loaded.task, loaders, device)
-    filled = {"device": str(device), "method_options": method_options(search)}
+    filled = {
+        "device": str(device),
+        "method_options": method_options(search),
+        "kernel": _kernel(search, found_space),
+    }
     complete = config.model_copy(update={"search": search.model_copy(update=filled)})
     return Prepared(complete, loaded, augmentation, found_space, found_method)
 
@@ -137,6 +141,7 @@ def prepare_data(
         classes=classes,
         image_size=config.image_size,
         subset=config.subset,
+        dims=config.dims,
     )
     return loaded, augmentation_of(loaded, config)
 
@@ -205,11 +210,24 @@ def fits(space: SearchSpace, data: Data) -> bool:
     return space.input_shape == data.shape and space.classes == len(data.classes)
 
 
+def _kernel(config: SearchConfig, space: SearchSpace) -> str:
+    """The kernels of the search; native ones know images alone."""
+    dims = getattr(space, "dims", 2)
+    if dims == 2:
+        return config.kernel
+    if config.kernel == "native":
+        raise ArchgradError(
+            f"kernel native works on images alone, and the space has dims {dims}; use auto or torch"
+        )
+    return "torch"
+
+
 def _shape(data: Data) -> dict[str, Any]:
     channels, *image_size = data.shape
     return {
         "in_channels": channels,
         "image_size": tuple(image_size),
+        "dims": len(image_size),
         "classes": len(data.classes),
     }
 

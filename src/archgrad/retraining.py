@@ -313,7 +313,11 @@ def _no_test(data: Data) -> ArchgradError:
 def load_data(config: DataConfig) -> tuple[Data, Augmentation]:
     """The data set of a configuration and the augmentation of its training images."""
     data = data_sets.load(
-        config.data, config.data_root, image_size=config.image_size, subset=config.subset
+        config.data,
+        config.data_root,
+        image_size=config.image_size,
+        subset=config.subset,
+        dims=config.dims,
     )
     return data, augmentation_of(data, config)
 

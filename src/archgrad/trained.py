@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from archgrad import spaces
 from archgrad.architecture import Architecture, published, published_names, resolve
 from archgrad.config import OWN, RunConfig
 from archgrad.errors import ArchgradError
@@ -38,7 +39,8 @@ class Sizes:
     """What, beside its architecture, makes a network of the library's spaces.
 
     ``form``: "darts-cnn" (s1 to s4 too) or "nas-bench-201"; ``cells``: of the network, in
-    nas-bench-201 of a stage; ``image_size``: (height, width) in pixels.
+    nas-bench-201 of a stage; ``image_size``: (height, width) in pixels, or of another number of
+    dimensions.
     """
 
     form: str
@@ -46,11 +48,11 @@ class Sizes:
     cells: int
     in_channels: int
     classes: int
-    image_size: tuple[int, int]
+    image_size: tuple[int, ...]
     imagenet: bool = False
 
     @classmethod
-    def of(cls, weights: Weights, image_size: tuple[int, int]) -> Self | None:
+    def of(cls, weights: Weights, image_size: tuple[int, ...]) -> Self | None:
         """The sizes of a network with these weights; None if it is not of the library's spaces."""
         if "classifier.weight" not in weights or "cells" not in {n.split(".")[0] for n in weights}:
             return None
@@ -69,7 +71,7 @@ class Sizes:
         return cls("darts-cnn", channels, cells, in_channels, classes, image_size, imagenet)
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         """(channels, height, width) of an image."""
         return (self.in_channels, *self.image_size)
 
@@ -85,7 +87,8 @@ class Sizes:
         }
         if self.form == "nas-bench-201":
             return NasBench201(**common)  # type: ignore[arg-type]
-        return DartsCNN(operations=tuple(CANDIDATES), imagenet=self.imagenet, **common)  # type: ignore[arg-type]
+        common |= {"imagenet": self.imagenet, "dims": len(self.image_size)}
+        return DartsCNN(operations=tuple(CANDIDATES), **common)  # type: ignore[arg-type]
 
     def network(self, architecture: Architecture, weights: Weights) -> Classifier:
         """The network with these weights, in eval mode; the auxiliary head is left out."""
@@ -176,8 +179,7 @@ def of_training(
     """A network that was retrained just now, with its score and those of all seeds."""
     sizes = None
     if isinstance(network, Network | Stages):
-        _, height, width = score["input_shape"]
-        sizes = Sizes.of(network.state_dict(), (height, width))
+        sizes = Sizes.of(network.state_dict(), tuple(score["input_shape"][1:]))
     if sizes is not None:
         plain: nn.Module = sizes.network(architecture, network.state_dict())
     else:
@@ -206,15 +208,37 @@ def of_folder(path: str | Path, seed: int | None = None) -> Trained:
         scores: list[Score] = [json.loads(text) for text in texts]
         weights = _weights(place / WEIGHTS)
         score = scores[done.index(seed)]
-        sizes = Sizes.of(weights, _shape(score, run)[1:])
-        if sizes is None:
-            raise ArchgradError(
-                f"the network of {run.path} is not of a space of the library, and its code is not "
-                "in the folder; export from Python: archgrad.export(archgrad.train(...), ...)"
-            )
-        network = sizes.network(architecture, weights)
+        shape = _shape(score, run)
+        sizes = Sizes.of(weights, shape[1:])
+        if sizes is not None:
+            network = sizes.network(architecture, weights)
+        else:
+            network = _network(run, architecture, shape, weights)
     search = read_lines(run.path / METRICS) if run.config.search else []
     return Trained(architecture, network, sizes, score, scores, run.config, search)
+
+
+def _network(
+    run: Run, architecture: Architecture, shape: tuple[int, ...], weights: dict[str, Tensor]
+) -> Classifier:
+    """The network of a space that weights alone do not tell, by the options of its retraining."""
+    train = run.config.train
+    if train is None or architecture.space not in spaces.SPACES:
+        raise ArchgradError(
+            f"the network of {run.path} is not of a space of the library, and its code is not in "
+            "the folder; export from Python: archgrad.export(archgrad.train(...), ...)"
+        )
+    space = spaces.space(
+        architecture.space,
+        channels=train.channels,
+        cells=train.cells,
+        in_channels=shape[0],
+        image_size=shape[1:],
+        classes=len(weights["classifier.weight"]),
+    )
+    network = space.derive(architecture)
+    network.load_state_dict(weights)
+    return network.eval()
 
 
 def _weights(path: Path) -> dict[str, Tensor]:
@@ -227,11 +251,10 @@ def _weights(path: Path) -> dict[str, Tensor]:
         ) from None
 
 
-def _shape(score: Score, run: Run) -> tuple[int, int, int]:
+def _shape(score: Score, run: Run) -> tuple[int, ...]:
     """(channels, height, width) of the images; results of older versions do not hold it."""
     if "input_shape" in score:
-        channels, height, width = score["input_shape"]
-        return channels, height, width
+        return tuple(score["input_shape"])
     if run.config.data.data == OWN:
         raise came_from_python("data")
     return load_data(run.config.data)[0].shape

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from archgrad.data.base import (
@@ -22,6 +21,7 @@ from archgrad.data.base import (
     is_dense,
 )
 from archgrad.data.transform import Schedule, Transform, epoch_generator
+from archgrad.dimensions import SIDES, functions, others
 from archgrad.errors import ArchgradError
 
 _CHUNK = 1024
@@ -30,17 +30,19 @@ _CHUNK = 1024
 class ArraySource:
     """Images (N, C, H, W) uint8 (0..255) or float and labels (N,) of an integer type.
 
-    The tensors are never written to. Raises ArchgradError for a wrong rank, type or length, a
-    negative label, an empty set, an image that is not finite or a tensor that is sparse or holds
-    no values; `name` leads each message.
+    With `dims` 1 signals (N, C, L), with 3 volumes (N, C, D, H, W). The tensors are never written
+    to. Raises ArchgradError for a wrong rank, type or length, a negative label, an empty set, an
+    image that is not finite or a tensor that is sparse or holds no values; `name` leads each
+    message.
     """
 
-    def __init__(self, x: Tensor, y: Tensor, name: str = "images") -> None:
+    def __init__(self, x: Tensor, y: Tensor, name: str = "images", dims: int = 2) -> None:
         _check_dense(x, f"{name}: x")
         _check_dense(y, f"{name}: y")
-        if x.ndim != 4 or not x.numel():
+        if x.ndim != dims + 2 or not x.numel():
             raise ArchgradError(
-                f"{name}: x has shape {tuple(x.shape)}; expected images (N, C, H, W), at least one"
+                f"{name}: x has shape {tuple(x.shape)}; expected images (N, C, {SIDES[dims]}), at "
+                "least one"
             )
         if x.dtype != torch.uint8 and not x.is_floating_point():
             raise ArchgradError(
@@ -56,7 +58,7 @@ class ArraySource:
                 f"{name}: x has {len(x)} images and y has {len(y)} labels; expected one label an "
                 "image"
             )
-        self.name = name
+        self.name, self.dims = name, dims
         self.x = x.detach() if x.dtype == torch.uint8 else x.detach().float()
         self.labels = y.detach().to("cpu", torch.int64)
         check_labels(self.labels, None, name)
@@ -77,22 +79,23 @@ class ArraySource:
     @property
     def shape(self) -> Shape:
         """Channels, height and width."""
-        channels, height, width = self.x.shape[1:]
-        return channels, height, width
+        return tuple(self.x.shape[1:])
 
     def subset(self, indices: Indices) -> ArraySource:
         """The images at `indices`, copied, in that order."""
         chosen = index_tensor(indices, len(self))
-        return ArraySource(self.x[chosen.to(self.x.device)], self.labels[chosen], self.name)
+        x = self.x[chosen.to(self.x.device)]
+        return ArraySource(x, self.labels[chosen], self.name, self.dims)
 
     def resized(self, side: int | None) -> ArraySource:
         """The images as squares of `side` pixels by area averaging, of the same type."""
-        if side is None or self.shape[1:] == (side, side):
+        if side is None or set(self.shape[1:]) == {side}:
             return self
-        parts = [F.adaptive_avg_pool2d(part.float(), side) for part in torch.split(self.x, _CHUNK)]
+        pool = functions(self.x).adaptive_pool
+        parts = [pool(part.float(), side) for part in torch.split(self.x, _CHUNK)]
         if self.x.dtype == torch.uint8:
             parts = [part.round().to(torch.uint8) for part in parts]
-        return ArraySource(torch.cat(parts), self.labels, self.name)
+        return ArraySource(torch.cat(parts), self.labels, self.name, self.dims)
 
     def normalization(self) -> Normalization:
         """Mean and standard deviation per channel, each std at least 1e-6."""
@@ -100,8 +103,8 @@ class ArraySource:
         squares = torch.zeros_like(total)
         for part in torch.split(self.x, _CHUNK):
             values = part.to("cpu", torch.float64) / (255 if part.dtype == torch.uint8 else 1)
-            total += values.sum((0, 2, 3))
-            squares += values.square().sum((0, 2, 3))
+            total += values.sum(others(values))
+            squares += values.square().sum(others(values))
         pixels = self.x.numel() / self.shape[0]
         mean = total / pixels
         std = (squares / pixels - mean.square()).clamp(min=0).sqrt().clamp(min=1e-6)
@@ -150,8 +153,7 @@ class ArrayBatches:
         is never waited for.
         """
         generator = epoch_generator(self.schedule.seed, index)
-        height, width = self.x.shape[2:]
-        noise = self.transform.noise(len(self.x), (height, width), generator).to(self.x.device)
+        noise = self.transform.noise(len(self.x), self.x.shape[2:], generator).to(self.x.device)
         for chosen in self.schedule.batches(generator, self.x.device):
             yield self.transform(self.x[chosen], noise[chosen]), self.y[chosen]
 
@@ -181,11 +183,14 @@ def find_not_finite(images: Tensor) -> tuple[int, str] | None:
     return index, "nan" if images[index].isnan().any() else "inf"
 
 
-def array_source(x: Any, y: Any, name: str) -> ArraySource:
-    """A source of numpy or torch arrays: x (N, H, W), (N, H, W, C) or (N, C, H, W)."""
-    return ArraySource(
-        _channels_first(_tensor(x, f"{name}: x"), name), _tensor(y, f"{name}: y"), name
-    )
+def array_source(x: Any, y: Any, name: str, dims: int = 2) -> ArraySource:
+    """A source of numpy or torch arrays: x (N, H, W), (N, H, W, C) or (N, C, H, W).
+
+    With `dims` 1 signals (N, L) or (N, C, L), with 3 volumes (N, D, H, W) or (N, C, D, H, W).
+    """
+    found = _tensor(x, f"{name}: x")
+    found = _channels_first(found, name) if dims == 2 else _with_channels(found, name, dims)
+    return ArraySource(found, _tensor(y, f"{name}: y"), name, dims)
 
 
 def _tensor(value: Any, name: str) -> Tensor:
@@ -235,3 +240,14 @@ def _channels_first(x: Tensor, name: str) -> Tensor:
         "with square images, or with just one of the second and last axis of size 1 or 3, "
         "the channels"
     )
+
+
+def _with_channels(x: Tensor, name: str, dims: int) -> Tensor:
+    """Signals or volumes, whose channels are the second axis, or a single one without an axis."""
+    if x.ndim not in (dims + 1, dims + 2):
+        raise ArchgradError(
+            f"{name}: x has shape {tuple(x.shape)}; expected (N, C, {SIDES[dims]}), or "
+            f"(N, {SIDES[dims]}) of a single channel, as dims is {dims}: reshape x "
+            "or give other dims"
+        )
+    return x if x.ndim == dims + 2 else x.unsqueeze(1)

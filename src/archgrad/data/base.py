@@ -13,10 +13,13 @@ from torch import Tensor
 from archgrad.errors import ArchgradError
 
 Batch: TypeAlias = tuple[Tensor, Tensor]
-"""Images (B, C, H, W) float32, normalized, and labels (B,) int64."""
+"""Images (B, C, H, W) float32, normalized, and labels (B,) int64.
 
-Shape: TypeAlias = tuple[int, int, int]
-"""Channels, height, width."""
+What is said of images holds for signals (B, C, L) and volumes (B, C, D, H, W) too.
+"""
+
+Shape: TypeAlias = tuple[int, ...]
+"""Channels, height, width; of a signal channels, length; of a volume channels, depth, ..."""
 
 Indices: TypeAlias = "Sequence[int] | np.ndarray[Any, Any] | Tensor"
 
@@ -28,7 +31,8 @@ class Augmentation:
     `crop_padding`: pixels of black (raw zero) around the image before a random crop back to its
     size. `flip`: mirror left and right with probability 1/2. `cutout`: side in pixels of a square
     set to 0 after normalization, its center uniform over the image, clipped at the borders
-    (DeVries and Taylor 2017, arXiv:1708.04552).
+    (DeVries and Taylor 2017, arXiv:1708.04552). Of signals and volumes likewise: crop and cutout in
+    every dimension, flip along the last one.
     """
 
     crop_padding: int = 0

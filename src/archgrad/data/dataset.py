@@ -24,11 +24,11 @@ _HELD_OUT = 0.2
 class Data:
     """A data set for a search.
 
-    `shape`: channels, height, width. `normalization`: None where images are used as the source
-    yields them. `augmentation`: what is usual for this data set, without cutout. `valid`: only
-    where the user brings a validation set of his own. `paper_split`: `split` takes the first and
-    the last images in stored order, as the DARTS code does for CIFAR-10, rather than a stratified
-    choice.
+    `shape`: channels, height, width; of signals channels, length. `normalization`: None where
+    images are used as the source yields them. `augmentation`: what is usual for this data set,
+    without cutout. `valid`: only where the user brings a validation set of his own. `paper_split`:
+    `split` takes the first and the last images in stored order, as the DARTS code does for
+    CIFAR-10, rather than a stratified choice.
     """
 
     name: str
@@ -109,8 +109,9 @@ def assemble(
 ) -> Data:
     """Check the parts, hold out a test part of 20 % if asked and missing, cut and resize.
 
-    The usual crop padding is an eighth of the height; `normalization` None is computed from the
-    training images. A `subset` is class-balanced and split by class, not by `paper_split`.
+    The usual crop padding is an eighth of the height of images, and 0 of signals and volumes;
+    `normalization` None is computed from the training images. A `subset` is class-balanced and
+    split by class, not by `paper_split`.
     """
     if image_size is not None and image_size < 1:
         raise ArchgradError(f"image_size is {image_size}; expected a side of 1 or more pixels")
@@ -133,7 +134,7 @@ def assemble(
         shape=train.shape,
         classes=classes,
         normalization=normalization or train.normalization(),
-        augmentation=Augmentation(crop_padding=train.shape[1] // 8, flip=flip),
+        augmentation=Augmentation(train.shape[1] // 8 if train.dims == 2 else 0, flip),
         valid=valid,
         paper_split=paper_split and subset is None,
     )
@@ -160,7 +161,7 @@ def check_parts(
         if part.shape != train.shape:
             raise ArchgradError(
                 f"{name} images have shape {part.shape} and train images {train.shape} (channels, "
-                "height, width); expected the same, so convert or resize them"
+                "then the size); expected the same, so convert or resize them"
             )
     if train.labels is not None:
         check_every_class(

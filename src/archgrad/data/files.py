@@ -69,11 +69,12 @@ def _check_zip(stream: BinaryIO, path: Path) -> None:
         )
 
 
-def npz_parts(path: Path) -> Parts:
+def npz_parts(path: Path, dims: int = 2) -> Parts:
     """The parts of an npz file: x, y and, where it holds them, x_test, y_test and classes."""
     arrays = read_npz(path)
-    train = array_source(arrays["x"], arrays["y"], "train")
-    test = array_source(arrays["x_test"], arrays["y_test"], "test") if "x_test" in arrays else None
+    train, test = array_source(arrays["x"], arrays["y"], "train", dims), None
+    if "x_test" in arrays:
+        test = array_source(arrays["x_test"], arrays["y_test"], "test", dims)
     names = arrays.get("classes")
     return Parts(train, test, classes=None if names is None else tuple(map(str, names)))
 

@@ -45,15 +45,15 @@ def _parts(source: Source) -> Iterator[bytes]:
         count = len(source)
         yield _bytes(source.x[np.linspace(0, count - 1, min(count, _SAMPLES)).astype(int)])
     if isinstance(source, DatasetSource):
-        yield from _ends(source.dataset)
+        yield from _ends(source.dataset, source.dims)
 
 
-def _ends(dataset: Any) -> list[bytes]:
+def _ends(dataset: Any, dims: int) -> list[bytes]:
     """The first and the last image, or nothing where they are not the same each time."""
     before = _random_state()
     try:
         first, again = (
-            [_bytes(collate([dataset[index]])[0]) for index in (0, len(dataset) - 1)]
+            [_bytes(collate([dataset[index]], dims)[0]) for index in (0, len(dataset) - 1)]
             for _ in range(2)
         )
         drawn = _random_state() != before

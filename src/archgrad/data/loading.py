@@ -24,6 +24,7 @@ from archgrad.data.dataset import (
 from archgrad.data.files import npz_parts, read_digits, read_folder
 from archgrad.data.splits import balanced
 from archgrad.data.torchdata import DatasetSource, LoaderSource, known_labels
+from archgrad.dimensions import SIDES
 from archgrad.errors import ArchgradError, unknown
 
 DATASETS: dict[str, str] = {
@@ -42,15 +43,18 @@ def load(
     *,
     image_size: int | None = None,
     subset: int | None = None,
+    dims: int = 2,
 ) -> Data:
     """A data set by its name in DATASETS, or by the path of an npz file or a folder.
 
     `root`: where CIFAR-10 lies; relative paths of files and folders start from it too.
     `image_size`: side in pixels to resize the images to, by area averaging (folders: bilinear).
     `subset`: how many training images to keep, class-balanced; test images are never cut.
+    `dims`: 1 where an npz file holds signals (N, C, L), 3 where it holds volumes (N, C, D, H, W).
     The same arguments always give the same data. Raises ArchgradError for all that is wrong.
     """
-    _check_whole(image_size=image_size, subset=subset)
+    _check_whole(image_size=image_size, subset=subset, dims=dims)
+    _check_dims(dims)
     if not isinstance(root, str | Path | None):
         raise ArchgradError(f"root is a {type(root).__name__}; expected the path of a folder")
     text = str(name)
@@ -61,6 +65,10 @@ def load(
         )
     kind, _, rest = text.partition(":")
     base = Path() if root is None else Path(root).expanduser()
+    if dims != 2 and (kind == "folder" or text in DATASETS):
+        raise ArchgradError(
+            f"dims is {dims} for {text}, which holds images; expected 2, so leave it out"
+        )
     if text == "digits":
         return assemble(text, read_digits(), image_size=image_size, subset=subset, hold_out=True)
     if text == "cifar10":
@@ -85,7 +93,7 @@ def load(
     if kind == "folder" if prefixed else path.is_dir():
         parts = read_folder(path, image_size)
     else:
-        parts = npz_parts(path)
+        parts = npz_parts(path, dims)
     return assemble(text, parts, image_size=image_size, subset=subset, hold_out=True)
 
 
@@ -98,6 +106,7 @@ def as_data(
     image_size: int | None = None,
     subset: int | None = None,
     classes: int | None = None,
+    dims: int = 2,
 ) -> Data:
     """Data from any of: a name or path (see `load`); a Data, returned as it is; arrays or tensors
     (x, y) or (x, y, x_test, y_test); a map-style torch Dataset of (image, label); a DataLoader.
@@ -106,20 +115,28 @@ def as_data(
     A DataLoader needs a `valid` for a search, as it cannot be split. `classes`: how many there
     are, where the training labels do not tell. Images of a Dataset or a DataLoader are used as they
     come, without normalization or augmentation; those of arrays are normalized by the training
-    images and cropped with a padding of an eighth of their height. Raises ArchgradError for all
-    that is wrong.
+    images and cropped with a padding of an eighth of their height. `dims`: 1 where they are signals
+    (N, C, L), 3 where they are volumes (N, C, D, H, W); these are not cropped. Raises ArchgradError
+    for all that is wrong.
     """
-    _check_whole(image_size=image_size, subset=subset, classes=classes)
+    _check_whole(image_size=image_size, subset=subset, classes=classes, dims=dims)
+    _check_dims(dims)
     if classes is not None and classes < 1:
         raise ArchgradError(f"classes is {classes}; expected 1 or more")
     if isinstance(value, Data):
         _refuse(value, valid=valid, test=test, root=root, image_size=image_size, subset=subset)
+        if dims not in (2, len(value.shape) - 1):
+            raise ArchgradError(
+                f"dims is {dims} for data of shape {value.shape}; expected {len(value.shape) - 1}, "
+                "so leave it out"
+            )
         return _with_classes(value, classes)
     if isinstance(value, str | Path):
         _refuse(value, valid=valid, test=test)
-        return _with_classes(load(value, root, image_size=image_size, subset=subset), classes)
+        loaded = load(value, root, image_size=image_size, subset=subset, dims=dims)
+        return _with_classes(loaded, classes)
     if isinstance(value, tuple | list):
-        return _from_arrays(value, valid, test, image_size, subset, classes)
+        return _from_arrays(value, valid, test, image_size, subset, classes, dims)
     if not isinstance(value, Dataset | DatasetSource | DataLoader):
         raise ArchgradError(
             f"data is a {type(value).__name__}; expected a name, a path, a pair (x, y) of arrays, "
@@ -131,8 +148,8 @@ def as_data(
             "folder with it, so resize in the data set's own transform"
         )
     if isinstance(value, DataLoader):
-        return _from_loaders(value, valid, test, subset, classes)
-    return _from_datasets(value, valid, test, subset, classes)
+        return _from_loaders(value, valid, test, subset, classes, dims)
+    return _from_datasets(value, valid, test, subset, classes, dims)
 
 
 def _check_whole(**options: Any) -> None:
@@ -142,6 +159,13 @@ def _check_whole(**options: Any) -> None:
                 f"{name} is {value!r}, a {type(value).__name__}; expected a whole number, so give "
                 "an int"
             )
+
+
+def _check_dims(dims: int) -> None:
+    if dims not in SIDES:
+        raise ArchgradError(
+            f"dims is {dims}; expected 1 for signals, 2 for images or 3 for volumes: give one"
+        )
 
 
 def _refuse(value: Any, **options: Any) -> None:
@@ -169,6 +193,7 @@ def _from_arrays(
     image_size: int | None,
     subset: int | None,
     classes: int | None,
+    dims: int,
 ) -> Data:
     if len(value) == 4 and test is None:
         test = value[2:]
@@ -179,35 +204,36 @@ def _from_arrays(
             "(x, y, x_test, y_test) without test="
         )
     parts = Parts(
-        array_source(value[0], value[1], "train"),
-        _pair(test, "test"),
-        _pair(valid, "valid"),
+        array_source(value[0], value[1], "train", dims),
+        _pair(test, "test", dims),
+        _pair(valid, "valid", dims),
         None if classes is None else numbered(classes),
     )
     return assemble("arrays", parts, image_size=image_size, subset=subset)
 
 
-def _pair(value: Any, part: str) -> ArraySource | None:
+def _pair(value: Any, part: str, dims: int) -> ArraySource | None:
     if value is None:
         return None
     if not isinstance(value, tuple | list) or len(value) != 2:
         raise ArchgradError(
             f"{part} is a {type(value).__name__}; expected a pair (x, y) of arrays as for training"
         )
-    return array_source(value[0], value[1], part)
+    return array_source(value[0], value[1], part, dims)
 
 
 def _from_datasets(
-    value: Any, valid: Any, test: Any, subset: int | None, classes: int | None
+    value: Any, valid: Any, test: Any, subset: int | None, classes: int | None, dims: int
 ) -> Data:
     def make(dataset: Any, part: str) -> DatasetSource:
         if isinstance(dataset, DatasetSource):
-            return DatasetSource(dataset.dataset, dataset.workers, classes=count, name=part)
+            dataset, workers = dataset.dataset, dataset.workers
+            return DatasetSource(dataset, workers, classes=count, name=part, dims=dims)
         if not isinstance(dataset, Dataset):
             raise ArchgradError(
                 f"{part} is a {type(dataset).__name__}; expected a torch Dataset as for training"
             )
-        return DatasetSource(dataset, classes=count, name=part)
+        return DatasetSource(dataset, classes=count, name=part, dims=dims)
 
     count = classes
     train = make(value, "train")
@@ -229,8 +255,11 @@ def _from_datasets(
 
 
 def _from_loaders(
-    value: Any, valid: Any, test: Any, subset: int | None, classes: int | None
+    value: Any, valid: Any, test: Any, subset: int | None, classes: int | None, dims: int
 ) -> Data:
+    def make(loader: Any, part: str) -> LoaderSource:
+        return LoaderSource(loader, classes=len(names), name=part, dims=dims)
+
     for part, loader in (("valid", valid), ("test", test)):
         if not isinstance(loader, DataLoader | None):
             raise ArchgradError(
@@ -241,9 +270,9 @@ def _from_loaders(
             "subset was given with a DataLoader, which cannot be cut; give its data set instead"
         )
     names = _class_names(value.dataset, known_labels(value.dataset), classes)
-    train = LoaderSource(value, classes=len(names), name="train")
-    own = None if valid is None else LoaderSource(valid, classes=len(names), name="valid")
-    held = None if test is None else LoaderSource(test, classes=len(names), name="test")
+    train = make(value, "train")
+    own = None if valid is None else make(valid, "valid")
+    held = None if test is None else make(test, "test")
     check_parts(train, {"valid": own, "test": held}, names)
     return Data("loader", train, held, train.shape, names, None, Augmentation(), own)
 

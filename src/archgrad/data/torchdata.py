@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -24,12 +24,14 @@ from archgrad.data.base import (
     is_dense,
 )
 from archgrad.data.transform import Schedule, Transform, epoch_generator
+from archgrad.dimensions import SIDES
 from archgrad.errors import ArchgradError
 
 
 class DatasetSource:
     """A map-style torch Dataset of (image, label): a tensor (C, H, W) or (H, W) and an integer.
 
+    With `dims` 1 the images are signals (C, L) or (L,), with 3 volumes (C, D, H, W) or (D, H, W).
     Float images are used in the range they have, uint8 is divided by 255. `workers` processes
     read the images. `classes`, where given, bounds the labels. `labels` are those of a `targets`
     attribute, of a TensorDataset, or of a Subset of either, and None for any other data set.
@@ -45,6 +47,7 @@ class DatasetSource:
         *,
         classes: int | None = None,
         name: str = "dataset",
+        dims: int = 2,
     ) -> None:
         if isinstance(dataset, IterableDataset):
             raise ArchgradError(
@@ -57,6 +60,7 @@ class DatasetSource:
         self.workers = workers
         self.classes = classes
         self.name = name
+        self.dims = dims
         self.labels = known_labels(dataset)
         if self.labels is not None:
             check_labels(self.labels, classes, name)
@@ -68,16 +72,14 @@ class DatasetSource:
     def shape(self) -> Shape:
         """Channels, height and width of the first image."""
         with torch.random.fork_rng(devices=[]):
-            images, _ = collate([self.dataset[0]])
-        channels, height, width = images.shape[1:]
-        return channels, height, width
+            images, _ = collate([self.dataset[0]], self.dims)
+        return tuple(images.shape[1:])
 
     def subset(self, indices: Indices) -> DatasetSource:
         """The images at `indices`, in that order."""
-        chosen = index_tensor(indices, len(self)).tolist()
-        return DatasetSource(
-            Subset(self.dataset, chosen), self.workers, classes=self.classes, name=self.name
-        )
+        chosen = Subset(self.dataset, index_tensor(indices, len(self)).tolist())
+        options: dict[str, Any] = {"classes": self.classes, "name": self.name, "dims": self.dims}
+        return DatasetSource(chosen, self.workers, **options)
 
     def batches(
         self,
@@ -119,7 +121,7 @@ class DatasetBatches:
             source.dataset,
             batch_sampler=[chosen.tolist() for chosen in plan],
             num_workers=source.workers,
-            collate_fn=collate,
+            collate_fn=partial(collate, dims=source.dims),
             generator=generator,  # else the loader would draw from the global generator
         )
         for number, (chosen, (images, labels)) in enumerate(zip(plan, loader, strict=True)):
@@ -140,16 +142,23 @@ class DatasetBatches:
 class LoaderSource:
     """A DataLoader of (images (B, C, H, W), labels (B,)), whose batches are used as they come.
 
+    With `dims` 1 they are signals (B, C, L), with 3 volumes (B, C, D, H, W).
     Its own batch size and order hold, so an epoch cannot be replayed: `exact_resume` is False.
     Augmentation and normalization apply only where asked for.
     """
 
     def __init__(
-        self, loader: DataLoader[Any], *, classes: int | None = None, name: str = "loader"
+        self,
+        loader: DataLoader[Any],
+        *,
+        classes: int | None = None,
+        name: str = "loader",
+        dims: int = 2,
     ) -> None:
         self.loader = loader
         self.classes = classes
         self.name = name
+        self.dims = dims
         self.labels: Tensor | None = None
 
     def __len__(self) -> int:
@@ -161,8 +170,7 @@ class LoaderSource:
         with torch.random.fork_rng(devices=[]):
             for batch in self.loader:
                 images, _ = self.check(batch)
-                channels, height, width = images.shape[1:]
-                return channels, height, width
+                return tuple(images.shape[1:])
         raise ArchgradError(f"{self.name} is empty; expected at least one batch")
 
     def subset(self, indices: Indices) -> LoaderSource:
@@ -195,10 +203,10 @@ class LoaderSource:
                 "(images, labels)"
             )
         images, labels = batch
-        if not _is_images(images, 4):
+        if not _is_images(images, self.dims + 2):
             raise ArchgradError(
                 f"{self.name}: images are {describe(images)}; expected a float or uint8 tensor "
-                "(B, C, H, W)"
+                f"(B, C, {SIDES[self.dims]})"
             )
         if not _is_integers(labels) or labels.ndim != 1 or len(labels) != len(images):
             raise ArchgradError(
@@ -230,14 +238,13 @@ class LoaderBatches:
             found = find_not_finite(images)
             if found is not None:
                 raise _not_finite(self.source.name, number, f"{found[0]} of the batch", found[1])
-            channels, height, width = images.shape[1:]
-            self.transform.check((channels, height, width))
-            noise = self.transform.noise(len(images), (height, width), generator)
+            self.transform.check(tuple(images.shape[1:]))
+            noise = self.transform.noise(len(images), images.shape[2:], generator)
             moved = images.to(self.device), noise.to(self.device)
             yield self.transform(*moved), labels.to(self.device)
 
 
-def collate(items: Sequence[Any]) -> Batch:
+def collate(items: Sequence[Any], dims: int = 2) -> Batch:
     """Items (image, label) of a Dataset -> images (B, C, H, W) and labels (B,) int64."""
     images: list[Tensor] = []
     labels: list[int] = []
@@ -247,10 +254,11 @@ def collate(items: Sequence[Any]) -> Batch:
                 f"the data set yields a {type(item).__name__}; expected pairs (image, label)"
             )
         image, label = item
-        if not _is_images(image, 2) and not _is_images(image, 3):
+        if not _is_images(image, dims) and not _is_images(image, dims + 1):
             raise ArchgradError(
                 f"the data set yields images that are {describe(image)}; expected a float or "
-                "uint8 tensor (C, H, W) or (H, W), so add a transform such as ToTensor"
+                f"uint8 tensor (C, {SIDES[dims]}) or ({SIDES[dims]}), so add a transform such as "
+                "ToTensor"
             )
         if not isinstance(label, int | np.integer) and not (
             _is_integers(label) and label.ndim == 0
@@ -258,7 +266,7 @@ def collate(items: Sequence[Any]) -> Batch:
             raise ArchgradError(
                 f"the data set yields labels that are {describe(label)}; expected an integer"
             )
-        images.append(image if image.ndim == 3 else image.unsqueeze(0))
+        images.append(image if image.ndim == dims + 1 else image.unsqueeze(0))
         labels.append(int(label))
     kinds = sorted({describe(image) for image in images})
     if len(kinds) > 1:

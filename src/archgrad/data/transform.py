@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from archgrad.data.base import Augmentation, Normalization, Shape
+from archgrad.dimensions import shown, wide
 from archgrad.errors import ArchgradError
 
 
@@ -70,11 +73,11 @@ class Transform:
         if normalization is not None:
             mean = torch.tensor(normalization.mean, dtype=torch.float32, device=device)
             std = torch.tensor(normalization.std, dtype=torch.float32, device=device)
-            self._scale = mean.view(1, -1, 1, 1), std.view(1, -1, 1, 1)
+            self._scale = mean, std
 
     def check(self, shape: Shape) -> None:
         """Raise ArchgradError unless images (C, H, W) of this shape can be transformed."""
-        channels, *size = shape
+        channels, size = shape[0], shape[1:]
         if self._scale is not None and self._scale[0].numel() != channels:
             raise ArchgradError(
                 f"normalization has {self._scale[0].numel()} channels, the images have "
@@ -85,13 +88,13 @@ class Transform:
             found = getattr(self.augmentation, name)
             if found >= side:
                 raise ArchgradError(
-                    f"{name} is {found}, which can blank whole images of {size[0]}x{size[1]} "
+                    f"{name} is {found}, which can blank whole images of {shown(size)} "
                     f"pixels; expected at most {side - 1}, so give a smaller {name} (0 turns it "
                     "off)"
                 )
 
-    def noise(self, count: int, size: tuple[int, int], generator: Generator) -> Tensor:
-        """Random numbers (count, 5) int64 on the CPU, one row an image.
+    def noise(self, count: int, size: Sequence[int], generator: Generator) -> Tensor:
+        """Random numbers (count, 5) int64 on the CPU, one row an image; 3 of signals, 7 of volumes.
 
         Columns: crop row, crop column, flip, cutout center row and column. All are always drawn,
         so that turning one augmentation on leaves the others as they were.
@@ -99,7 +102,7 @@ class Transform:
         shifts = 2 * self.augmentation.crop_padding + 1
         draws = [
             torch.randint(high, (count,), generator=generator, device="cpu")
-            for high in (shifts, shifts, 2, *size)
+            for high in (*[shifts] * len(size), 2, *size)
         ]
         return torch.stack(draws, dim=1)
 
@@ -108,7 +111,7 @@ class Transform:
         moved = self._crop_and_flip(images, noise)
         scaled = moved.float() / 255 if moved.dtype == torch.uint8 else moved.float()
         if self._scale is not None:
-            mean, std = self._scale
+            mean, std = (wide(value, images) for value in self._scale)
             scaled = (scaled - mean) / std
         return self._cutout(scaled, noise)
 
@@ -116,31 +119,43 @@ class Transform:
         padding = self.augmentation.crop_padding
         if not padding and not self.augmentation.flip:
             return images
-        count, channels, height, width = images.shape
-        device = images.device
-        rows = torch.arange(height, device=device) + noise[:, 0:1]
-        columns = torch.arange(width, device=device) + noise[:, 1:2]
+        count, channels, *size = images.shape
+        device, dims = images.device, len(size)
+        places = [
+            torch.arange(length, device=device) + noise[:, side : side + 1]
+            for side, length in enumerate(size)
+        ]
         if self.augmentation.flip:
-            columns = torch.where(noise[:, 2:3] == 1, columns.flip(1), columns)
-        return F.pad(images, (padding,) * 4)[
-            torch.arange(count, device=device).view(-1, 1, 1, 1),
-            torch.arange(channels, device=device).view(1, -1, 1, 1),
-            rows[:, None, :, None],
-            columns[:, None, None, :],
+            flipped = noise[:, dims : dims + 1] == 1
+            places[-1] = torch.where(flipped, places[-1].flip(1), places[-1])
+        return F.pad(images, (padding,) * (2 * dims))[
+            _along(torch.arange(count, device=device)[:, None], 0, dims),
+            wide(torch.arange(channels, device=device), images),
+            *(_along(place, axis, dims) for axis, place in enumerate(places, start=2)),
         ]
 
     def _cutout(self, images: Tensor, noise: Tensor) -> Tensor:
-        side = self.augmentation.cutout
+        side, size = self.augmentation.cutout, images.shape[2:]
         if not side:
             return images
-        rows, columns = (
-            within(center, side, length)
-            for center, length in zip(noise[:, 3:].unbind(1), images.shape[2:], strict=True)
-        )
-        return images.masked_fill(rows[:, None, :, None] & columns[:, None, None, :], 0.0)
+        return images.masked_fill(boxes(noise[:, len(size) + 1 :], side, size), 0.0)
 
 
-def within(center: Tensor, side: int, length: int) -> Tensor:
+def boxes(centers: Tensor, side: int, size: Sequence[int]) -> Tensor:
+    """Where positions lie in the `side` pixels around each center (B, dims): (B, 1, *size)."""
+    pairs = enumerate(zip(centers.unbind(1), size, strict=True), start=2)
+    inside = [_along(_within(c, side, length), axis, len(size)) for axis, (c, length) in pairs]
+    return reduce(torch.logical_and, inside)
+
+
+def _along(values: Tensor, axis: int, dims: int) -> Tensor:
+    """(B, n) as (B, 1, 1, ...) with n in place of the 1 at the axis."""
+    shape = [len(values)] + [1] * (dims + 1)
+    shape[axis] = -1
+    return values.view(shape)
+
+
+def _within(center: Tensor, side: int, length: int) -> Tensor:
     """Where positions 0..length-1 lie in the `side` pixels around each center, (B, length)."""
     offset = torch.arange(length, device=center.device) - (center[:, None] - side // 2)
     return (offset >= 0) & (offset < side)

@@ -6,9 +6,10 @@ the batch normalization behind it needs. The normalization itself is left to the
 (`Pending`): in front of another branch it is done on the fly, at a node it is part of the weighted
 sum. So of a candidate only y is kept, and all else is computed again in the backward pass.
 
-The work is done by native code or by PyTorch; both give the same function, its gradient, its second
-derivative, and its derivatives in forward mode. Under `torch.autocast` tensors and convolutions
-have its type; statistics are float64, and sums over pixels float32, as ever.
+The work is done by native code, which knows (B, C, H, W), or by PyTorch; both give the same
+function, its gradient, its second derivative, and its derivatives in forward mode. Under
+`torch.autocast` tensors and convolutions have its type; statistics are float64, and sums over
+pixels float32, as ever.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd import forward_ad
 
+from archgrad.dimensions import functions, others, wide
 from archgrad.kernels import native
+from archgrad.kernels.duals import moves, primal
 from archgrad.precision import full_type, lowered
 
 Grad = Tensor | None
@@ -63,7 +65,8 @@ class Pending(NamedTuple):
     def tensor(self) -> Tensor:
         """The normalized tensor."""
         dtype = self.value.dtype
-        return (self.value - wide(self.mean).to(dtype)) * wide(self.scale).to(dtype)
+        mean, scale = (wide(t, self.value).to(dtype) for t in (self.mean, self.scale))
+        return (self.value - mean) * scale
 
 
 def branches(x: Tensor | Pending, wanted: Sequence[Branch]) -> list[Raw]:
@@ -80,7 +83,7 @@ def branches(x: Tensor | Pending, wanted: Sequence[Branch]) -> list[Raw]:
     parameters = [p for b in wanted for p in (b.taps, b.matrix) if p is not None]
     shape = _Shape(tuple(_Kind.of(b) for b in wanted))
     given = [value, mean, scale, *parameters]
-    if not shape.native_for(value) and any(_moves(t) for t in given):
+    if not shape.native_for(value) and any(moves(t) for t in given):
         found = composite(shape, given)
     else:
         found = _Branches.apply(shape, *given)  # type: ignore[no-untyped-call]
@@ -105,11 +108,12 @@ class _Kind:
 
     def pool(self, x: Tensor) -> Tensor:
         if self.kind == "max_pool":
-            return F.max_pool2d(x, 3, self.stride, padding=1)
-        return F.avg_pool2d(x, 3, self.stride, padding=1, count_include_pad=False)
+            return functions(x).max_pool(x, 3, self.stride, padding=1)
+        return functions(x).avg_pool(x, 3, self.stride, padding=1)
 
     def depthwise(self, x: Tensor, taps: Tensor) -> Tensor:
-        return F.conv2d(x, taps, None, self.stride, self.pad, self.dilation, len(taps))
+        given = self.stride, self.pad, self.dilation, len(taps)
+        return functions(x).conv(x, taps, None, *given)
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ class _Shape:
 
     def native_for(self, x: Tensor) -> bool:
         sizes = all(k.kind != "separable" or k.size in (3, 5) for k in self.kinds)
-        return sizes and x.ndim == 4 and x.numel() > 0 and native.library(x) is not None
+        return sizes and x.numel() > 0 and native.library(x) is not None
 
     def split(self, parameters: Sequence[Any]) -> list[tuple[Any, Any]]:
         """(taps, matrix) of each branch; (None, None) of a pool."""
@@ -134,7 +138,7 @@ def composite(shape: _Shape, given: Sequence[Any]) -> list[Tensor]:
     """The same in plain operations of PyTorch, which know their derivatives."""
     found: list[Tensor] = []
     for y in _outputs(shape, given):
-        var, mean = torch.var_mean(y.to(full_type(y.dtype)), (0, 2, 3), correction=0)
+        var, mean = torch.var_mean(y.to(full_type(y.dtype)), others(y), correction=0)
         found += [y, mean.double(), var.double()]
     return found
 
@@ -142,8 +146,9 @@ def composite(shape: _Shape, given: Sequence[Any]) -> list[Tensor]:
 def _outputs(shape: _Shape, given: Sequence[Any]) -> Iterator[Tensor]:
     x, mean, scale, *parameters = given
     active = F.relu(x if scale is None else Pending(x, mean, scale).tensor())
+    conv = functions(x).conv
     for kind, (taps, matrix) in zip(shape.kinds, shape.split(parameters), strict=True):
-        yield kind.pool(x) if taps is None else F.conv2d(kind.depthwise(active, taps), matrix)
+        yield kind.pool(x) if taps is None else conv(kind.depthwise(active, taps), matrix)
 
 
 class _Branches(torch.autograd.Function):
@@ -245,8 +250,9 @@ def _torch_backward(shape: _Shape, wanted: bool, given: Sequence[Any]) -> list[G
         y, average, _ = made[3 * i : 3 * i + 3]
         g, g_mean, g_var = grads[3 * i : 3 * i + 3]
         count, accurate = y.numel() / y.shape[1], full_type(y.dtype)
-        shift, slope = wide(g_mean / count).to(accurate), wide(g_var * (2 / count)).to(accurate)
-        centered = y.to(accurate) - wide(average).to(accurate)
+        shift, slope = g_mean / count, g_var * (2 / count)
+        shift, slope, average = (wide(t, y).to(accurate) for t in (shift, slope, average))
+        centered = y.to(accurate) - average
         g = centered.mul_(slope).add_(shift).add_(g).to(y.dtype)
         if taps is None:
             with torch.enable_grad():
@@ -261,9 +267,9 @@ def _torch_backward(shape: _Shape, wanted: bool, given: Sequence[Any]) -> list[G
             place = (kind.stride, kind.pad, kind.dilation, len(taps))
             g_taps = _conv_gradients(g_u, active, taps, *place, (False, True))[1]
         else:
-            g_u = F.conv2d(g, matrix.transpose(0, 1))
+            g_u = functions(g).conv(g, matrix.transpose(0, 1))
         if kind.stride == 1:  # the transposed convolution; PyTorch's own is slow where dilated
-            to_active += kind.depthwise(g_u, taps.flip(2, 3))
+            to_active += kind.depthwise(g_u, taps.flip(others(taps)[1:]))
         else:
             place = (kind.stride, kind.pad, kind.dilation, len(taps))
             to_active += _conv_gradients(g_u, active, taps, *place, (True, False))[0]
@@ -272,10 +278,10 @@ def _torch_backward(shape: _Shape, wanted: bool, given: Sequence[Any]) -> list[G
     if scale is None:
         return [to_hat if to_x is None else to_hat.add_(to_x), None, None, *to_parameters]
     accurate = full_type(x.dtype)
-    centered = x.to(accurate) - wide(mean).to(accurate)
-    to_scale = (centered * to_hat).sum((0, 2, 3)).double()
-    to_value = to_hat.mul_(wide(scale).to(x.dtype))
-    to_mean = -to_value.sum((0, 2, 3), dtype=accurate).double()
+    centered = x.to(accurate) - wide(mean, x).to(accurate)
+    to_scale = (centered * to_hat).sum(others(x)).double()
+    to_value = to_hat.mul_(wide(scale, x).to(x.dtype))
+    to_mean = -to_value.sum(others(x), dtype=accurate).double()
     return [to_value, to_mean, to_scale, *to_parameters]
 
 
@@ -289,10 +295,9 @@ def _conv_gradients(
     groups: int,
     mask: tuple[bool, bool],
 ) -> tuple[Any, Any]:
-    twice = ([stride] * 2, [pad] * 2, [dilation] * 2)
-    found = torch.ops.aten.convolution_backward(
-        g, x, weight, None, *twice, False, [0, 0], groups, [*mask, False]
-    )
+    sides = x.ndim - 2
+    place = [stride] * sides, [pad] * sides, [dilation] * sides, False, [0] * sides
+    found = torch.ops.aten.convolution_backward(g, x, weight, None, *place, groups, [*mask, False])
     return found[0], found[1]
 
 
@@ -387,29 +392,9 @@ def _pairs(given: Sequence[Any], tangents: Sequence[Grad] | None) -> list[Two]:
 # --- small things --------------------------------------------------------------------------------
 
 
-def wide(channels: Tensor) -> Tensor:
-    """(C,) as (1, C, 1, 1)."""
-    return channels.view(1, -1, 1, 1)
-
-
 def _to(tensor: Grad, dtype: torch.dtype) -> Grad:
     return None if tensor is None else tensor.to(dtype)
 
 
 def _leaf(tensor: Grad) -> Grad:
     return None if tensor is None else tensor.detach().requires_grad_()
-
-
-def at_rest(tensor: Tensor) -> Tensor:
-    """The value alone, without graph and tangent."""
-    found: Tensor = forward_ad.unpack_dual(tensor).primal
-    return found.detach()
-
-
-def primal(tensor: Any) -> Any:
-    """The value without its tangent; None stays None."""
-    return None if tensor is None else forward_ad.unpack_dual(tensor).primal
-
-
-def _moves(tensor: Grad) -> bool:
-    return tensor is not None and forward_ad.unpack_dual(tensor).tangent is not None

@@ -77,7 +77,7 @@ def library(*tensors: Tensor) -> ctypes.CDLL | None:
         return None
     first = tensors[0]
     for tensor in tensors:
-        if tensor.dtype != first.dtype or tensor.device.type != "cpu":
+        if tensor.dtype != first.dtype or tensor.device.type != "cpu" or tensor.ndim != 4:
             return None
     if first.dtype not in SUFFIX:
         return None

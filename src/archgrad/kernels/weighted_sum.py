@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from archgrad.dimensions import others, wide
 from archgrad.kernels import native
-from archgrad.kernels.branches import Pending, primal, wide
+from archgrad.kernels.branches import Pending
+from archgrad.kernels.duals import primal
 from archgrad.precision import full_type, lowered
 
 
@@ -40,7 +42,7 @@ def weighted_sum(terms: Sequence[Term]) -> Tensor:
         return plain[0][0] * plain[0][1]
     values = [*(v.value for _, v in pending), *(v for _, v in plain)]
     first = values[0]
-    if first.ndim != 4 or any(v.shape != first.shape for v in values):
+    if not (pending or first.ndim == 4) or any(v.shape != first.shape for v in values):
         weighted = [w * (v.tensor() if isinstance(v, Pending) else v) for w, v in terms]
         total: Tensor = sum(weighted[1:], start=weighted[0])
         return total
@@ -127,7 +129,7 @@ def _sum(factor: Tensor, mean: Tensor, values: Sequence[Tensor]) -> Tensor:
         accurate = full_type(values[0].dtype)
         total = torch.zeros_like(values[0], dtype=accurate)
         for f, m, value in zip(factor.to(accurate), mean.to(accurate), values, strict=True):
-            total.addcmul_(wide(f), value - wide(m))
+            total.addcmul_(wide(f, value), value - wide(m, value))
         return total.to(values[0].dtype)
     out = torch.empty_like(values[0], memory_format=torch.channels_last)
     _call(out, None, factor, mean, values, [None] * len(values), None, back=False)
@@ -156,10 +158,10 @@ def _plain_gradients(
     full = full_type(grad.dtype)
     rounded = factor.to(full)  # what x gets and what m gets must be of one factor
     pairs = zip(values, mean.to(full), strict=True)
-    to_factor = [(grad * (v - wide(m))).sum((0, 2, 3)).double() for v, m in pairs]
-    total = grad.sum((0, 2, 3), dtype=torch.float64)
+    to_factor = [(grad * (v - wide(m, v))).sum(others(v)).double() for v, m in pairs]
+    total = grad.sum(others(grad), dtype=torch.float64)
     both = zip(rounded, wanted, strict=True)
-    back = [(wide(f) * grad).to(grad.dtype) if want else None for f, want in both]
+    back = [(wide(f, grad) * grad).to(grad.dtype) if want else None for f, want in both]
     return torch.stack(to_factor), -rounded * total, *back
 
 

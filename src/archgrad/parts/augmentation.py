@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from archgrad.data.transform import within
+from archgrad.data.transform import boxes
 from archgrad.errors import ArchgradError
 from archgrad.parts.schedule import Linear, Number, extremes, now
 from archgrad.parts.state import State
@@ -36,13 +36,11 @@ class RandomCutout:
             )
 
     def __call__(self, images: Tensor, state: State) -> Tensor:
-        generator, inside = state.generator(), []
+        generator, size = state.generator(), images.shape[2:]
         chosen = torch.rand(len(images), generator=generator) < now(
             self.probability, state.progress
         )
-        for length in images.shape[2:]:
-            center = torch.randint(length, (len(images),), generator=generator)
-            inside.append(within(center, self.side, length))
-        rows, columns = inside
-        hidden = rows[:, :, None] & columns[:, None, :] & chosen[:, None, None]
-        return images.masked_fill(hidden.unsqueeze(1).to(images.device), 0.0)
+        centers = [torch.randint(n, (len(images),), generator=generator) for n in size]
+        hidden = boxes(torch.stack(centers, dim=1), self.side, size)
+        hidden &= chosen.view(-1, *[1] * (images.ndim - 1))
+        return images.masked_fill(hidden.to(images.device), 0.0)

@@ -1,4 +1,4 @@
-"""Edges: what is around the candidates of a choice. Inputs and outputs: (B, channels, H, W)."""
+"""Edges: what is around the candidates of a choice. Inputs and outputs: (B, channels, ...)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from math import inf
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archgrad.choice import Around, Parts, State, Summand, term, total
+from archgrad.dimensions import functions
 from archgrad.errors import ArchgradError
 from archgrad.network import DropPath
 from archgrad.operations import FactorizedReduce
@@ -30,7 +30,7 @@ class Plain:
     def candidate(self, name: str, module: nn.Module) -> nn.Module:
         return module
 
-    def around(self, channels: int, stride: int) -> Around | None:
+    def around(self, channels: int, stride: int, dims: int) -> Around | None:
         return None
 
 
@@ -60,7 +60,7 @@ class PartialChannels(Plain):
             )
         return channels // self.k
 
-    def around(self, channels: int, stride: int) -> Around | None:
+    def around(self, channels: int, stride: int, dims: int) -> Around | None:
         return None if self.k == 1 else _Partial(self.width(channels), self.k, stride)
 
 
@@ -89,7 +89,7 @@ class _Partial(Around):
         rest = self._parts(state)[1]
         if self.stride == 1:
             return rest
-        return F.max_pool2d(rest, 2, stride=2, ceil_mode=True)
+        return functions(rest).max_pool(rest, 2, stride=2, ceil_mode=True)
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Shuffled:
         return shuffle(torch.cat(list(parts), dim=1), self.groups)
 
 
-# Both work on (B, H, W, C), so that in memory images and their gradients stay in that order.
+# Both work on (B, ..., C), so that in memory images and their gradients stay in that order.
 
 
 def split(x: Tensor, width: int) -> list[Tensor]:
@@ -139,15 +139,17 @@ class AuxiliarySkip(Plain):
     def bypasses(self) -> bool:
         return True
 
-    def around(self, channels: int, stride: int) -> Around | None:
-        return _Auxiliary(self.weight, channels, stride)
+    def around(self, channels: int, stride: int, dims: int) -> Around | None:
+        return _Auxiliary(self.weight, channels, stride, dims)
 
 
 class _Auxiliary(Around):
-    def __init__(self, weight: Number, channels: int, stride: int) -> None:
+    def __init__(self, weight: Number, channels: int, stride: int, dims: int) -> None:
         super().__init__()
         self.weight, self.progress = weight, 0.0
-        self.skip = nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, False)
+        self.skip = (
+            nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, False, dims)
+        )
 
     def outside(self, state: State, terms: list[Summand]) -> list[Summand]:
         weight = now(self.weight, self.progress)
@@ -165,7 +167,7 @@ class EdgeDropPath(Plain):
         if not 0 <= least <= most < 1:
             raise ArchgradError(f"drop path: rate is {self.rate}, expected from 0 to below 1")
 
-    def around(self, channels: int, stride: int) -> Around | None:
+    def around(self, channels: int, stride: int, dims: int) -> Around | None:
         return _Dropped(self.rate)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import ClassVar, Self
 
@@ -13,6 +13,7 @@ from torch import nn
 
 from archgrad.architecture import Architecture, Cell
 from archgrad.choice import Edge, Group, build
+from archgrad.dimensions import LAYERS, shown
 from archgrad.errors import ArchgradError, unknown
 from archgrad.network import Classifier, DropPath, EdgeFactory, Wiring
 from archgrad.operations import Factory
@@ -25,20 +26,22 @@ NONE = "none"
 class CellSpace(ABC):
     """A space of networks made of cells, whose edges hold the operations that are searched.
 
-    ``channels``: of the first cells; ``image_size``: (height, width) in pixels; ``candidates``:
-    for each group and each of its edges, node by node, the operations to choose from (None: those
-    of the space on every edge). All edges of a group offer the same number of them.
+    ``channels``: of the first cells; ``image_size``: (height, width) in pixels, with ``dims`` 1
+    (length,) of a signal, with 3 (depth, height, width) of a volume; ``candidates``: for each group
+    and each of its edges, node by node, the operations to choose from (None: those of the space on
+    every edge). All edges of a group offer the same number of them.
     """
 
     channels: int = 16
     cells: int = 8
     in_channels: int = 3
-    image_size: tuple[int, int] = (32, 32)
+    image_size: tuple[int, ...] = (32, 32)
     classes: int = 10
     candidates: tuple[Edges, ...] | None = None
     name: str = ""
+    dims: int = field(default=2, kw_only=True)
 
-    factories: ClassVar[Mapping[str, Factory]]
+    known_dims: ClassVar[Collection[int]] = tuple(LAYERS)
     least: ClassVar[Mapping[str, int]] = {"channels": 1, "cells": 1, "in_channels": 1, "classes": 2}
     mend: ClassVar[str] = "use larger images"
 
@@ -46,6 +49,11 @@ class CellSpace(ABC):
     @abstractmethod
     def group_names(self) -> tuple[str, ...]:
         """The names of the groups, in order."""
+
+    @property
+    @abstractmethod
+    def factories(self) -> Mapping[str, Factory]:
+        """The operations by name."""
 
     @property
     @abstractmethod
@@ -76,6 +84,7 @@ class CellSpace(ABC):
 
     def __post_init__(self) -> None:
         self._check_sizes()
+        self._check_dims()
         if self.candidates is not None and len(self.candidates) != len(self.group_names):
             raise ArchgradError(
                 f"space {self.name}: found candidates for {len(self.candidates)} groups, expected "
@@ -84,18 +93,30 @@ class CellSpace(ABC):
         for group in self.groups:
             self._check_candidates(group)
         if min(self.image_size) < self.smallest_image:
-            height, width = self.image_size
             raise ArchgradError(
-                f"space {self.name}: an image of {height}x{width} pixels would shrink below one "
-                f"pixel in {self.halvings} halvings; expected at least {self.smallest_image} "
-                f"pixels a side: {self.mend}"
+                f"space {self.name}: an image of {shown(self.image_size)} pixels would shrink "
+                f"below one pixel in {self.halvings} halvings; expected at least "
+                f"{self.smallest_image} pixels a side: {self.mend}"
+            )
+
+    def _check_dims(self) -> None:
+        if self.dims not in self.known_dims:
+            raise ArchgradError(
+                f"space {self.name}: dims is {self.dims}, expected "
+                f"{' or '.join(map(str, self.known_dims))}; use that, or another space"
+            )
+        if len(self.image_size) != self.dims:
+            raise ArchgradError(
+                f"space {self.name}: image_size is {self.image_size}, expected {self.dims} "
+                f"number{'s' if self.dims > 1 else ''} for dims {self.dims}; give one for each "
+                "dimension, or other dims"
             )
 
     def _check_sizes(self) -> None:
-        for field, smallest in self.least.items():
-            if getattr(self, field) < smallest:
+        for option, smallest in self.least.items():
+            if getattr(self, option) < smallest:
                 raise ArchgradError(
-                    f"space {self.name}: {field} is {getattr(self, field)}, expected at least "
+                    f"space {self.name}: {option} is {getattr(self, option)}, expected at least "
                     f"{smallest}"
                 )
 
@@ -124,8 +145,8 @@ class CellSpace(ABC):
             )
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of an image."""
+    def input_shape(self) -> tuple[int, ...]:
+        """(channels, height, width) of an image; (channels, *image_size) in any dims."""
         return (self.in_channels, *self.image_size)
 
     @property
@@ -232,7 +253,7 @@ class CellSpace(ABC):
                 [] for _ in range(last - group.inputs + 1)
             ]
             for row, (source, node) in enumerate(group.edges):
-                edge = partial(build, self._candidate, group, row, edges=parts)
+                edge = partial(build, self._candidate, group, row, edges=parts, dims=self.dims)
                 nodes[node - group.inputs].append((source, edge))
             wirings[group.name] = nodes
         return wirings

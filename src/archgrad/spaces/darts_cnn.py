@@ -11,9 +11,10 @@ import torch
 
 from archgrad.architecture import Architecture, Cell
 from archgrad.choice import Edge, Group
+from archgrad.dimensions import shown
 from archgrad.errors import ArchgradError
 from archgrad.network import Network, Wiring, reductions
-from archgrad.operations import CANDIDATES, OPERATIONS
+from archgrad.operations import OPERATIONS, Factory, candidates
 from archgrad.spaces.cells import CellSpace
 
 INPUTS = 2
@@ -30,9 +31,15 @@ class DartsCNN(CellSpace):
     8 before the first cell; ``edges_per_node``: how many edges a derived node keeps. A derived node
     may have fewer, or none at all (arXiv:1911.12126): it is then left out of the cell's output.
 
+    The same cells in one to three dimensions: ``dims`` 1 with ``image_size`` (L,) for signals, 3
+    with (D, H, W) for volumes. Operations keep their names (``sep_conv_3x3`` has 3 taps in each
+    dimension), and so does the space: a cell that was found in one can be built in another.
+
     >>> space = DartsCNN(channels=4, cells=5, in_channels=1, image_size=(8, 8))
     >>> [group.shape for group in space.groups]
     [(14, 8), (14, 8)]
+    >>> DartsCNN(dims=1, image_size=(100,)).input_shape
+    (3, 100)
     """
 
     cells: int = 8
@@ -42,7 +49,6 @@ class DartsCNN(CellSpace):
     operations: tuple[str, ...] = tuple(OPERATIONS)
     imagenet: bool = False
 
-    factories = CANDIDATES
     group_names = ("normal", "reduce")
     least: ClassVar[Mapping[str, int]] = {
         **CellSpace.least,
@@ -56,6 +62,11 @@ class DartsCNN(CellSpace):
                 f"space {self.name}: a derived node shall keep {self.edges_per_node} edges, but "
                 f"node {INPUTS} has only {INPUTS} incoming ones; expected 1 to {INPUTS}"
             )
+
+    @property
+    def factories(self) -> Mapping[str, Factory]:
+        """The operations of these dimensions, and noise."""
+        return candidates(self.dims)
 
     @property
     def halvings(self) -> int:
@@ -97,10 +108,9 @@ class DartsCNN(CellSpace):
         """The plain network of an architecture, freshly initialized; drop path on its edges."""
         self.validate(architecture)
         if auxiliary and min(self.image_size) < self.smallest_auxiliary_image:
-            height, width = self.image_size
             raise ArchgradError(
                 f"the auxiliary head needs images of at least {self.smallest_auxiliary_image} "
-                f"pixels a side in space {self.name}, found {height}x{width}; "
+                f"pixels a side in space {self.name}, found {shown(self.image_size)}; "
                 "use an auxiliary weight of 0 or larger images"
             )
         outputs = {cell.name: cell.output for cell in architecture.cells}
@@ -124,6 +134,7 @@ class DartsCNN(CellSpace):
             affine=affine,
             imagenet=self.imagenet,
             auxiliary=auxiliary,
+            dims=self.dims,
         )
 
     def _validate_nodes(self, group: Group, cell: Cell) -> None:

@@ -63,7 +63,7 @@ class MBConv(CellSpace):
 
     channels: int = STEM
     cells: int = 4
-    image_size: tuple[int, int] = (224, 224)
+    image_size: tuple[int, ...] = (224, 224)
     classes: int = 1000
     name: str = NAME
     widths: tuple[int, ...] | None = None
@@ -73,6 +73,7 @@ class MBConv(CellSpace):
     kernels: tuple[int, ...] = (3, 5, 7)
     expansions: tuple[int, ...] = (3, 6)
 
+    known_dims = (2,)
     least: ClassVar[Mapping[str, int]] = {**CellSpace.least, "channels": 2}
     mend = "use larger images or fewer strides of 2"
 

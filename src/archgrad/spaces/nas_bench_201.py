@@ -42,6 +42,7 @@ class NasBench201(CellSpace):
 
     factories = NAS_BENCH_201
     group_names = (CELL,)
+    known_dims = (2,)
     halvings = STAGES - 1
 
     @property
