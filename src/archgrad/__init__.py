@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from archgrad.api import TrainResult, derive, plan, run, search, train
     from archgrad.architecture import Architecture, Cell, published
     from archgrad.choice import Choice, Group
+    from archgrad.costs import CostTable, cost_table
     from archgrad.errors import ArchgradError, Diverged
+    from archgrad.latency import measure_latency
     from archgrad.methods import Method, method
     from archgrad.planning import Plan
     from archgrad.result import SearchResult
@@ -29,6 +31,7 @@ _HOMES = {
     "ArchgradError": "archgrad.errors",
     "Cell": "archgrad.architecture",
     "Choice": "archgrad.choice",
+    "CostTable": "archgrad.costs",
     "Diverged": "archgrad.errors",
     "Group": "archgrad.choice",
     "Method": "archgrad.methods",
@@ -36,7 +39,9 @@ _HOMES = {
     "SearchResult": "archgrad.result",
     "Supernet": "archgrad.supernet",
     "TrainResult": "archgrad.api",
+    "cost_table": "archgrad.costs",
     "derive": "archgrad.api",
+    "measure_latency": "archgrad.latency",
     "method": "archgrad.methods",
     "plan": "archgrad.api",
     "published": "archgrad.architecture",
@@ -51,6 +56,7 @@ __all__ = [
     "Architecture",
     "Cell",
     "Choice",
+    "CostTable",
     "Diverged",
     "Group",
     "Method",
@@ -58,8 +64,10 @@ __all__ = [
     "SearchResult",
     "Supernet",
     "TrainResult",
+    "cost_table",
     "data",
     "derive",
+    "measure_latency",
     "method",
     "methods",
     "plan",

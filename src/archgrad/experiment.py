@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -134,7 +134,7 @@ def draw_random(space: SearchSpace, seed: int, count: int) -> list[Architecture]
 
 def as_json(report: Report) -> dict[str, object]:
     """The machine-readable form, results.json."""
-    comparison = report.comparison
+    comparison, limit = report.comparison, report.search.cost
     bounded = math.isfinite(comparison.low)
     return {
         "scores": report.scores,
@@ -143,6 +143,7 @@ def as_json(report: Report) -> dict[str, object]:
         "interval_95": [comparison.low, comparison.high] if bounded else None,
         "distinguishable": comparison.distinguishable,
         "search_seconds": report.search_seconds,
+        "limit": limit and {**asdict(limit), "met": limit.met},
     }
 
 
@@ -191,7 +192,8 @@ def summary(report: Report) -> str:
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in table
     ]
-    return "\n".join([*lines, "", *verdict(report)]) + "\n"
+    limit = [] if report.search.cost is None else [str(report.search.cost), ""]
+    return "\n".join([*lines, "", *limit, *verdict(report)]) + "\n"
 
 
 def clock(seconds: float) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from archgrad.architecture import Architecture
+from archgrad.budget import CostReport
 from archgrad.config import SearchConfig
 from archgrad.methods import Method
 from archgrad.spaces import SearchSpace
@@ -20,7 +21,8 @@ class SearchResult:
 
     ``alpha``: the architecture parameters it was derived from, group name -> (edges, operations);
     ``metrics``: one entry an epoch, as in metrics.jsonl; ``path``: the run folder, if there is one;
-    ``stopped``: what the stopping rule or the guard ended it for, or None.
+    ``stopped``: what the stopping rule or the guard ended it for, or None; ``cost``: whether the
+    architecture meets the limit of cost, if there is one.
     """
 
     architecture: Architecture
@@ -31,6 +33,7 @@ class SearchResult:
     metrics: list[dict[str, Any]]
     path: Path | None = None
     stopped: str | None = None
+    cost: CostReport | None = None
 
     def derive(self, channels: int | None = None, cells: int | None = None) -> nn.Module:
         """The found network, plain, with fresh weights, at the search's size or another."""

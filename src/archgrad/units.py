@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
+from typing import Any
 
 TIME = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3}
 COUNT = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}
@@ -31,6 +33,38 @@ def _amount(text: str, units: dict[str, float], expected: str) -> float:
     if not 0 < value < math.inf:
         raise ValueError(f'found "{text}", expected {expected}')
     return value
+
+
+# option -> the kind of cost it limits, and how it is read
+LIMITS = {
+    "max_params": ("parameters", count),
+    "max_madds": ("multiply_adds", count),
+    "max_latency": ("latency", milliseconds),
+}
+OF_LATENCY = ("latency_table", "latency_device")
+OF_LIMITS = (*OF_LATENCY, "cost_weight", "cost_form")
+
+
+def check_limits(options: Mapping[str, Any]) -> None:
+    """Refuse options of cost that do not go together."""
+    given = [name for name in LIMITS if options[name] is not None]
+    extra = [name for name in OF_LIMITS if options[name] not in (None, "limit")]
+    if len(given) > 1:
+        raise ValueError(
+            f"found the limits {' and '.join(given)}, expected one; leave the others out, and look "
+            "at what the run reports of them"
+        )
+    if extra and not given:
+        raise ValueError(
+            f"{extra[0]} goes with a limit, and there is none; add {', '.join(LIMITS)}"
+        )
+    if given == ["max_latency"] and options["latency_table"] is None:
+        raise ValueError(
+            "max_latency needs a table of this device: make one with archgrad measure-latency "
+            "--out FILE and the same space, channels and cells, and give it as latency_table"
+        )
+    if given != ["max_latency"] and (wrong := [n for n in OF_LATENCY if n in extra]):
+        raise ValueError(f"{wrong[0]} goes with max_latency, found {given[0]}; leave it out")
 
 
 def shown(kind: str, value: float) -> str:

@@ -211,7 +211,8 @@ class CellSpace(ABC):
         """What the supernet has on its edges: cell name -> the edges of each node."""
 
         def candidate(name: str, channels: int, stride: int) -> nn.Module:
-            return self.factories[name](channels, stride, search)
+            factory = self.factories[name]
+            return factory(channels, stride, True) if search else _single(factory, channels, stride)
 
         wirings: dict[str, Wiring] = {}
         for group in self.groups:
