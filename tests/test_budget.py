@@ -173,8 +173,8 @@ def test_a_run_keeps_its_limit(two_digits: Data, tmp_path: Path, least: int) -> 
 
 # --- latency ------------------------------------------------------------------------------------
 
-SIZE = ["--subset", "80", "--channels", "2", "--cells", "3", "--device", "cpu"]
-SEARCH = [*SIZE, "--nodes", "1", "--epochs", "1", "--batch-size", "20", "--guard", "off"]
+SIZE = ["--subset", "80", "--channels", "2", "--cells", "3", "--batch-size", "20"]
+SEARCH = [*SIZE, "--nodes", "1", "--epochs", "1", "--guard", "off", "--device", "cpu"]
 
 
 @pytest.fixture(scope="module")

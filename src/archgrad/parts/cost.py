@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,43 +36,47 @@ class ExpectedCost:
     """
 
     table: CostTable
-    _rows: dict[object, Tensor] = field(default_factory=dict, init=False, repr=False)
+    _known: dict[object, _Constants] = field(default_factory=dict, init=False, repr=False)
 
     def __call__(self, alpha: Alpha, state: State) -> Tensor:
         strength = state.strength(alpha)
         simplex = bool(getattr(state.relaxation, "simplex", True))
-        costs = [
-            (_probabilities(group, strength[group.name], simplex)
-             * self._of(group, strength[group.name])).sum()
-            for group in state.groups
-        ]  # fmt: skip
+        costs = [self._expected(g, strength[g.name], simplex) for g in state.groups]
         return self.table.fixed + torch.stack(costs).sum()
 
-    def _of(self, group: Group, like: Tensor) -> Tensor:
+    def _expected(self, group: Group, strength: Tensor, simplex: bool) -> Tensor:
+        known = self._constants(group, strength)
+        weights = strength * known.derivable
+        if simplex:
+            tiny = torch.finfo(weights.dtype).tiny
+            weights = weights / weights.sum(dim=-1, keepdim=True).clamp_min(tiny)
+        costs = (weights * known.costs).sum(dim=-1)
+        if group.edges_per_node is None:
+            return costs.sum()
+        totals = strength.sum(dim=-1) if simplex else torch.ones_like(costs)
+        return (group.edges_per_node * totals / (known.same_node @ totals) * costs).sum()
+
+    def _constants(self, group: Group, like: Tensor) -> _Constants:
         key = (group, like.device, like.dtype)
-        if key not in self._rows:
-            self._rows[key] = like.new_tensor(self.table.rows(group))
-        return self._rows[key]
+        if key not in self._known:
+            rows, nodes = group.candidates, [node for _, node in group.edges]
+            self._known[key] = _Constants(
+                like.new_tensor(self.table.rows(group)),
+                like.new_tensor([[group.keep_none or n != "none" for n in row] for row in rows]),
+                like.new_tensor([[a == b for b in nodes] for a in nodes]),
+            )
+        return self._known[key]
 
 
-def _probabilities(group: Group, strength: Tensor, simplex: bool) -> Tensor:
-    """(edges, operations): how much of each candidate a derived network is expected to have."""
-    open_ones = [[group.keep_none or name != "none" for name in row] for row in group.candidates]
-    weights = strength * strength.new_tensor(open_ones)
-    if simplex:
-        tiny = torch.finfo(weights.dtype).tiny
-        weights = weights / weights.sum(dim=-1, keepdim=True).clamp_min(tiny)
-    return weights * _shares(group, strength, simplex).unsqueeze(-1)
+class _Constants(NamedTuple):
+    """Of a group: ``costs`` and whether it can be ``derivable``, both (edges, operations).
 
+    ``same_node``: (edges, edges), 1 where two edges enter the same node.
+    """
 
-def _shares(group: Group, strength: Tensor, simplex: bool) -> Tensor:
-    """(edges,): the part of derived networks that keeps each edge."""
-    if group.edges_per_node is None:
-        return strength.new_ones(len(group.edges))
-    nodes = [node for _, node in group.edges]
-    totals = strength.sum(dim=-1) if simplex else strength.new_ones(len(nodes))
-    same = strength.new_tensor([[float(a == b) for b in nodes] for a in nodes])
-    return group.edges_per_node * totals / (same @ totals)
+    costs: Tensor
+    derivable: Tensor
+    same_node: Tensor
 
 
 @dataclass(frozen=True, eq=False)
