@@ -171,6 +171,21 @@ def test_a_run_keeps_its_limit(two_digits: Data, tmp_path: Path, least: int) -> 
     assert again.architecture == found.architecture and again.cost == found.cost
 
 
+def test_a_main_job_reports_its_limit(tmp_path: Path) -> None:
+    small = {**TINY, "nodes": 1, "epochs": 1, "batch_size": 20, "subset": 80}
+    train = {"channels": 2, "cells": 3, "epochs": 1, "batch_size": 20, "seeds": 2, "jobs": 1}
+    archgrad.run(
+        **small, **{f"train_{k}": v for k, v in train.items()}, max_params="1G", random_cells=2,
+        out=tmp_path / "run",
+    )  # fmt: skip
+    limit = json.loads((tmp_path / "run" / "results.json").read_text())["limit"]
+    assert limit["met"] and limit["found"] == limit["predicted"] > 0
+    size = (
+        "at the size of the retraining (2 channels, 3 cells); limit 1,000,000,000 parameters: met"
+    )
+    assert size in (tmp_path / "run" / "summary.txt").read_text()
+
+
 # --- latency ------------------------------------------------------------------------------------
 
 SIZE = ["--subset", "80", "--channels", "2", "--cells", "3", "--batch-size", "20"]

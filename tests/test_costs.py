@@ -89,17 +89,30 @@ class Own:
         return Shared()
 
 
-def test_a_walk_meets_a_choice_as_often_as_it_is_used_and_leaves_it_as_it_was() -> None:
-    met: list[tuple[str, tuple[int, ...]]] = []
-    kept: list[Choice] = []
+class Looking(Own):
+    """A model that looks at numbers, which there are none of on the meta device."""
 
-    def visit(place: str, choice: Choice, x: torch.Tensor) -> None:
-        met.append((place, tuple(x.shape)))
-        kept.append(choice)
+    def supernet(self) -> nn.Module:
+        model = Shared()
+        model.register_forward_pre_hook(lambda module, inputs: print(float(inputs[0].sum())))
+        return model
 
-    walk(Own(), visit, torch.device("cpu"), batch=2)  # type: ignore[arg-type]
-    assert met == [("choice", (2, 3))] * 2
-    assert "terms" not in vars(kept[0])
+
+@pytest.mark.parametrize(("own", "device"), [(Own(), "meta"), (Looking(), "cpu")])
+def test_a_walk_meets_a_choice_as_often_as_it_is_used(own: Own, device: str) -> None:
+    met, where = walk(own, batch=2)  # type: ignore[arg-type]
+    assert [(m.place, tuple(m.x.shape)) for m in met] == [("choice", (2, 3))] * 2
+    assert where.type == device == next(met[0].choice.parameters()).device.type
+    assert "terms" not in vars(met[0].choice)  # as it was
+
+
+def test_a_model_without_choices_is_refused() -> None:
+    class Bare(Own):
+        def supernet(self) -> nn.Module:
+            return nn.Flatten()
+
+    with pytest.raises(ArchgradError, match="has no choices"):
+        walk(Bare())  # type: ignore[arg-type]
 
 
 def test_equal_candidates_have_equal_signatures() -> None:

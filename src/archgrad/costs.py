@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +26,6 @@ UNITS: dict[str, str] = {
     "parameters": "parameters", "multiply_adds": "multiply-adds", "latency": "ms"
 }  # fmt: skip
 CHECKED = 2  # random networks whose costs are compared with the predicted ones
-
-Visit = Callable[[str, Choice, Tensor], None]  # name of the choice in the model, what enters it
 
 
 @dataclass(frozen=True)
@@ -143,24 +140,20 @@ class CostTable:
                 f"with archgrad measure-latency --space {space.name}"
             )
         met = {(p.place, p.group, p.edge): p for p in self.places}
-        seen = dict[tuple[str, str, int], tuple[tuple[int, ...], tuple[str, ...]]]()
-
-        def visit(place: str, choice: Choice, x: Tensor) -> None:
-            seen[place, choice.group, choice.row] = tuple(x.shape), choice.names
-
-        walk(space, visit, batch=int(self.about.get("batch", 1)))
-        for key, (shape, names) in seen.items():
+        walked, _ = walk(space, batch=int(self.about.get("batch", 1)))
+        seen = {(m.place, m.choice.group, m.choice.row): m for m in walked}
+        for key, now in seen.items():
             here = f"{origin} was made for another size of space {space.name}: choice {key[0]}"
             if key not in met:
                 raise ArchgradError(
                     f"{here} is not in it; make it with the channels, cells and images of this run"
                 )
-            if met[key].shape != shape:
+            if met[key].shape != (shape := tuple(now.x.shape)):
                 raise ArchgradError(
                     f"{here} sees an input of shape {shape}, in the table {met[key].shape}; make "
                     "it with the channels, cells and images of this run"
                 )
-            if missing := set(names) - met[key].costs.keys():
+            if missing := set(now.choice.names) - met[key].costs.keys():
                 raise ArchgradError(
                     f"{origin} has no {sorted(missing)[0]} at choice {key[0]}; make it for the "
                     "candidates of this run"
@@ -181,8 +174,8 @@ def cost_table(space: SearchSpace, kind: Literal["parameters", "multiply_adds"])
     places: list[Place] = []
     counted: dict[object, float] = {}
     owned: set[int] = set()  # a candidate that is used at several places has its parameters once
-
-    def visit(place: str, choice: Choice, x: Tensor) -> None:
+    walked, device = walk(space)
+    for place, choice, x in walked:
         costs = {}
         for name, candidate in zip(choice.names, choice.candidates, strict=True):
             key = (signature(candidate), x.shape)
@@ -191,11 +184,9 @@ def cost_table(space: SearchSpace, kind: Literal["parameters", "multiply_adds"])
                 owned.add(id(candidate))
             else:
                 if key not in counted:
-                    counted[key] = _multiply_adds(candidate, x)
+                    counted[key] = _multiply_adds(candidate, torch.zeros_like(x, device=device))
                 costs[name] = counted[key]
         places.append(Place(place, choice.group, choice.row, tuple(x.shape), costs))
-
-    walk(space, visit)
     edges = {group.name: group.edges for group in space.groups}
     generator = torch.Generator().manual_seed(0)
     drawn = [space.random_architecture(generator) for _ in range(1 + CHECKED)]
@@ -212,53 +203,55 @@ def relative_error(predicted: Iterable[float], found: Iterable[float]) -> float:
     return sum(errors) / len(errors)
 
 
+class Met(NamedTuple):
+    """A choice as a forward pass met it: its name in the model, and what enters it, on meta."""
+
+    place: str
+    choice: Choice
+    x: Tensor
+
+
 def walk(
-    space: SearchSpace, visit: Visit, device: torch.device | None = None, batch: int = 1
-) -> None:
-    """Run images through the space's choices, and visit each with what enters it.
+    space: SearchSpace, device: torch.device | None = None, batch: int = 1
+) -> tuple[list[Met], torch.device]:
+    """Run images through a space's model with choices: what is met, and the device it is on.
 
     The candidates are as derived networks have them, where the space says how (``plain``). Without
-    a device nothing is computed, unless the model cannot do without.
+    a device nothing is computed (meta), unless the model looks at numbers: then on the CPU.
     """
-    if device is None:
-        try:
-            with torch.device("meta"):
-                return _walk(space, visit, torch.device("meta"), batch)
-        except NotImplementedError:  # it looks at numbers
-            device = torch.device("cpu")
-    return _walk(space, visit, device, batch)
+    if device is not None:
+        return _walk(space, device, batch), device
+    try:
+        with torch.device("meta"):
+            return _walk(space, torch.device("meta"), batch), torch.device("meta")
+    except RuntimeError:
+        return _walk(space, torch.device("cpu"), batch), torch.device("cpu")
 
 
 @torch.no_grad()
-def _walk(space: SearchSpace, visit: Visit, device: torch.device, batch: int) -> None:
+def _walk(space: SearchSpace, device: torch.device, batch: int) -> list[Met]:
     model = getattr(space, "plain", space.supernet)().to(device).eval()
-    image = torch.zeros(batch, *space.input_shape, device=device)
-    with _intercepted(model, visit):
-        model(image)
-
-
-@contextmanager
-def _intercepted(model: nn.Module, visit: Visit) -> Iterator[None]:
-    """Choices that are visited, and run their last candidate, for the shape of its output."""
     choices = {name: m for name, m in model.named_modules() if isinstance(m, Choice)}
     if not choices:
         raise ArchgradError("the model has no choices; put at least one archgrad.Choice in it")
+    met: list[Met] = []
 
-    def intercept(name: str, choice: Choice) -> Callable[[State], list[Summand]]:
+    def intercepted(name: str, choice: Choice) -> Callable[[State], list[Summand]]:
         def terms(state: State) -> list[Summand]:
-            visit(name, choice, state.x)
+            met.append(Met(name, choice, torch.empty_like(state.x, device="meta")))
             computed = [c for c in choice.candidates if not isinstance(c, Zero)]
             return [term((computed or list(choice.candidates))[-1](state.x))]
 
         return terms
 
     for name, choice in choices.items():
-        choice.terms = intercept(name, choice)  # type: ignore[method-assign, assignment]
+        choice.terms = intercepted(name, choice)  # type: ignore[method-assign, assignment]
     try:
-        yield
+        model(torch.zeros(batch, *space.input_shape, device=device))
     finally:
         for choice in choices.values():
             del choice.terms
+    return met
 
 
 def signature(module: nn.Module) -> object:
@@ -276,6 +269,6 @@ def _settings(module: nn.Module) -> str:
 
 def _multiply_adds(candidate: nn.Module, x: Tensor) -> float:
     """Of one image, in convolutions and linear layers."""
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
         candidate(x)
     return float(counter.get_total_flops() / 2 / len(x))

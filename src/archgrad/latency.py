@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from archgrad import spaces
 from archgrad.architecture import Architecture
-from archgrad.choice import Choice
 from archgrad.costs import CostTable, Place, relative_error, signature, walk
 from archgrad.errors import ArchgradError
 from archgrad.folder import device_name
@@ -82,28 +81,24 @@ def _measured(
     threads: int,
     tell: Callable[[str], None],
 ) -> CostTable:
-    met: list[tuple[str, Choice, tuple[int, ...], list[object]]] = []
     calls: dict[object, Call] = {}
-
-    def visit(place: str, choice: Choice, x: Tensor) -> None:
-        keys: list[object] = [(signature(candidate), x.shape) for candidate in choice.candidates]
-        for key, candidate in zip(keys, choice.candidates, strict=True):
-            if key not in calls:
-                calls[key] = Call(placed(candidate, device), _inputs(x.shape, device))
-        met.append((place, choice, tuple(x.shape), keys))
-
-    walk(space, visit, device, batch)
-    tell(f"timing {len(calls)} different operations at {len(met)} places")
+    walked, _ = walk(space, device, batch)
+    for _, choice, x in walked:
+        for candidate in choice.candidates:
+            if _key(candidate, x) not in calls:
+                inputs = _inputs(x.shape, device)
+                calls[_key(candidate, x)] = Call(placed(candidate, device), inputs)
+    tell(f"timing {len(calls)} different operations at {len(walked)} places")
     generator = torch.Generator().manual_seed(0)
     drawn = [space.random_architecture(generator) for _ in range(FITTED + CHECKED)]
     networks = [_network(space, one, device, batch) for one in drawn]
     found = timings([*calls.values(), *networks])
     timed = dict(zip(calls, found, strict=False))
     places = []
-    for place, choice, shape, keys in met:
-        own = {name: timed[key] for name, key in zip(choice.names, keys, strict=True)}
-        costs, spread = ({n: t[i] for n, t in own.items()} for i in (0, 1))
-        places.append(Place(place, choice.group, choice.row, shape, costs, spread))
+    for place, choice, x in walked:
+        own = [timed[_key(candidate, x)] for candidate in choice.candidates]
+        costs, spread = (dict(zip(choice.names, v, strict=True)) for v in zip(*own, strict=True))
+        places.append(Place(place, choice.group, choice.row, tuple(x.shape), costs, spread))
     edges = {group.name: group.edges for group in space.groups}
     bare = CostTable("latency", space.name, 0.0, edges, tuple(places))
     measured = [timing.median for timing in found[len(calls) :]]
@@ -124,6 +119,11 @@ def _measured(
     }
     error = relative_error(predicted[FITTED:], measured[FITTED:])
     return CostTable("latency", space.name, fixed, edges, tuple(places), error, about)
+
+
+def _key(candidate: nn.Module, x: Tensor) -> object:
+    """Equal for operations that are timed once."""
+    return signature(candidate), x.shape
 
 
 def summary(table: CostTable) -> str:
