@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from archgrad.architecture import Architecture
+from archgrad.budget import CostReport
 from archgrad.config import OWN, RunConfig
 from archgrad.cost import Cost, cost
 from archgrad.errors import ArchgradError
@@ -38,6 +39,7 @@ class Report:
     costs: dict[str, Cost]
     comparison: Comparison
     search_seconds: float
+    limit: CostReport | None = None  # of cost, and whether the found cell meets it
 
     @property
     def random(self) -> list[str]:
@@ -113,6 +115,7 @@ def main_job(
                 [[s["accuracy"] for s in e] for label, e in scores.items() if label != "found"],
             ),
             search_seconds=sum(line["seconds"] for line in result.metrics),
+            limit=result.cost,
         )
         write(run.path / "results.json", json.dumps(as_json(report), indent=2) + "\n")
         write(run.path / "summary.txt", summary(report))
@@ -134,7 +137,7 @@ def draw_random(space: SearchSpace, seed: int, count: int) -> list[Architecture]
 
 def as_json(report: Report) -> dict[str, object]:
     """The machine-readable form, results.json."""
-    comparison, limit = report.comparison, report.search.cost
+    comparison, limit = report.comparison, report.limit
     bounded = math.isfinite(comparison.low)
     return {
         "scores": report.scores,
@@ -192,7 +195,7 @@ def summary(report: Report) -> str:
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in table
     ]
-    limit = [] if report.search.cost is None else [str(report.search.cost), ""]
+    limit = [] if report.limit is None else [str(report.limit), ""]
     return "\n".join([*lines, "", *limit, *verdict(report)]) + "\n"
 
 
