@@ -62,7 +62,7 @@ class CostTable:
     space: str
     fixed: float
     edges: dict[str, tuple[tuple[int, int], ...]]
-    places: tuple[Place, ...]
+    places: tuple[Place, ...] = field(repr=False)
     error: float = 0.0
     about: dict[str, Any] = field(default_factory=dict)
 
