@@ -23,6 +23,7 @@ from archgrad.loaders import Loaders
 from archgrad.loops import Silent
 from archgrad.prepared import Prepared, prepare
 from archgrad.result import SearchResult
+from archgrad.units import LIMITS, OF_LIMITS
 from helpers import same
 
 TINY = {
@@ -123,6 +124,7 @@ def usual() -> SearchResult:
 
 def test_the_table_of_knobs_is_complete() -> None:
     elsewhere = {"device", "threads", "guard", "kernel", "recompute", "graphs"}  # no knobs of it
+    elsewhere |= {*LIMITS, *OF_LIMITS}  # tests/test_budget.py
     assert set(KNOBS) | elsewhere == set(SearchConfig.model_fields)
 
 

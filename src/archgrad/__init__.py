@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from archgrad.architecture import Architecture, Cell, published
     from archgrad.choice import Choice, Group
     from archgrad.choices import InputChoice, Repeat, Width, insert_choices
+    from archgrad.costs import CostTable, cost_table
     from archgrad.errors import ArchgradError, Diverged
+    from archgrad.latency import measure_latency
     from archgrad.methods import Method, method
     from archgrad.operations import Zero
     from archgrad.planning import Plan
@@ -31,6 +33,7 @@ _HOMES = {
     "ArchgradError": "archgrad.errors",
     "Cell": "archgrad.architecture",
     "Choice": "archgrad.choice",
+    "CostTable": "archgrad.costs",
     "Diverged": "archgrad.errors",
     "Group": "archgrad.choice",
     "InputChoice": "archgrad.choices",
@@ -43,9 +46,11 @@ _HOMES = {
     "Width": "archgrad.choices",
     "Zero": "archgrad.operations",
     "build": "archgrad.api",
+    "cost_table": "archgrad.costs",
     "derive": "archgrad.api",
     "export": "archgrad.api",
     "insert_choices": "archgrad.choices",
+    "measure_latency": "archgrad.latency",
     "method": "archgrad.methods",
     "plan": "archgrad.api",
     "published": "archgrad.architecture",
@@ -60,6 +65,7 @@ __all__ = [
     "Architecture",
     "Cell",
     "Choice",
+    "CostTable",
     "Diverged",
     "Group",
     "InputChoice",
@@ -72,10 +78,12 @@ __all__ = [
     "Width",
     "Zero",
     "build",
+    "cost_table",
     "data",
     "derive",
     "export",
     "insert_choices",
+    "measure_latency",
     "method",
     "methods",
     "plan",

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from archgrad import config as configuration
 from archgrad import deriving
 from archgrad.architecture import Architecture, resolve
+from archgrad.budget import Limit, kept
 from archgrad.config import OWN, DataConfig, RunConfig, SearchConfig, TrainConfig
 from archgrad.data.own import OwnData
 from archgrad.errors import ArchgradError, unknown
@@ -190,12 +191,17 @@ def derive(
                 f"rule {rule} judges the supernet, whose weights are kept of the last epoch alone; "
                 "leave out the epoch"
             )
+        if Limit.of(section(run.config)) is not None:
+            raise ArchgradError(
+                f"rule {rule} judges the supernet and knows no limit of cost, and this search has "
+                "one; use another rule"
+            )
         return deriving.derive_by_perturbation(run, prepare(run.config, data=data), tuning_epochs)
     config = section(run.config)
     method = deriving.with_rule(search_method(config), rule)
     if method.selection is not None and rule is None and epoch is None:
         return resolve(run.path)  # what the selection found at the end of the search
-    return deriving.derive(run, search_space(config, None), method, epoch)
+    return deriving.derive(run, search_space(config, None), kept(run, config, method), epoch)
 
 
 @dataclass(frozen=True)

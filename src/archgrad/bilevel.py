@@ -149,6 +149,10 @@ class BilevelSearch:
             **meter.means(),
             **self.monitor.measure(self, self.done),
         }
+        if self.method.cost is not None:
+            with torch.no_grad():
+                expected = self.method.cost(self.leg.net.alpha, self.state())
+            metrics["expected_cost"] = float(expected)
         kept = {**self.leg.net.weights, **dict(self.leg.net.model.named_buffers())}
         kept |= {**self.leg.net.alpha, "valid_loss": torch.tensor(metrics["valid_loss"])}
         if (bad := first_infinite(kept)) is not None:

@@ -117,6 +117,36 @@ def plan_command(
     typer.echo(json.dumps(asdict(found), indent=2) if as_json else summary(found))
 
 
+@app.command("measure-latency")
+@with_options({"data": (DataConfig, ""), "search": (SearchConfig, "")})
+def measure_latency_command(
+    given: Given,
+    out: Annotated[Path, typer.Option(help="write the table to this new JSON file")],
+    batch: Annotated[int, typer.Option(min=1, help="images a call")] = 1,
+    config: Config = None,
+) -> None:
+    """Time every candidate of a space at every place on this device, for --max-latency.
+
+    Options as those of the search: space, channels, cells, data, device and threads say what is
+    timed, the others nothing. With the config of a main job: at the size of its retraining.
+    """
+    from archgrad.folder import write
+    from archgrad.latency import measure_latency, summary
+    from archgrad.prepared import timed_space
+
+    if out.exists():
+        raise ArchgradError(f"file {out} already exists; choose another --out")
+    made = configuration.build(given, configuration.load(config) if config else None)
+    space, search = timed_space(made)
+    tell = lambda text: typer.echo(text, err=True)  # noqa: E731
+    table = measure_latency(
+        space, device=search.device, batch=batch, threads=search.threads, tell=tell
+    )
+    write(out, table.to_json())
+    typer.echo(summary(table))
+    typer.echo(f"next: archgrad search ... --max-latency 5ms --latency-table {out}")
+
+
 @app.command("search")
 @with_options({"data": (DataConfig, ""), "search": (SearchConfig, "")})
 def search_command(
@@ -140,6 +170,8 @@ def search_command(
         result = prepared.search(folder, display)
     save_drawing(result.architecture, folder.path)
     typer.echo(str(result.architecture))
+    if result.cost is not None:
+        typer.echo(str(result.cost))
     typer.echo(f"everything is in {folder.path}")
     typer.echo(f"next: archgrad train {folder.path}")
 

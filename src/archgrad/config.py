@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from archgrad import units
 from archgrad.errors import ArchgradError, explain
 
 PAPER = "arXiv:1806.09055"
@@ -158,6 +159,44 @@ class SearchConfig(_Section):
         description="on: a GPU records the kernels of a step once and replays them (CUDA graphs); "
         "where a method does not allow it, or it fails, the search goes on without",
     )
+    max_params: str | None = Field(
+        None, description="limit of the parameters, such as 2M or 500k [none: no limit]"
+    )
+    max_madds: str | None = Field(
+        None, description="limit of the multiply-adds of an image, such as 300M [none: no limit]"
+    )
+    max_latency: str | None = Field(
+        None, description="limit of the latency, such as 5ms; needs a table [none: no limit]"
+    )
+    latency_table: str | None = Field(
+        None, description="file that archgrad measure-latency wrote [none]"
+    )
+    latency_device: str | None = Field(
+        None, description="name of the device in that table, where it is none of this machine"
+    )
+    cost_form: Literal["limit", "penalty", "ratio"] = Field(
+        "limit",
+        description="limit: the strongest architecture that meets it; penalty, ratio: the limit is "
+        "a reference of alpha's loss alone (add#linear and mul#log of arXiv:1812.00332)",
+    )
+    cost_weight: float | None = Field(
+        None,
+        ge=0,
+        description="weight of the expected cost in alpha's loss, the exponent of a ratio "
+        "(arXiv:1812.00332) [0.1, ratio: 0.3]",
+    )
+
+    @field_validator(*units.LIMITS, mode="before")
+    @classmethod
+    def _amount(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is not None:
+            units.LIMITS[str(info.field_name)][1](str(value))
+        return value if value is None else str(value)
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> Self:
+        units.check_limits(self.model_dump(include={*units.LIMITS, *units.OF_LIMITS}))
+        return self
 
 
 class TrainConfig(_Section):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from archgrad.architecture import Architecture
+from archgrad.budget import CostReport
 from archgrad.config import OWN, RunConfig
 from archgrad.cost import Cost, cost
 from archgrad.data import Data
@@ -42,6 +43,7 @@ class Report:
     costs: dict[str, Cost]
     comparison: Comparison
     search_seconds: float
+    limit: CostReport | None = None  # of cost, and whether the found cell meets it
     model: str = ""  # what was exported, or why nothing was
 
     @property
@@ -120,6 +122,7 @@ def main_job(
                 [[s["accuracy"] for s in e] for label, e in scores.items() if label != "found"],
             ),
             search_seconds=sum(line["seconds"] for line in result.metrics),
+            limit=result.cost,
         )
         write(run.path / "results.json", json.dumps(as_json(report), indent=2) + "\n")
         report = replace(report, model=_export(run.path))
@@ -154,7 +157,7 @@ def draw_random(space: SearchSpace, seed: int, count: int) -> list[Architecture]
 
 def as_json(report: Report) -> dict[str, object]:
     """The machine-readable form, results.json."""
-    comparison = report.comparison
+    comparison, limit = report.comparison, report.limit
     bounded = math.isfinite(comparison.low)
     return {
         "scores": report.scores,
@@ -163,6 +166,7 @@ def as_json(report: Report) -> dict[str, object]:
         "interval_95": [comparison.low, comparison.high] if bounded else None,
         "distinguishable": comparison.distinguishable,
         "search_seconds": report.search_seconds,
+        "limit": limit and {**asdict(limit), "met": limit.met},
     }
 
 
@@ -211,8 +215,9 @@ def summary(report: Report) -> str:
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in table
     ]
+    limit = [] if report.limit is None else [str(report.limit), ""]
     ending = [report.model] if report.model else []
-    return "\n".join([*lines, "", *verdict(report), *ending]) + "\n"
+    return "\n".join([*lines, "", *limit, *verdict(report), *ending]) + "\n"
 
 
 def clock(seconds: float) -> str:

@@ -260,6 +260,11 @@ def _json(value: object) -> str:
     return json.dumps(value, indent=2, allow_nan=False) + "\n"
 
 
+def device_name(device: torch.device) -> str:
+    """The name of a GPU, or of the processor."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+
+
 def _processor() -> str:
     """The processor's name, or its architecture where the system does not tell."""
     info = Path("/proc/cpuinfo")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from archgrad import data as data_sets
 from archgrad import methods, spaces
 from archgrad.bilevel import bilevel_search
+from archgrad.budget import REPORT, Budget
 from archgrad.config import OWN, DataConfig, RunConfig, SearchConfig, TrainConfig
 from archgrad.data import Augmentation, Data
 from archgrad.data.own import OwnData
 from archgrad.errors import ArchgradError, out_of_memory
-from archgrad.folder import Run
+from archgrad.folder import Run, write
 from archgrad.leg import check
 from archgrad.loaders import Loaders
 from archgrad.loops import Listener, resolve_device
@@ -37,22 +39,36 @@ class Prepared:
     augmentation: Augmentation
     space: SearchSpace
     method: Method
+    budget: Budget | None = None
 
     def search(self, run: Run | None = None, listener: Listener | None = None) -> SearchResult:
         """Run it, or go on with it where ``run`` has a checkpoint.
 
         Memory that runs out is an `ArchgradError` that says what would fit.
         """
+        if self.budget is not None and run is not None:
+            self.budget.keep(run)
         wanted = self._wanted()
         try:
-            return bilevel_search(
-                *wanted[:4], augmentation=self.augmentation, run=run, listener=listener
+            return self._reported(
+                bilevel_search(
+                    *wanted[:4], augmentation=self.augmentation, run=run, listener=listener
+                )
             )
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
             reason = (str(error).strip() or "no memory left").splitlines()[0]
         raise ran_out(wanted, run, reason)  # here no traceback holds that search any more
+
+    def _reported(self, result: SearchResult) -> SearchResult:
+        """The result, with what it costs where there is a limit."""
+        if self.budget is None:
+            return result
+        report = self.budget.report(result.architecture)
+        if result.path is not None:
+            write(result.path / REPORT, json.dumps({**asdict(report), "met": report.met}) + "\n")
+        return replace(result, cost=report)
 
     def plan(self) -> Plan:
         """What it will need of memory and time; see `archgrad.planning`."""
@@ -97,6 +113,9 @@ def checked(
     device = resolve_device(search.device)
     loaders = Loaders.of(loaded, search, augmentation, device)
     check(found_space, found_method, search)
+    budget = Budget.of(config, found_space, found_method)
+    if budget is not None:
+        found_method = budget.applied(found_method)
     check_precision(search.precision, device)
     if isinstance(loaded, OwnData):
         rehearse(found_space, loaded.task, loaders, device)
@@ -106,7 +125,14 @@ def checked(
         "kernel": _kernel(search, found_space),
     }
     complete = config.model_copy(update={"search": search.model_copy(update=filled)})
-    return Prepared(complete, loaded, augmentation, found_space, found_method)
+    return Prepared(complete, loaded, augmentation, found_space, found_method, budget)
+
+
+def timed_space(config: RunConfig) -> tuple[SearchSpace, SearchConfig]:
+    """The space whose latency a configuration asks for, at the size of its retraining, if any."""
+    search, train = section(config), config.train
+    space = search_space(search, load_data(config.data)[0])
+    return (space if train is None else space.sized(train.channels, train.cells)), search
 
 
 def section(config: RunConfig) -> SearchConfig:

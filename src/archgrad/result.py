@@ -9,6 +9,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from archgrad.architecture import Architecture
+from archgrad.budget import CostReport
 from archgrad.config import SearchConfig
 from archgrad.errors import ArchgradError
 from archgrad.methods import Method
@@ -23,7 +24,8 @@ class SearchResult:
     ``alpha``: the architecture parameters it was derived from, group name -> (edges, operations);
     ``metrics``: one entry an epoch, as in metrics.jsonl; ``path``: the run folder, if there is one;
     ``stopped``: what the stopping rule or the guard ended it for, or None; ``model``: an own
-    model's trained supernet.
+    model's trained supernet; ``cost``: whether the architecture meets the limit of cost, if there
+    is one.
     """
 
     architecture: Architecture
@@ -35,6 +37,7 @@ class SearchResult:
     path: Path | None = None
     stopped: str | None = None
     model: nn.Module | None = None
+    cost: CostReport | None = None
 
     def derive(
         self,

@@ -14,6 +14,7 @@ from archgrad.choice import Edge
 from archgrad.errors import ArchgradError
 from archgrad.mixing import Mixing
 from archgrad.parts.augmentation import Augment
+from archgrad.parts.cost import CostPenalty, CostRatio, ExpectedCost
 from archgrad.parts.discretization import StrongestEdges, Threshold
 from archgrad.parts.hypergradient import Estimate, first_order, single_level
 from archgrad.parts.optimizer import Adam, ExponentiatedGradient
@@ -104,6 +105,12 @@ class Method:
             if wrong:
                 raise ArchgradError(f"these parts do not go together: {reason}")
 
+    @property
+    def cost(self) -> ExpectedCost | None:
+        """The expected cost that the search minds, if it does."""
+        parts = (*self.regularizers, self.hypergradient)
+        return next((p.cost for p in parts if isinstance(p, CostPenalty | CostRatio)), None)
+
     def slots(self) -> dict[str, str]:
         """Slot name -> the part in it, for tables."""
         return {field.name: _label(getattr(self, field.name)) for field in fields(self)}
@@ -119,10 +126,13 @@ def _contradictions(method: Method) -> Iterable[tuple[bool, str]]:
     weights = method.relaxation
     if isinstance(weights, EdgeNormalized):
         weights = weights.operations
+    estimator = method.hypergradient
+    if isinstance(estimator, CostRatio):
+        estimator = estimator.inner
     gates, hard = isinstance(weights, Gates), isinstance(weights, GumbelSoftmax) and weights.hard
-    paths = isinstance(method.hypergradient, TwoPaths)
-    alpha_alone = paths or method.hypergradient in (first_order, single_level)
-    alpha_alone |= isinstance(method.hypergradient, Shapley)
+    paths = isinstance(estimator, TwoPaths)
+    alpha_alone = paths or estimator in (first_order, single_level)
+    alpha_alone |= isinstance(estimator, Shapley)
     kinds = [type(r) for r in method.regularizers]
     stages = method.stages or (Stage(1.0),)
     edges = [[type(edge) for edge in (*stage.edges, *method.edges)] for stage in stages]
@@ -142,7 +152,7 @@ def _contradictions(method: Method) -> Iterable[tuple[bool, str]]:
         (isinstance(method.weight_gradient, FreezeOverfitted) and (gates or hard), "freezing "
          "compares two gradients of every candidate, and a single path gives the others none; use "
          "a relaxation that computes all"),
-        ((isinstance(method.hypergradient, Shapley) or isinstance(method.selection, Perturbation))
+        ((isinstance(estimator, Shapley) or isinstance(method.selection, Perturbation))
          and (gates or hard), "where a single path is computed, removing another candidate costs "
          "nothing; use a relaxation that computes all"),
         (isinstance(method.arch_optimizer, ExponentiatedGradient)

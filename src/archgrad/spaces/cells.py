@@ -70,6 +70,10 @@ class CellSpace(ABC):
         """The network with a choice on every edge, built with these edge parts."""
 
     @abstractmethod
+    def plain(self) -> Classifier:
+        """The supernet whose candidates are as derived networks have them, to see their cost."""
+
+    @abstractmethod
     def derive(self, architecture: Architecture, auxiliary: bool = False) -> Classifier:
         """The plain network of an architecture, freshly initialized."""
 
@@ -244,8 +248,13 @@ class CellSpace(ABC):
     def _validate_nodes(self, group: Group, cell: Cell) -> None:
         """Refuse a cell whose nodes and output this space cannot build."""
 
-    def _choices(self, parts: Sequence[Edge]) -> dict[str, Wiring]:
+    def _choices(self, parts: Sequence[Edge], search: bool = True) -> dict[str, Wiring]:
         """What the supernet has on its edges: cell name -> the edges of each node."""
+
+        def candidate(name: str, channels: int, stride: int) -> nn.Module:
+            factory = self.factories[name]
+            return factory(channels, stride, True) if search else _single(factory, channels, stride)
+
         wirings: dict[str, Wiring] = {}
         for group in self.groups:
             last = max(node for _, node in group.edges)
@@ -253,13 +262,10 @@ class CellSpace(ABC):
                 [] for _ in range(last - group.inputs + 1)
             ]
             for row, (source, node) in enumerate(group.edges):
-                edge = partial(build, self._candidate, group, row, edges=parts, dims=self.dims)
+                edge = partial(build, candidate, group, row, edges=parts, dims=self.dims)
                 nodes[node - group.inputs].append((source, edge))
             wirings[group.name] = nodes
         return wirings
-
-    def _candidate(self, name: str, channels: int, stride: int) -> nn.Module:
-        return self.factories[name](channels, stride, True)
 
     def _singles(self, architecture: Architecture) -> dict[str, Wiring]:
         """What a derived network has on its edges: cell name -> the edges of each node."""

@@ -100,9 +100,16 @@ class DartsCNN(CellSpace):
 
     def supernet(self, edges: Sequence[Edge] = ()) -> Network:
         """The network with a choice on every edge, BatchNorm without affine parameters."""
-        return self._network(
-            self._choices(edges), {group.name: self._nodes for group in self.groups}, affine=False
-        )
+        return self._network(self._choices(edges), self._whole, affine=False)
+
+    def plain(self) -> Network:
+        """The supernet whose candidates are as derived networks have them, to see their cost."""
+        return self._network(self._choices((), search=False), self._whole, affine=True)
+
+    @property
+    def _whole(self) -> Mapping[str, Sequence[int]]:
+        """The output of cells whose nodes all have edges."""
+        return {group.name: self._nodes for group in self.groups}
 
     def derive(self, architecture: Architecture, auxiliary: bool = False) -> Network:
         """The plain network of an architecture, freshly initialized; drop path on its edges."""

@@ -55,6 +55,10 @@ class NasBench201(CellSpace):
         """The network with a choice on every edge, whose BatchNorm has no affine parameters."""
         return self._network(self._choices(edges)[CELL])
 
+    def plain(self) -> Stages:
+        """The supernet whose candidates are as derived networks have them, to see their cost."""
+        return self._network(self._choices((), search=False)[CELL])
+
     def derive(self, architecture: Architecture, auxiliary: bool = False) -> Stages:
         """The plain network of an architecture, freshly initialized; drop path on its edges."""
         self.validate(architecture)

@@ -1,0 +1,274 @@
+"""What every candidate of every choice of a space costs, place by place: tables that add up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from archgrad.architecture import Architecture, Cell
+from archgrad.choice import Choice, Group, State, Summand, term
+from archgrad.cost import cost, count_parameters, shape_of
+from archgrad.errors import ArchgradError
+from archgrad.operations import Zero
+from archgrad.spaces import SearchSpace
+
+Kind = Literal["parameters", "multiply_adds", "latency"]
+FORMAT = "archgrad-cost-table/1"
+UNITS: dict[str, str] = {
+    "parameters": "parameters", "multiply_adds": "multiply-adds", "latency": "ms"
+}  # fmt: skip
+CHECKED = 2  # random networks whose costs are compared with the predicted ones
+
+
+@dataclass(frozen=True)
+class Place:
+    """A choice as it is met in a forward pass, and what its candidates cost there.
+
+    ``place``: the name of the choice in the model; ``shape``: of its input, with the batch;
+    ``costs``: operation -> cost, as in a derived network; ``spread``: of latencies, the
+    interquartile range.
+    """
+
+    place: str
+    group: str
+    edge: int
+    shape: tuple[int, ...]
+    costs: dict[str, float]
+    spread: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class CostTable:
+    """The cost of an architecture as a sum over its choices and a ``fixed`` rest.
+
+    ``kind``: exact parameters or multiply_adds (of one image), or a measured latency in ms;
+    ``edges``: (source, node) of each row of a group; ``places``: what the candidates cost;
+    ``error``: of the prediction, mean absolute relative, over random derived networks;
+    ``about``: where, when and how a latency was measured.
+
+    Where an architecture leaves a node out of a cell's output, later cells are narrower than the
+    table knows, and the prediction is too large.
+    """
+
+    kind: Kind
+    space: str
+    fixed: float
+    edges: dict[str, tuple[tuple[int, int], ...]]
+    places: tuple[Place, ...] = field(repr=False)
+    error: float = 0.0
+    about: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def groups(self) -> dict[str, list[dict[str, float]]]:
+        """Group name -> for each edge operation -> cost, summed over all places."""
+        found = {name: [dict[str, float]() for _ in edges] for name, edges in self.edges.items()}
+        for place in self.places:
+            row = found[place.group][place.edge]
+            for name, value in place.costs.items():
+                row[name] = row.get(name, 0.0) + value
+        return found
+
+    def rows(self, group: Group) -> list[list[float]]:
+        """The costs of a group's candidates, (edges, operations); it may offer fewer of them."""
+        known = self.groups.get(group.name, [])
+        found = []
+        for edge, names in enumerate(group.candidates):
+            row = known[edge] if edge < len(known) else {}
+            missing = [name for name in names if name not in row]
+            if missing:
+                raise ArchgradError(
+                    f"the table of {self.kind} of space {self.space} has no {missing[0]} for edge "
+                    f"{edge} of {group.name}; make the table for this space"
+                )
+            found.append([row[name] for name in names])
+        return found
+
+    def predict(self, cells: Architecture | Iterable[Cell]) -> float:
+        """The cost of an architecture: exact for parameters and multiply-adds."""
+        if isinstance(cells, Architecture):
+            cells = cells.cells
+        return self.fixed + sum(self._chosen(cell) for cell in cells)
+
+    def _chosen(self, cell: Cell) -> float:
+        rows = dict(zip(self.edges[cell.name], self.groups[cell.name], strict=True))
+        return sum(
+            rows[source, node][operation]
+            for node, edges in enumerate(cell.nodes, start=cell.inputs)
+            for operation, source in edges
+        )
+
+    def to_json(self) -> str:
+        """Text that `load` reads back."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n"
+
+    @classmethod
+    def load(cls, path: str | Path) -> CostTable:
+        """Read a file; what is no such table is an error that says so."""
+        try:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+            if (found := values.pop("format", None)) != FORMAT:
+                raise ValueError(f"format {found}, expected {FORMAT}")
+            values["edges"] = {
+                name: tuple((int(source), int(node)) for source, node in edges)
+                for name, edges in values["edges"].items()
+            }
+            places = (Place(**{**p, "shape": tuple(p["shape"])}) for p in values["places"])
+            table = cls(**{**values, "places": tuple(places)})
+            if table.kind not in UNITS or not table.groups:
+                raise ValueError(f"kind {table.kind} of groups {[*table.groups]}")
+            return table
+        except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ArchgradError(
+                f"cost table {path} cannot be read: {reason}; expected a file as written by "
+                "archgrad measure-latency"
+            ) from None
+
+    def check_fits(self, space: SearchSpace, origin: str) -> None:
+        """Refuse a table of another space, or of this one at another size."""
+        if self.space != space.name:
+            raise ArchgradError(
+                f"{origin} is a table of space {self.space}, expected one of {space.name}; make it "
+                f"with archgrad measure-latency --space {space.name}"
+            )
+        met = {(p.place, p.group, p.edge): p for p in self.places}
+        walked, _ = walk(space, batch=int(self.about.get("batch", 1)))
+        seen = {(m.place, m.choice.group, m.choice.row): m for m in walked}
+        for key, now in seen.items():
+            here = f"{origin} was made for another size of space {space.name}: choice {key[0]}"
+            if key not in met:
+                raise ArchgradError(
+                    f"{here} is not in it; make it with the channels, cells and images of this run"
+                )
+            if met[key].shape != (shape := tuple(now.x.shape)):
+                raise ArchgradError(
+                    f"{here} sees an input of shape {shape}, in the table {met[key].shape}; make "
+                    "it with the channels, cells and images of this run"
+                )
+            if missing := set(now.choice.names) - met[key].costs.keys():
+                raise ArchgradError(
+                    f"{origin} has no {sorted(missing)[0]} at choice {key[0]}; make it for the "
+                    "candidates of this run"
+                )
+        if len(met) > len(seen):
+            raise ArchgradError(
+                f"{origin} was made for another size of space {space.name}: it has {len(met)} "
+                f"choices, this run {len(seen)}; make it with the channels and cells of this run"
+            )
+
+
+def cost_table(space: SearchSpace, kind: Literal["parameters", "multiply_adds"]) -> CostTable:
+    """Exact parameters or multiply-adds of every candidate at every place; nothing is computed.
+
+    The rest of the network is the cost of one derived network without that of its choices, and
+    the prediction is checked on others.
+    """
+    places: list[Place] = []
+    counted: dict[object, float] = {}
+    owned: set[int] = set()  # a candidate that is used at several places has its parameters once
+    walked, device = walk(space)
+    for place, choice, x in walked:
+        costs = {}
+        for name, candidate in zip(choice.names, choice.candidates, strict=True):
+            key = (signature(candidate), x.shape)
+            if kind == "parameters":
+                costs[name] = 0.0 if id(candidate) in owned else float(count_parameters(candidate))
+                owned.add(id(candidate))
+            else:
+                if key not in counted:
+                    counted[key] = _multiply_adds(candidate, torch.zeros_like(x, device=device))
+                costs[name] = counted[key]
+        places.append(Place(place, choice.group, choice.row, tuple(x.shape), costs))
+    edges = {group.name: group.edges for group in space.groups}
+    generator = torch.Generator().manual_seed(0)
+    drawn = [space.random_architecture(generator) for _ in range(1 + CHECKED)]
+    exact = [float(getattr(cost(space, architecture), kind)) for architecture in drawn]
+    bare = CostTable(kind, space.name, 0.0, edges, tuple(places))
+    fixed = exact[0] - bare.predict(drawn[0])
+    error = relative_error([fixed + bare.predict(one) for one in drawn[1:]], exact[1:])
+    return CostTable(kind, space.name, fixed, edges, tuple(places), error)
+
+
+def relative_error(predicted: Iterable[float], found: Iterable[float]) -> float:
+    """The mean absolute relative error of predictions."""
+    errors = [abs(p - f) / f if f else abs(p) for p, f in zip(predicted, found, strict=True)]
+    return sum(errors) / len(errors)
+
+
+class Met(NamedTuple):
+    """A choice as a forward pass met it: its name in the model, and what enters it, on meta."""
+
+    place: str
+    choice: Choice
+    x: Tensor
+
+
+def walk(
+    space: SearchSpace, device: torch.device | None = None, batch: int = 1
+) -> tuple[list[Met], torch.device]:
+    """Run images through a space's model with choices: what is met, and the device it is on.
+
+    The candidates are as derived networks have them, where the space says how (``plain``). Without
+    a device nothing is computed (meta), unless the model looks at numbers: then on the CPU.
+    """
+    if device is not None:
+        return _walk(space, device, batch), device
+    try:
+        with torch.device("meta"):
+            return _walk(space, torch.device("meta"), batch), torch.device("meta")
+    except RuntimeError:
+        return _walk(space, torch.device("cpu"), batch), torch.device("cpu")
+
+
+@torch.no_grad()
+def _walk(space: SearchSpace, device: torch.device, batch: int) -> list[Met]:
+    model = getattr(space, "plain", space.supernet)().to(device).eval()
+    choices = {name: m for name, m in model.named_modules() if isinstance(m, Choice)}
+    if not choices:
+        raise ArchgradError("the model has no choices; put at least one archgrad.Choice in it")
+    met: list[Met] = []
+
+    def intercepted(name: str, choice: Choice) -> Callable[[State], list[Summand]]:
+        def terms(state: State) -> list[Summand]:
+            met.append(Met(name, choice, torch.empty_like(state.x, device="meta")))
+            computed = [c for c in choice.candidates if not isinstance(c, Zero)]
+            return [term((computed or list(choice.candidates))[-1](state.x))]
+
+        return terms
+
+    for name, choice in choices.items():
+        choice.terms = intercepted(name, choice)  # type: ignore[method-assign, assignment]
+    try:
+        model(torch.zeros(batch, *shape_of(space), device=device))
+    finally:
+        for choice in choices.values():
+            del choice.terms
+    return met
+
+
+def signature(module: nn.Module) -> object:
+    """Equal for modules that compute at equal cost: kinds, settings and shapes of all parts."""
+    return tuple(
+        (name, type(part), _settings(part), tuple(tuple(p.shape) for p in part.parameters(False)))
+        for name, part in module.named_modules()
+    )
+
+
+def _settings(module: nn.Module) -> str:
+    plain: Mapping[str, object] = vars(module)
+    return repr([(k, v) for k, v in sorted(plain.items()) if not k.startswith("_")])
+
+
+def _multiply_adds(candidate: nn.Module, x: Tensor) -> float:
+    """Of one image, in convolutions and linear layers."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        candidate(x)
+    return float(counter.get_total_flops() / 2 / len(x))

@@ -1,0 +1,222 @@
+"""Latency on the user's own device: of every candidate at every place, and of whole networks."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from statistics import median, quantiles
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from archgrad import spaces
+from archgrad.architecture import Architecture
+from archgrad.cost import shape_of
+from archgrad.costs import CostTable, Place, relative_error, signature, walk
+from archgrad.errors import ArchgradError
+from archgrad.folder import device_name
+from archgrad.loops import placed, resolve_device, seeded
+from archgrad.precision import without_tf32
+from archgrad.spaces import SearchSpace
+
+SAMPLES = 21  # of which the median is taken
+SAMPLE_MS = 2.0  # a sample is as many calls as take this long
+WARM_MS = 20.0
+FITTED, CHECKED = 5, 5  # random networks: that give the rest of a network, that check the sum
+QUIET = 0.2  # spread of a device that is left alone, at most
+
+
+class Call(NamedTuple):
+    """A module and what it is called with."""
+
+    module: nn.Module
+    inputs: Tensor
+
+
+class Timing(NamedTuple):
+    """Milliseconds of a call: the median, and the interquartile range of the samples."""
+
+    median: float
+    spread: float
+
+
+def measure_latency(
+    space: str | SearchSpace,
+    *,
+    device: str = "auto",
+    batch: int = 1,
+    threads: int = 1,
+    tell: Callable[[str], None] = lambda text: None,
+    **options: Any,
+) -> CostTable:
+    """Time every candidate of a space at every place, in ms, in eval mode, float32, channels last.
+
+    ``space``: a value, or a name with its ``options`` (channels, cells, image_size, ...), at the
+    size of the network that the limit is about; ``batch``: images a call; ``threads``: of the CPU.
+    Equal operations on equal inputs are timed once. The rest of a network is what a few random
+    derived networks take beyond their candidates, and the ``error`` of the prediction is measured
+    on others. Raises `ArchgradError` for wrong input. Keep the device free of other work.
+    """
+    if isinstance(space, str):
+        space = spaces.space(space, **options)
+    elif options:
+        raise ArchgradError(
+            f"options {sorted(options)} go with the name of a space; the space given has its size"
+        )
+    if batch < 1 or threads < 1:
+        raise ArchgradError(
+            f"measure-latency: batch {batch} and threads {threads}, expected at least 1"
+        )
+    where = resolve_device(device)
+    with seeded(0, threads, where), without_tf32(), torch.inference_mode():
+        return _measured(space, where, batch, threads, tell)
+
+
+def _measured(
+    space: SearchSpace,
+    device: torch.device,
+    batch: int,
+    threads: int,
+    tell: Callable[[str], None],
+) -> CostTable:
+    calls: dict[object, Call] = {}
+    walked, _ = walk(space, device, batch)
+    for _, choice, x in walked:
+        for candidate in choice.candidates:
+            if _key(candidate, x) not in calls:
+                inputs = _inputs(x.shape, device)
+                calls[_key(candidate, x)] = Call(placed(candidate, device), inputs)
+    tell(f"timing {len(calls)} different operations at {len(walked)} places")
+    generator = torch.Generator().manual_seed(0)
+    drawn = [space.random_architecture(generator) for _ in range(FITTED + CHECKED)]
+    networks = [_network(space, one, device, batch) for one in drawn]
+    found = timings([*calls.values(), *networks])
+    timed = dict(zip(calls, found, strict=False))
+    places = []
+    for place, choice, x in walked:
+        own = [timed[_key(candidate, x)] for candidate in choice.candidates]
+        costs, spread = (dict(zip(choice.names, v, strict=True)) for v in zip(*own, strict=True))
+        places.append(Place(place, choice.group, choice.row, tuple(x.shape), costs, spread))
+    edges = {group.name: group.edges for group in space.groups}
+    bare = CostTable("latency", space.name, 0.0, edges, tuple(places))
+    measured = [timing.median for timing in found[len(calls) :]]
+    sums = [bare.predict(one) for one in drawn]
+    rests = [whole - part for whole, part in zip(measured, sums, strict=True)]
+    fixed = median(rests[:FITTED])
+    predicted = [fixed + part for part in sums]
+    checked = list(zip(predicted, measured, strict=True))[FITTED:]
+    about = {
+        "device": device.type,
+        "device_name": device_name(device),
+        "threads": threads,
+        "batch": batch,
+        "samples": SAMPLES,
+        "torch": torch.__version__,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "checked_ms": [[round(p, 6), round(m, 6)] for p, m in checked],  # predicted, measured
+    }
+    error = relative_error(predicted[FITTED:], measured[FITTED:])
+    return CostTable("latency", space.name, fixed, edges, tuple(places), error, about)
+
+
+def _key(candidate: nn.Module, x: Tensor) -> object:
+    """Equal for operations that are timed once."""
+    return signature(candidate), x.shape
+
+
+def summary(table: CostTable) -> str:
+    """What a table of latencies holds and how well it predicts, a few lines."""
+    about = table.about
+    costs = [value for place in table.places for value in place.costs.values()]
+    spread = sum(value for place in table.places for value in place.spread.values()) / sum(costs)
+    lines = [
+        f"device     {about['device_name']}, {about['threads']} threads, batch {about['batch']}, "
+        f"torch {about['torch']}",
+        f"measured   {len(costs)} candidates at {len(table.places)} places; spread (interquartile "
+        f"range) {spread:.1%} of the median",
+        f"rest       {table.fixed:.4g} ms, all that is no candidate",
+        f"error      {table.error:.1%} on average, predicted against measured, of "
+        f"{len(about['checked_ms'])} random networks:",
+        *(f"           {p:.4g} ms predicted, {m:.4g} ms measured" for p, m in about["checked_ms"]),
+    ]
+    if spread > QUIET:
+        lines.append("the device was not quiet: end other work on it and measure again")
+    return "\n".join(lines)
+
+
+def network_latency(
+    space: SearchSpace, architecture: Architecture, device: str, batch: int = 1, threads: int = 1
+) -> Timing:
+    """Milliseconds of a whole derived network, timed as its candidates are."""
+    where = resolve_device(device)
+    with seeded(0, threads, where), without_tf32(), torch.inference_mode():
+        (found,) = timings([_network(space, architecture, where, batch)])
+    return found
+
+
+def _network(
+    space: SearchSpace, architecture: Architecture, device: torch.device, batch: int
+) -> Call:
+    network = placed(space.derive(architecture), device)
+    _settle(network, _inputs(torch.Size((8, *shape_of(space))), device))
+    return Call(network, _inputs(torch.Size((batch, *shape_of(space))), device))
+
+
+def _settle(network: nn.Module, images: Tensor) -> None:
+    """Give batch normalization its statistics: in deep networks numbers would underflow without.
+
+    Arithmetic on numbers that underflow is many times slower than that of a trained network.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = None  # the statistics are those of this one batch
+    network.train()(images)
+    network.eval()
+
+
+def timings(calls: Sequence[Call]) -> list[Timing]:
+    """Milliseconds of each call, after warming up; work of a GPU is waited for.
+
+    The samples of all calls are taken in turns, so that what disturbs the device hits all alike.
+    """
+    repeats = [_warmed(call) for call in calls]
+    samples: list[list[float]] = [[] for _ in calls]
+    for _ in range(SAMPLES):
+        for call, times, kept in zip(calls, repeats, samples, strict=True):
+            kept.append(_sample(call, times))
+    quartiles = [quantiles(kept, n=4) for kept in samples]
+    return [Timing(middle, high - low) for low, middle, high in quartiles]
+
+
+def _warmed(call: Call) -> int:
+    """How many calls are a sample."""
+    call.module.eval()
+    times, spent = 1, 0.0
+    while spent < WARM_MS:
+        one = _sample(call, times)
+        spent += max(one * times, 1e-3)
+        times = min(1000, max(1, math.ceil(SAMPLE_MS / max(one, 1e-6))))
+    return times
+
+
+def _sample(call: Call, times: int) -> float:
+    """Milliseconds of a call, the mean of so many."""
+    _wait(call.inputs.device)
+    started = time.perf_counter()
+    for _ in range(times):
+        call.module(call.inputs)
+    _wait(call.inputs.device)
+    return 1e3 * (time.perf_counter() - started) / times
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _inputs(shape: torch.Size, device: torch.device) -> Tensor:
+    images = torch.randn(shape, device=device)
+    return images.to(memory_format=torch.channels_last) if images.ndim == 4 else images
