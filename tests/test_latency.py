@@ -65,7 +65,13 @@ def test_a_table_says_how_it_was_measured() -> None:
 def test_the_real_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latency, "SAMPLES", 3)
     small, large = nn.Linear(4, 4), nn.Sequential(*(nn.Linear(700, 700) for _ in range(4)))
-    short, long = timings([Call(small, torch.ones(1, 4)), Call(large, torch.ones(64, 700))])
+    device = torch.device("cpu")
+    short, long = timings(
+        [
+            Call(small, device, lambda: small(torch.ones(1, 4))),
+            Call(large, device, lambda: large(torch.ones(64, 700))),
+        ]
+    )
     assert 0 < 3 * short.median < long.median
     assert not small.training
 

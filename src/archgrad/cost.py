@@ -9,15 +9,20 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from archgrad.architecture import Architecture
-from archgrad.errors import ArchgradError
 from archgrad.spaces import SearchSpace
+from archgrad.spaces.own import OwnModel
 
 
-def shape_of(space: SearchSpace) -> tuple[int, ...]:
-    """The shape of an image, or an error where the space does not know it."""
-    if space.input_shape is None:
-        raise ArchgradError(f"space {space.name} does not say the shape of its input")
-    return space.input_shape
+def run(space: SearchSpace, model: nn.Module, device: torch.device, batch: int) -> int:
+    """Call a network of the space with an example; how many there were, ``batch`` at most.
+
+    Images of zeros; an own model is called with the first of its data.
+    """
+    if isinstance(space, OwnModel):
+        return space.run(model, device, batch)
+    assert space.input_shape is not None
+    model(torch.zeros(batch, *space.input_shape, device=device))
+    return batch
 
 
 @dataclass(frozen=True)
@@ -38,10 +43,13 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def cost(space: SearchSpace, architecture: Architecture) -> Cost:
-    """Parameters and multiply-adds of the network that ``space`` derives; nothing is computed."""
-    with torch.device("meta"):
+    """Parameters and multiply-adds of the network that ``space`` derives.
+
+    Nothing is computed, but for an own model: that is run on its example.
+    """
+    device = torch.device("cpu" if isinstance(space, OwnModel) else "meta")
+    with device:
         model = space.derive(architecture).eval()
-        image = torch.empty(1, *shape_of(space))
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(image)
-    return Cost(count_parameters(model), counter.get_total_flops() // 2)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            examples = run(space, model, device, batch=1)
+    return Cost(count_parameters(model), counter.get_total_flops() // 2 // examples)

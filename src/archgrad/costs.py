@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +15,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from archgrad.architecture import Architecture, Cell
 from archgrad.choice import Choice, Group, State, Summand, term
-from archgrad.cost import cost, count_parameters, shape_of
+from archgrad.cost import cost, count_parameters, run
 from archgrad.errors import ArchgradError
 from archgrad.operations import Zero
 from archgrad.spaces import SearchSpace
+from archgrad.spaces.own import OwnModel
+from archgrad.trees import mapped, size, tensors
 
 Kind = Literal["parameters", "multiply_adds", "latency"]
 FORMAT = "archgrad-cost-table/1"
@@ -148,7 +150,7 @@ class CostTable:
                 raise ArchgradError(
                     f"{here} is not in it; make it with the channels, cells and images of this run"
                 )
-            if met[key].shape != (shape := tuple(now.x.shape)):
+            if met[key].shape != (shape := now.shape):
                 raise ArchgradError(
                     f"{here} sees an input of shape {shape}, in the table {met[key].shape}; make "
                     "it with the channels, cells and images of this run"
@@ -173,20 +175,21 @@ def cost_table(space: SearchSpace, kind: Literal["parameters", "multiply_adds"])
     """
     places: list[Place] = []
     counted: dict[object, float] = {}
-    owned: set[int] = set()  # a candidate that is used at several places has its parameters once
+    owned: set[Choice] = set()  # one that is used at several places has its parameters once
     walked, device = walk(space)
-    for place, choice, x in walked:
-        costs = {}
+    for met in walked:
+        choice, costs = met.choice, {}
         for name, candidate in zip(choice.names, choice.candidates, strict=True):
-            key = (signature(candidate), x.shape)
             if kind == "parameters":
-                costs[name] = 0.0 if id(candidate) in owned else float(count_parameters(candidate))
-                owned.add(id(candidate))
+                alone = choice.chosen([name] * choice.picks)
+                costs[name] = 0.0 if choice in owned else float(count_parameters(alone))
             else:
+                key = met.key(candidate)
                 if key not in counted:
-                    counted[key] = _multiply_adds(candidate, torch.zeros_like(x, device=device))
+                    counted[key] = _multiply_adds(candidate, met.given(device, torch.zeros_like))
                 costs[name] = counted[key]
-        places.append(Place(place, choice.group, choice.row, tuple(x.shape), costs))
+        owned.add(choice)
+        places.append(Place(met.place, choice.group, choice.row, met.shape, costs))
     edges = {group.name: group.edges for group in space.groups}
     generator = torch.Generator().manual_seed(0)
     drawn = [space.random_architecture(generator) for _ in range(1 + CHECKED)]
@@ -203,12 +206,42 @@ def relative_error(predicted: Iterable[float], found: Iterable[float]) -> float:
     return sum(errors) / len(errors)
 
 
+class Given(NamedTuple):
+    """What a module is called with."""
+
+    inputs: tuple[Any, ...]
+    options: dict[str, Any]
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Of all tensors."""
+        return tuple(tuple(tensor.shape) for tensor in tensors(tuple(self)))
+
+
 class Met(NamedTuple):
     """A choice as a forward pass met it: its name in the model, and what enters it, on meta."""
 
     place: str
     choice: Choice
-    x: Tensor
+    entered: Given
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the first tensor that enters, with the batch."""
+        return next(iter(self.entered.shapes), ())
+
+    def given(self, device: torch.device, make: Callable[..., Tensor]) -> Given:
+        """Tensors like those that entered, on a device: by ``make``, whole numbers as zeros."""
+
+        def made(tensor: Tensor) -> Tensor:
+            whole = not tensor.is_floating_point()
+            return (torch.zeros_like if whole else make)(tensor, device=device)
+
+        return Given(*mapped(made, (self.entered.inputs, self.entered.options)))
+
+    def key(self, candidate: nn.Module) -> object:
+        """Equal where candidates compute at equal cost."""
+        return signature(candidate), self.entered.shapes
 
 
 def walk(
@@ -219,6 +252,8 @@ def walk(
     The candidates are as derived networks have them, where the space says how (``plain``). Without
     a device nothing is computed (meta), unless the model looks at numbers: then on the CPU.
     """
+    if device is None and isinstance(space, OwnModel):
+        device = torch.device("cpu")
     if device is not None:
         return _walk(space, device, batch), device
     try:
@@ -234,23 +269,38 @@ def _walk(space: SearchSpace, device: torch.device, batch: int) -> list[Met]:
     choices = {name: m for name, m in model.named_modules() if isinstance(m, Choice)}
     if not choices:
         raise ArchgradError("the model has no choices; put at least one archgrad.Choice in it")
+    for choice in choices.values():
+        for inner in choice.modules():
+            if isinstance(inner, Choice) and inner is not choice:
+                raise ArchgradError(
+                    f"choice {inner.group} is inside a candidate of choice {choice.group}: what it "
+                    "costs depends on both, and costs are added up choice by choice; leave the "
+                    "limit out, or take the choices apart"
+                )
     met: list[Met] = []
 
-    def intercepted(name: str, choice: Choice) -> Callable[[State], list[Summand]]:
-        def terms(state: State) -> list[Summand]:
-            met.append(Met(name, choice, torch.empty_like(state.x, device="meta")))
-            computed = [c for c in choice.candidates if not isinstance(c, Zero)]
-            return [term((computed or list(choice.candidates))[-1](state.x))]
+    def intercepted(name: str, choice: Choice) -> dict[str, Callable[..., Any]]:
+        computed = [i for i, c in enumerate(choice.candidates) if not isinstance(c, Zero)]
+        last = [(computed or [len(choice.names) - 1])[-1]]
 
-        return terms
+        def mixture(inputs: Sequence[Any], options: Mapping[str, Any]) -> Any:
+            entered = mapped(lambda t: torch.empty_like(t, device="meta"), (tuple(inputs), options))
+            met.append(Met(name, choice, Given(*entered)))
+            return choice.outputs(last, inputs, options)[0]
+
+        def terms(state: State) -> list[Summand]:
+            return [term(mixture([state.x], {}))]
+
+        return {"mixture": mixture, "terms": terms}
 
     for name, choice in choices.items():
-        choice.terms = intercepted(name, choice)  # type: ignore[method-assign, assignment]
+        vars(choice).update(intercepted(name, choice))
     try:
-        model(torch.zeros(batch, *shape_of(space), device=device))
+        run(space, model, device, batch)
     finally:
         for choice in choices.values():
-            del choice.terms
+            for method in ("mixture", "terms"):
+                del vars(choice)[method]
     return met
 
 
@@ -267,8 +317,8 @@ def _settings(module: nn.Module) -> str:
     return repr([(k, v) for k, v in sorted(plain.items()) if not k.startswith("_")])
 
 
-def _multiply_adds(candidate: nn.Module, x: Tensor) -> float:
+def _multiply_adds(candidate: nn.Module, given: Given) -> float:
     """Of one image, in convolutions and linear layers."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        candidate(x)
-    return float(counter.get_total_flops() / 2 / len(x))
+        candidate(*given.inputs, **given.options)
+    return float(counter.get_total_flops() / 2 / size(tuple(given)))

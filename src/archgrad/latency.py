@@ -14,13 +14,15 @@ from torch import Tensor, nn
 
 from archgrad import spaces
 from archgrad.architecture import Architecture
-from archgrad.cost import shape_of
-from archgrad.costs import CostTable, Place, relative_error, signature, walk
+from archgrad.cost import run
+from archgrad.costs import CostTable, Met, Place, relative_error, walk
 from archgrad.errors import ArchgradError
 from archgrad.folder import device_name
 from archgrad.loops import placed, resolve_device, seeded
 from archgrad.precision import without_tf32
 from archgrad.spaces import SearchSpace
+from archgrad.spaces.own import OwnModel
+from archgrad.trees import mapped
 
 SAMPLES = 21  # of which the median is taken
 SAMPLE_MS = 2.0  # a sample is as many calls as take this long
@@ -30,10 +32,11 @@ QUIET = 0.2  # spread of a device that is left alone, at most
 
 
 class Call(NamedTuple):
-    """A module and what it is called with."""
+    """A module on a device, and how it is called; timed in eval mode."""
 
     module: nn.Module
-    inputs: Tensor
+    device: torch.device
+    run: Callable[[], Any]
 
 
 class Timing(NamedTuple):
@@ -84,11 +87,10 @@ def _measured(
 ) -> CostTable:
     calls: dict[object, Call] = {}
     walked, _ = walk(space, device, batch)
-    for _, choice, x in walked:
-        for candidate in choice.candidates:
-            if _key(candidate, x) not in calls:
-                inputs = _inputs(x.shape, device)
-                calls[_key(candidate, x)] = Call(placed(candidate, device), inputs)
+    for met in walked:
+        for candidate in met.choice.candidates:
+            if met.key(candidate) not in calls:
+                calls[met.key(candidate)] = _candidate(met, candidate, device)
     tell(f"timing {len(calls)} different operations at {len(walked)} places")
     generator = torch.Generator().manual_seed(0)
     drawn = [space.random_architecture(generator) for _ in range(FITTED + CHECKED)]
@@ -96,10 +98,11 @@ def _measured(
     found = timings([*calls.values(), *networks])
     timed = dict(zip(calls, found, strict=False))
     places = []
-    for place, choice, x in walked:
-        own = [timed[_key(candidate, x)] for candidate in choice.candidates]
+    for met in walked:
+        choice = met.choice
+        own = [timed[met.key(candidate)] for candidate in choice.candidates]
         costs, spread = (dict(zip(choice.names, v, strict=True)) for v in zip(*own, strict=True))
-        places.append(Place(place, choice.group, choice.row, tuple(x.shape), costs, spread))
+        places.append(Place(met.place, choice.group, choice.row, met.shape, costs, spread))
     edges = {group.name: group.edges for group in space.groups}
     bare = CostTable("latency", space.name, 0.0, edges, tuple(places))
     measured = [timing.median for timing in found[len(calls) :]]
@@ -122,9 +125,11 @@ def _measured(
     return CostTable("latency", space.name, fixed, edges, tuple(places), error, about)
 
 
-def _key(candidate: nn.Module, x: Tensor) -> object:
-    """Equal for operations that are timed once."""
-    return signature(candidate), x.shape
+def _candidate(met: Met, candidate: nn.Module, device: torch.device) -> Call:
+    module = placed(candidate, device)
+    inputs, options = met.given(device, torch.randn_like)
+    inputs = mapped(in_order, inputs)
+    return Call(module, device, lambda: module(*inputs, **options))
 
 
 def summary(table: CostTable) -> str:
@@ -161,11 +166,18 @@ def _network(
     space: SearchSpace, architecture: Architecture, device: torch.device, batch: int
 ) -> Call:
     network = placed(space.derive(architecture), device)
-    _settle(network, _inputs(torch.Size((8, *shape_of(space))), device))
-    return Call(network, _inputs(torch.Size((batch, *shape_of(space))), device))
+    if isinstance(space, OwnModel):
+        _settle(network, lambda: run(space, network, device, 8))
+        return Call(network, device, lambda: run(space, network, device, batch))
+    assert space.input_shape is not None
+    some, images = (
+        in_order(torch.randn(count, *space.input_shape, device=device)) for count in (8, batch)
+    )
+    _settle(network, lambda: network(some))
+    return Call(network, device, lambda: network(images))
 
 
-def _settle(network: nn.Module, images: Tensor) -> None:
+def _settle(network: nn.Module, run: Callable[[], Any]) -> None:
     """Give batch normalization its statistics: in deep networks numbers would underflow without.
 
     Arithmetic on numbers that underflow is many times slower than that of a trained network.
@@ -173,7 +185,8 @@ def _settle(network: nn.Module, images: Tensor) -> None:
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.momentum = None  # the statistics are those of this one batch
-    network.train()(images)
+    network.train()
+    run()
     network.eval()
 
 
@@ -204,11 +217,11 @@ def _warmed(call: Call) -> int:
 
 def _sample(call: Call, times: int) -> float:
     """Milliseconds of a call, the mean of so many."""
-    _wait(call.inputs.device)
+    _wait(call.device)
     started = time.perf_counter()
     for _ in range(times):
-        call.module(call.inputs)
-    _wait(call.inputs.device)
+        call.run()
+    _wait(call.device)
     return 1e3 * (time.perf_counter() - started) / times
 
 
@@ -217,6 +230,6 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _inputs(shape: torch.Size, device: torch.device) -> Tensor:
-    images = torch.randn(shape, device=device)
+def in_order(images: Tensor) -> Tensor:
+    """Laid out in memory as a network is."""
     return images.to(memory_format=torch.channels_last) if images.ndim == 4 else images

@@ -28,6 +28,7 @@ from archgrad.rehearsal import rehearse
 from archgrad.result import SearchResult
 from archgrad.retraining import augmentation_of, load_data
 from archgrad.spaces import SearchSpace
+from archgrad.spaces.own import OwnModel
 
 
 @dataclass(frozen=True)
@@ -113,12 +114,13 @@ def checked(
     device = resolve_device(search.device)
     loaders = Loaders.of(loaded, search, augmentation, device)
     check(found_space, found_method, search)
+    check_precision(search.precision, device)
+    if isinstance(loaded, OwnData):
+        assert isinstance(found_space, OwnModel)
+        rehearse(found_space, loaded.task, loaders, device)
     budget = Budget.of(config, found_space, found_method)
     if budget is not None:
         found_method = budget.applied(found_method)
-    check_precision(search.precision, device)
-    if isinstance(loaded, OwnData):
-        rehearse(found_space, loaded.task, loaders, device)
     filled = {
         "device": str(device),
         "method_options": method_options(search),

@@ -10,13 +10,16 @@ from archgrad.errors import ArchgradError
 from archgrad.loaders import Loaders
 from archgrad.loops import placed
 from archgrad.mixing import Mixing
-from archgrad.spaces import SearchSpace
+from archgrad.spaces.own import OwnModel
 from archgrad.supernet import Supernet
 from archgrad.task import Task
+from archgrad.trees import cut, moved
+
+EXAMPLES = 8  # kept of the first batch, to see what a model costs
 
 
-def rehearse(space: SearchSpace, task: Task, loaders: Loaders, device: torch.device) -> None:
-    """Whether model, loss, metric and batches go together; nothing is left behind.
+def rehearse(space: OwnModel, task: Task, loaders: Loaders, device: torch.device) -> None:
+    """Whether model, loss, metric and batches go together; the space keeps an example.
 
     Random numbers and the states of loaders are as before. What fails says where.
     """
@@ -29,6 +32,7 @@ def rehearse(space: SearchSpace, task: Task, loaders: Loaders, device: torch.dev
             batch = next(batches, None)
             if batch is None:
                 raise ArchgradError(f"{name} yields no batch; expected at least one")
+            space.example = task, moved(cut(batch, EXAMPLES), torch.device("cpu"))
             try:
                 output, target = net.outputs(mixing, batch)
                 loss = task.minimized(output, target)

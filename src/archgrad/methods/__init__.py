@@ -10,7 +10,6 @@ from archgrad.errors import ArchgradError, unknown
 from archgrad.methods.beyond_gradients import darts_pt, lambda_darts, oles, shapley
 from archgrad.methods.darts import darts, darts_2nd, idarts, single_level_darts
 from archgrad.methods.fair_darts import fair_darts
-from archgrad.methods.method import Method, Recovery
 from archgrad.methods.p_darts import p_darts
 from archgrad.methods.pc_darts import pc_darts
 from archgrad.methods.proxyless import proxyless
@@ -18,6 +17,7 @@ from archgrad.methods.regularized import aer, beta_darts, darts_minus, gaea
 from archgrad.methods.robust_darts import robust_darts
 from archgrad.methods.sampling import drnas, gdas, snas
 from archgrad.methods.smooth_darts import sdarts_adv, sdarts_rs
+from archgrad.methods.value import Method, Recovery
 
 __all__ = ["RECIPES", "Method", "Recovery", "method"]
 

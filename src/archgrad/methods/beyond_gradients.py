@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archgrad.methods.method import Method
+from archgrad.methods.value import Method
 from archgrad.parts.hypergradient import first_order_and_weights
 from archgrad.parts.optimizer import Adam, Descent
 from archgrad.parts.schedule import Linear

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from archgrad.errors import unknown
-from archgrad.methods.method import Method
+from archgrad.methods.value import Method
 from archgrad.parts.hypergradient import (
     Exact,
     FiniteDifference,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archgrad.methods.method import Method
+from archgrad.methods.value import Method
 from archgrad.parts.discretization import Threshold
 from archgrad.parts.optimizer import Adam
 from archgrad.parts.regularizer import ZeroOne

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archgrad.methods.method import Method
+from archgrad.methods.value import Method
 from archgrad.parts.discretization import SkipLimit
 from archgrad.parts.edge import SkipDropout
 from archgrad.parts.optimizer import Adam

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archgrad.methods.method import Method
+from archgrad.methods.value import Method
 from archgrad.parts.edge import AuxiliarySkip
 from archgrad.parts.hypergradient import first_order, single_level
 from archgrad.parts.optimizer import Adam, ExponentiatedGradient

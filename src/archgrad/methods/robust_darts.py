@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archgrad.errors import unknown
-from archgrad.methods.method import Method, Recovery
+from archgrad.methods.value import Method, Recovery
 from archgrad.parts.augmentation import RandomCutout
 from archgrad.parts.edge import EdgeDropPath
 from archgrad.parts.hypergradient import Exact

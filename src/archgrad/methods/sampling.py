@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archgrad.methods.method import Method
+from archgrad.methods.value import Method
 from archgrad.parts.edge import PartialChannels
 from archgrad.parts.hypergradient import single_level
 from archgrad.parts.optimizer import Adam

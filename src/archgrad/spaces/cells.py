@@ -51,9 +51,9 @@ class CellSpace(ABC):
         """The names of the groups, in order."""
 
     @property
-    @abstractmethod
     def factories(self) -> Mapping[str, Factory]:
-        """The operations by name."""
+        """The operations by name, where an edge is all that they need to know."""
+        return {}
 
     @property
     @abstractmethod
@@ -69,9 +69,9 @@ class CellSpace(ABC):
     def supernet(self, edges: Sequence[Edge] = ()) -> Classifier:
         """The network with a choice on every edge, built with these edge parts."""
 
-    @abstractmethod
     def plain(self) -> Classifier:
         """The supernet whose candidates are as derived networks have them, to see their cost."""
+        return self.supernet()
 
     @abstractmethod
     def derive(self, architecture: Architecture, auxiliary: bool = False) -> Classifier:

@@ -14,6 +14,8 @@ from archgrad.choice import Choice, Edge, Group
 from archgrad.choices import replaced
 from archgrad.config import OWN
 from archgrad.errors import ArchgradError, unknown
+from archgrad.task import Task
+from archgrad.trees import cut, moved, size
 
 
 class OwnModel:
@@ -29,10 +31,23 @@ class OwnModel:
 
     def __init__(self, model: nn.Module) -> None:
         self.model = copy.deepcopy(model)
+        self.example: tuple[Task, Any] | None = None  # a batch, and how the model is called with it
         for place, module in self.model.named_modules():
             if isinstance(module, Choice) and not module.group:
                 module.group = place or "choice"
         self.groups = _groups(self.model)
+
+    def run(self, model: nn.Module, device: torch.device, batch: int) -> int:
+        """Call a derived model with the first examples; how many there were."""
+        if self.example is None:
+            raise ArchgradError(
+                "the cost of an own model is that of calling it, and no example is known; give one "
+                "as example=, a batch as the data have them"
+            )
+        task, given = self.example
+        some = moved(cut(given, batch), device)
+        task.forward(model, some)
+        return size(some)
 
     @property
     def cells(self) -> NoReturn:

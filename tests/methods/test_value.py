@@ -10,7 +10,7 @@ import pytest
 from archgrad import Method, method
 from archgrad.errors import ArchgradError
 from archgrad.methods import Recovery, darts, darts_2nd
-from archgrad.methods.method import _contradictions
+from archgrad.methods.value import _contradictions
 from archgrad.parts.discretization import StrongestEdges, Threshold
 from archgrad.parts.edge import AuxiliarySkip, PartialChannels
 from archgrad.parts.hypergradient import Exact, first_order, first_order_and_weights, single_level
