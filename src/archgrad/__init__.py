@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from archgrad.choice import Choice, Group
     from archgrad.choices import InputChoice, Repeat, Width, insert_choices
     from archgrad.errors import ArchgradError, Diverged
+    from archgrad.estimators import ArchgradClassifier, ArchgradRegressor
     from archgrad.methods import Method, method
     from archgrad.operations import Zero
     from archgrad.planning import Plan
@@ -27,8 +28,10 @@ __version__ = "0.1.0"
 
 # Public name -> module, imported on first use: `archgrad --help` must not wait for torch.
 _HOMES = {
-    "Architecture": "archgrad.architecture",
+    "ArchgradClassifier": "archgrad.estimators",
     "ArchgradError": "archgrad.errors",
+    "ArchgradRegressor": "archgrad.estimators",
+    "Architecture": "archgrad.architecture",
     "Cell": "archgrad.architecture",
     "Choice": "archgrad.choice",
     "Diverged": "archgrad.errors",
@@ -55,7 +58,9 @@ _HOMES = {
 }
 
 __all__ = [
+    "ArchgradClassifier",
     "ArchgradError",
+    "ArchgradRegressor",
     "Architecture",
     "Cell",
     "Choice",
