@@ -35,7 +35,7 @@ class Residual(nn.Module):
 
 
 def residual_mlp(
-    shape: Shape, outputs: int, *, width: int = 32, blocks: int = 2, dropout: float = 0.1
+    shape: Shape, outputs: int, *, width: int = 32, blocks: int = 2, dropout: float = 0.2
 ) -> nn.Module:
     """A residual perceptron of choices, (B, features) -> (B, outputs).
 
@@ -142,7 +142,7 @@ class Kind(NamedTuple):
 
 
 KINDS: Mapping[str, Kind] = {
-    "tabular": Kind("N, features", residual_mlp, epochs=20, train_epochs=60),
+    "tabular": Kind("N, features", residual_mlp, epochs=20, train_epochs=40),
     "sequence": Kind("N, channels, length", residual_convolutions, epochs=10, train_epochs=30),
     "image": Kind("N, channels, height, width", darts_cnn, epochs=5, train_epochs=20),
 }

@@ -118,7 +118,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         train_epochs: int | None = None,
         batch_size: int = 64,
         learning_rate: float = 3e-3,
-        weight_decay: float = 0.01,
+        weight_decay: float = 1.0,
         device: str = "auto",
         threads: int = 1,
         random_state: int | np.random.RandomState | None = None,
