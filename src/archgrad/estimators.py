@@ -217,7 +217,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
 
         Computed in float64, so that an example's prediction does not depend on the others.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "network_")
         X = validate_data(self, X, reset=False, allow_nd=True)
         kind_of(self.kind_, X.ndim)
         X = self._arranged(X)
@@ -272,14 +272,14 @@ class ArchgradClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
 
     def predict_proba(self, X: Any) -> Array:
         """Probabilities (N, classes), float64, in the order of ``classes_``."""
-        logits = torch.from_numpy(self._outputs(X))[:, : len(self.classes_)]
+        logits = torch.from_numpy(self._outputs(X))
         found: Array = logits.softmax(dim=1).numpy()
         return found
 
     def predict(self, X: Any) -> Array:
         """The most probable labels, (N,)."""
-        check_is_fitted(self)
-        found: Array = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        best = self.predict_proba(X).argmax(axis=1)
+        found: Array = self.classes_[best]
         return found
 
 
