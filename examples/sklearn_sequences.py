@@ -24,14 +24,15 @@ LENGTH, WAVE, PERIOD = 64, 24, 8
 def waves(examples: int, seed: int) -> tuple[Any, Any]:
     """Sequences (examples, 1, LENGTH) and which wave each holds."""
     random = np.random.default_rng(seed)
-    phase = 2 * np.pi * np.arange(WAVE) / PERIOD
+    phase = 2 * np.pi * (np.arange(WAVE) + 0.5) / PERIOD
     sine = np.sin(phase)
     shapes = np.stack([sine, np.sign(sine), phase / np.pi % 2 - 1])
+    shapes /= np.sqrt(np.square(shapes).mean(axis=1, keepdims=True))  # none is louder
     labels = random.integers(len(shapes), size=examples)
     x = 0.8 * random.normal(size=(examples, 1, LENGTH))
     for sequence, label in zip(x, labels, strict=True):
         start = random.integers(LENGTH - WAVE + 1)
-        sequence[0, start : start + WAVE] += 1.5 * shapes[label]
+        sequence[0, start : start + WAVE] += shapes[label]
     return x, labels
 
 
