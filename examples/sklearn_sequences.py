@@ -4,7 +4,7 @@ Which of three waves (a sine, a square, a sawtooth) lasts for 24 of 64 places, b
 under noise. The task is generated, and made for what looks alike at every place, such as
 convolutions: it says that the sequence model works, not that it is better on other sequences.
 Every model sees the same three draws of 450 sequences to train and 450 to test; printed are mean
-and standard deviation of the accuracy. About a minute; with --quick some seconds, which say nothing
+and standard deviation of the accuracy. Below a minute; with --quick some seconds, which say nothing
 about the models.
 """
 

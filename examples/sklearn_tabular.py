@@ -3,7 +3,7 @@
 scikit-learn's diabetes data, 442 patients with 10 features. Every model sees the same random
 splits, three quarters to train and a quarter to test; printed are mean and standard deviation of R2
 over the splits, which share patients, so the deviation understates the doubt. Nothing is tuned on
-the test parts. About a minute; with --quick some seconds, which say nothing about the models.
+the test parts. Below a minute; with --quick some seconds, which say nothing about the models.
 """
 
 import sys

@@ -170,6 +170,9 @@ def test_scale_is_that_of_each_channel() -> None:
         (ROWS, LABELS, {"method": "dart"}, 'did you mean "darts"'),
         (ROWS, LABELS, {"method": 3}, "method: found 3"),
         (ROWS, LABELS, {"method": "pc_darts"}, "use another method"),
+        (ROWS, LABELS, {"model": nn.Linear(3, 2)}, "model is a Linear; expected a function"),
+        (ROWS, LABELS, {"model": "mlp"}, "model is a str; expected a function"),
+        (ROWS, LABELS, {"model": lambda *_: 3}, "model is a function that returns a int"),
     ],
 )
 def test_what_fit_refuses(x: Any, y: Any, options: dict[str, Any], told: str) -> None:

@@ -29,6 +29,7 @@ from archgrad.prepared import checked
 from archgrad.spaces import SearchSpace
 from archgrad.spaces.own import OwnModel
 from archgrad.task import CLASSIFICATION, Task
+from archgrad.trees import describe
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 
@@ -209,8 +210,19 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         return config.model_copy(update={"search": config.search.model_copy(update=half)})
 
     def _space(self, outputs: int) -> SearchSpace:
-        made = (self.model or KINDS[self.kind_].model)(self.input_shape_, outputs)
-        return OwnModel(made) if isinstance(made, nn.Module) else made
+        factory = self.model or KINDS[self.kind_].model
+        made: Any = None
+        if callable(factory) and not isinstance(factory, nn.Module):
+            made = factory(self.input_shape_, outputs)
+        if isinstance(made, nn.Module):
+            return OwnModel(made)
+        if hasattr(made, "supernet"):
+            return made  # type: ignore[no-any-return]
+        found = describe(factory) if made is None else f"a function that returns {describe(made)}"
+        raise ArchgradError(
+            f"model is {found}; expected a function (shape of one example, number of outputs) that "
+            "returns a module with choices or a search space"
+        )
 
     def _outputs(self, X: Any) -> Array:
         """What the network returns for examples, (N, outputs).
