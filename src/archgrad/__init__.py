@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from archgrad.choices import InputChoice, Repeat, Width, insert_choices
     from archgrad.costs import CostTable, cost_table
     from archgrad.errors import ArchgradError, Diverged
+    from archgrad.estimators import ArchgradClassifier, ArchgradRegressor
     from archgrad.latency import measure_latency
     from archgrad.methods import Method, method
     from archgrad.operations import Zero
@@ -29,8 +30,10 @@ __version__ = "0.1.0"
 
 # Public name -> module, imported on first use: `archgrad --help` must not wait for torch.
 _HOMES = {
-    "Architecture": "archgrad.architecture",
+    "ArchgradClassifier": "archgrad.estimators",
     "ArchgradError": "archgrad.errors",
+    "ArchgradRegressor": "archgrad.estimators",
+    "Architecture": "archgrad.architecture",
     "Cell": "archgrad.architecture",
     "Choice": "archgrad.choice",
     "CostTable": "archgrad.costs",
@@ -61,7 +64,9 @@ _HOMES = {
 }
 
 __all__ = [
+    "ArchgradClassifier",
     "ArchgradError",
+    "ArchgradRegressor",
     "Architecture",
     "Cell",
     "Choice",
