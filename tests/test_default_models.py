@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from archgrad import Zero, build
+from archgrad import build
 from archgrad.architecture import Architecture, Cell
-from archgrad.default_models import KINDS, darts_cnn, residual_convolutions, residual_mlp
+from archgrad.default_models import KINDS, darts_cnn, residual_mlp
 from archgrad.spaces.own import OwnModel
 
 
@@ -51,30 +51,11 @@ def test_a_derived_perceptron(
     torch.testing.assert_close(network(x[:1]), network(x)[:1])  # in training mode as well
 
 
-def test_a_derived_stack_of_convolutions_without_blocks_is_linear_in_between() -> None:
-    made = residual_convolutions((2, 9), 3, channels=4, blocks=2)
-    network = build(lambda: made, chosen(made, block_0="none", block_1="none")).eval()
-    x = torch.randn(5, 2, 9)
-    before: nn.Module = network[:4]  # type: ignore[index]
-    torch.testing.assert_close(before(2 * x) - before(x), before(x) - before(0 * x))
-    assert any(isinstance(module, Zero) for module in network.modules())
-
-
-@pytest.mark.parametrize("length", [1, 2, 64])
-@pytest.mark.parametrize("candidate", ["conv_3", "conv_9", "dilated_3", "deep"])
-def test_convolutions_keep_the_length_of_any_sequence(length: int, candidate: str) -> None:
-    made = residual_convolutions((2, length), 3, channels=4, blocks=3)
-    network = build(lambda: made, chosen(made, block_0=candidate, block_1=candidate)).eval()
-    x = torch.randn(5, 2, length)
-    first: nn.Module = network[:2]  # type: ignore[index]
-    assert first(x).shape == (5, 4, length)
-    assert network(x).shape == (5, 3)
-
-
-def test_the_image_space_has_the_shape_of_the_images() -> None:
+def test_the_space_has_the_shape_of_images_and_sequences() -> None:
     space = darts_cnn((3, 12, 10), 7)
     assert (space.input_shape, space.classes) == ((3, 12, 10), 7)
     assert darts_cnn((1, 8, 8), 1).classes == 2
+    assert (darts_cnn((2, 9), 3).dims, darts_cnn((2, 9), 3).input_shape) == (1, (2, 9))
 
 
 def test_axes_of_the_kinds() -> None:

@@ -63,7 +63,7 @@ def test_arrays_of_every_kind(
     y = np.arange(12) % 3
     found = estimator(kind, **{**TINY, "batch_size": 6}).fit(x, y)
     assert (found.kind_, found.input_shape_) == (expected, seen)
-    assert found.result_.space.name == ("darts-cnn" if expected == "image" else "own")
+    assert found.result_.space.name == ("own" if expected == "tabular" else "darts-cnn")
     assert found.predict(x).shape == (12,)
     assert not any(isinstance(module, Choice) for module in found.network_.modules())
     standard = torch.tensor(found.scale_.standardized(x.reshape(12, *seen))).float()

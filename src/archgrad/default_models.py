@@ -64,53 +64,12 @@ def _dense_block(width: int, index: int, dropout: float) -> nn.Module:
     return Residual(nn.LayerNorm(width), choice, nn.Dropout(dropout))
 
 
-def residual_convolutions(
-    shape: Shape, outputs: int, *, channels: int = 16, blocks: int = 3
-) -> nn.Module:
-    """A residual stack of convolutions of choices, (B, channels, length) -> (B, outputs).
-
-    A convolution of five places, then ``blocks`` times x + choice(relu(norm(x))), the length halved
-    between blocks and averaged over at the end. Each choice is one of ``none``; ``conv_3``;
-    ``conv_9``; ``dilated_3``, every fourth place; ``deep``: two convolutions of three places.
-    """
-    body: list[nn.Module] = []
-    for index in range(blocks):
-        if index:
-            body.append(nn.Conv1d(channels, channels, 3, stride=2, padding=1))
-        body.append(_convolution_block(channels, index))
-    return nn.Sequential(
-        nn.Conv1d(shape[0], channels, 5, padding=2),
-        *body,
-        nn.BatchNorm1d(channels),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool1d(1),
-        nn.Flatten(),
-        nn.Linear(channels, outputs),
-    )
-
-
-def _convolution_block(channels: int, index: int) -> nn.Module:
-    def convolution(size: int, dilation: int = 1) -> nn.Module:
-        padding = dilation * (size // 2)
-        return nn.Conv1d(channels, channels, size, padding=padding, dilation=dilation)
-
-    candidates = {
-        "none": Zero(),
-        "conv_3": convolution(3),
-        "conv_9": convolution(9),
-        "dilated_3": convolution(3, dilation=4),
-        "deep": nn.Sequential(convolution(3), nn.BatchNorm1d(channels), nn.ReLU(), convolution(3)),
-    }
-    choice = Choice(candidates, name=f"block_{index}")
-    return Residual(nn.BatchNorm1d(channels), nn.ReLU(), choice)
-
-
 def darts_cnn(
     shape: Shape, outputs: int, *, channels: int = 8, cells: int = 4, nodes: int = 2
 ) -> DartsCNN:
     """The space darts-cnn at a small size, (B, channels, height, width) -> (B, outputs).
 
-    A cell space has two outputs or more; of a single number the second stays unused.
+    Of sequences (B, channels, length) its one-dimensional form. A cell space has two outputs or more; of a single number the second stays unused.
     """
     in_channels, *size = shape
     return DartsCNN(
@@ -118,7 +77,8 @@ def darts_cnn(
         cells=cells,
         nodes=nodes,
         in_channels=in_channels,
-        image_size=(size[0], size[1]),
+        image_size=tuple(size),
+        dims=len(size),
         classes=max(2, outputs),
     )
 
@@ -143,7 +103,7 @@ class Kind(NamedTuple):
 
 KINDS: Mapping[str, Kind] = {
     "tabular": Kind("N, features", residual_mlp, epochs=20, train_epochs=40),
-    "sequence": Kind("N, channels, length", residual_convolutions, epochs=10, train_epochs=30),
+    "sequence": Kind("N, channels, length", darts_cnn, epochs=5, train_epochs=20),
     "image": Kind("N, channels, height, width", darts_cnn, epochs=5, train_epochs=20),
 }
 

@@ -28,7 +28,6 @@ from archgrad.rehearsal import rehearse
 from archgrad.result import SearchResult
 from archgrad.retraining import augmentation_of, load_data
 from archgrad.spaces import SearchSpace
-from archgrad.spaces.own import OwnModel
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,6 @@ def checked(
     check(found_space, found_method, search)
     check_precision(search.precision, device)
     if isinstance(loaded, OwnData):
-        assert isinstance(found_space, OwnModel)
         rehearse(found_space, loaded.task, loaders, device)
     budget = Budget.of(config, found_space, found_method)
     if budget is not None:

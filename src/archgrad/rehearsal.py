@@ -10,6 +10,7 @@ from archgrad.errors import ArchgradError
 from archgrad.loaders import Loaders
 from archgrad.loops import placed
 from archgrad.mixing import Mixing
+from archgrad.spaces import SearchSpace
 from archgrad.spaces.own import OwnModel
 from archgrad.supernet import Supernet
 from archgrad.task import Task
@@ -18,8 +19,8 @@ from archgrad.trees import cut, moved
 EXAMPLES = 8  # kept of the first batch, to see what a model costs
 
 
-def rehearse(space: OwnModel, task: Task, loaders: Loaders, device: torch.device) -> None:
-    """Whether model, loss, metric and batches go together; the space keeps an example.
+def rehearse(space: SearchSpace, task: Task, loaders: Loaders, device: torch.device) -> None:
+    """Whether model, loss, metric and batches go together; an own model keeps an example.
 
     Random numbers and the states of loaders are as before. What fails says where.
     """
@@ -32,7 +33,8 @@ def rehearse(space: OwnModel, task: Task, loaders: Loaders, device: torch.device
             batch = next(batches, None)
             if batch is None:
                 raise ArchgradError(f"{name} yields no batch; expected at least one")
-            space.example = task, moved(cut(batch, EXAMPLES), torch.device("cpu"))
+            if isinstance(space, OwnModel):
+                space.example = task, moved(cut(batch, EXAMPLES), torch.device("cpu"))
             try:
                 output, target = net.outputs(mixing, batch)
                 loss = task.minimized(output, target)
