@@ -167,12 +167,22 @@ class CostTable:
             )
 
 
-def cost_table(space: SearchSpace, kind: Literal["parameters", "multiply_adds"]) -> CostTable:
+def cost_table(
+    space: SearchSpace | nn.Module,
+    kind: Literal["parameters", "multiply_adds"],
+    *,
+    example: Any = None,
+    forward: Callable[..., Any] | None = None,
+) -> CostTable:
     """Exact parameters or multiply-adds of every candidate at every place; nothing is computed.
+
+    Of an own model, a module with choices, ``example`` says what it is called with: an input
+    tensor, or a batch as the data have it (``forward`` as for `archgrad.search`). It is run once.
 
     The rest of the network is the cost of one derived network without that of its choices, and
     the prediction is checked on others.
     """
+    space = as_space(space, example, forward)
     places: list[Place] = []
     counted: dict[object, float] = {}
     owned: set[Choice] = set()  # one that is used at several places has its parameters once
@@ -198,6 +208,22 @@ def cost_table(space: SearchSpace, kind: Literal["parameters", "multiply_adds"])
     fixed = exact[0] - bare.predict(drawn[0])
     error = relative_error([fixed + bare.predict(one) for one in drawn[1:]], exact[1:])
     return CostTable(kind, space.name, fixed, edges, tuple(places), error)
+
+
+def as_space(
+    space: SearchSpace | nn.Module, example: Any, forward: Callable[..., Any] | None
+) -> SearchSpace:
+    """A space, or an own model as one."""
+    if isinstance(space, nn.Module):
+        if example is None:
+            raise ArchgradError(
+                "the cost of an own model is that of calling it; give example=, an input tensor or "
+                "a batch as the data have it"
+            )
+        return OwnModel.with_example(space, example, forward)
+    if example is not None or forward is not None:
+        raise ArchgradError("example and forward go with an own model; a space has its own shape")
+    return space
 
 
 def relative_error(predicted: Iterable[float], found: Iterable[float]) -> float:
@@ -314,7 +340,9 @@ def signature(module: nn.Module) -> object:
 
 def _settings(module: nn.Module) -> str:
     plain: Mapping[str, object] = vars(module)
-    return repr([(k, v) for k, v in sorted(plain.items()) if not k.startswith("_")])
+    return repr(
+        [(k, v) for k, v in sorted(plain.items()) if not k.startswith("_") and k != "training"]
+    )
 
 
 def _multiply_adds(candidate: nn.Module, given: Given) -> float:

@@ -69,7 +69,8 @@ def darts_cnn(
 ) -> DartsCNN:
     """The space darts-cnn at a small size, (B, channels, height, width) -> (B, outputs).
 
-    Of sequences (B, channels, length) its one-dimensional form. A cell space has two outputs or more; of a single number the second stays unused.
+    Of sequences (B, channels, length) its one-dimensional form. A cell space has two outputs or
+    more; of a single number the second stays unused.
     """
     in_channels, *size = shape
     return DartsCNN(

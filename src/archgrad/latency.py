@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from archgrad import spaces
 from archgrad.architecture import Architecture
+from archgrad.choice import Choice
 from archgrad.cost import run
-from archgrad.costs import CostTable, Met, Place, relative_error, walk
+from archgrad.costs import CostTable, Met, Place, as_space, relative_error, walk
 from archgrad.errors import ArchgradError
 from archgrad.folder import device_name
 from archgrad.loops import placed, resolve_device, seeded
@@ -47,18 +48,22 @@ class Timing(NamedTuple):
 
 
 def measure_latency(
-    space: str | SearchSpace,
+    space: str | SearchSpace | nn.Module,
     *,
     device: str = "auto",
     batch: int = 1,
     threads: int = 1,
+    example: Any = None,
+    forward: Callable[..., Any] | None = None,
     tell: Callable[[str], None] = lambda text: None,
     **options: Any,
 ) -> CostTable:
     """Time every candidate of a space at every place, in ms, in eval mode, float32, channels last.
 
     ``space``: a value, or a name with its ``options`` (channels, cells, image_size, ...), at the
-    size of the network that the limit is about; ``batch``: images a call; ``threads``: of the CPU.
+    size of the network that the limit is about; or an own model with an ``example``, as for
+    `archgrad.cost_table`, of at least ``batch`` examples; ``batch``: images a call; ``threads``: of
+    the CPU.
     Equal operations on equal inputs are timed once. The rest of a network is what a few random
     derived networks take beyond their candidates, and the ``error`` of the prediction is measured
     on others. Raises `ArchgradError` for wrong input. Keep the device free of other work.
@@ -73,6 +78,7 @@ def measure_latency(
         raise ArchgradError(
             f"measure-latency: batch {batch} and threads {threads}, expected at least 1"
         )
+    space = as_space(space, example, forward)
     where = resolve_device(device)
     with seeded(0, threads, where), without_tf32(), torch.inference_mode():
         return _measured(space, where, batch, threads, tell)
@@ -87,8 +93,9 @@ def _measured(
 ) -> CostTable:
     calls: dict[object, Call] = {}
     walked, _ = walk(space, device, batch)
+    alone = {met.choice: _alone(met.choice) for met in walked}
     for met in walked:
-        for candidate in met.choice.candidates:
+        for candidate in alone[met.choice]:
             if met.key(candidate) not in calls:
                 calls[met.key(candidate)] = _candidate(met, candidate, device)
     tell(f"timing {len(calls)} different operations at {len(walked)} places")
@@ -100,7 +107,7 @@ def _measured(
     places = []
     for met in walked:
         choice = met.choice
-        own = [timed[met.key(candidate)] for candidate in choice.candidates]
+        own = [timed[met.key(candidate)] for candidate in alone[choice]]
         costs, spread = (dict(zip(choice.names, v, strict=True)) for v in zip(*own, strict=True))
         places.append(Place(met.place, choice.group, choice.row, met.shape, costs, spread))
     edges = {group.name: group.edges for group in space.groups}
@@ -123,6 +130,11 @@ def _measured(
     }
     error = relative_error(predicted[FITTED:], measured[FITTED:])
     return CostTable("latency", space.name, fixed, edges, tuple(places), error, about)
+
+
+def _alone(choice: Choice) -> list[nn.Module]:
+    """Each candidate as a derived network has it."""
+    return [choice.chosen([name] * choice.picks) for name in choice.names]
 
 
 def _candidate(met: Met, candidate: nn.Module, device: torch.device) -> Call:

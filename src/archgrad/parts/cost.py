@@ -52,7 +52,7 @@ class ExpectedCost:
             weights = weights / weights.sum(dim=-1, keepdim=True).clamp_min(tiny)
         costs = (weights * known.costs).sum(dim=-1)
         if group.edges_per_node is None:
-            return costs.sum()
+            return group.picks * costs.sum()
         totals = strength.sum(dim=-1) if simplex else torch.ones_like(costs)
         return (group.edges_per_node * totals / (known.same_node @ totals) * costs).sum()
 

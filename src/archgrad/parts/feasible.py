@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,7 +79,7 @@ def strongest_within(
 class Front(NamedTuple):
     """Partial architectures: ``cost`` and ``value``, (n,), and ``picks``, (n, edges so far).
 
-    A pick is the candidate of an edge, or -1 where the edge is not kept.
+    A pick is one of the `_ways` of an edge, by its number, or -1 where the edge is not kept.
     """
 
     cost: Numbers
@@ -127,12 +128,17 @@ def _nodes(group: Group, costs: list[list[float]], strength: Strength) -> Iterat
 
 
 def _edge(group: Group, row: int, costs: list[float], strength: list[float]) -> Front:
-    open_ones = [
-        i for i, name in enumerate(group.candidates[row]) if group.keep_none or name != "none"
-    ]
-    value = np.log([max(strength[i], WEAKEST) for i in open_ones])
-    picks = np.array(open_ones, dtype=np.int16).reshape(-1, 1)
-    return Front(np.array([costs[i] for i in open_ones], dtype=float), value, picks).pruned()
+    ways = _ways(group, row)
+    value = np.array([sum(math.log(max(strength[i], WEAKEST)) for i in way) for way in ways])
+    cost = np.array([sum(costs[i] for i in way) for way in ways], dtype=float)
+    return Front(cost, value, np.arange(len(ways), dtype=np.int16).reshape(-1, 1)).pruned()
+
+
+def _ways(group: Group, row: int) -> list[tuple[int, ...]]:
+    """The candidates that a kept edge can hold: one, or as many as the group says."""
+    names = group.candidates[row]
+    open_ones = [i for i, name in enumerate(names) if group.keep_none or name != "none"]
+    return list(combinations(open_ones, group.picks))
 
 
 def _node(edges: list[Front], keep: int) -> Front:
@@ -155,7 +161,12 @@ def _either(one: Front, other: Front) -> Front:
 
 def _cell(group: Group, picks: Mapping[int, int]) -> Cell:
     nodes = tuple(
-        tuple((group.candidates[r][picks[r]], group.edges[r][0]) for r in rows if picks[r] >= 0)
+        tuple(
+            (group.candidates[r][i], group.edges[r][0])
+            for r in rows
+            if picks[r] >= 0
+            for i in _ways(group, r)[picks[r]]
+        )
         for rows in _by_node(group)
     )
     output = group.output or tuple(sorted({node for _, node in group.edges}))

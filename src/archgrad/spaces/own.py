@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from archgrad.architecture import Architecture, Cell
 from archgrad.choice import Choice, Edge, Group
@@ -36,6 +36,21 @@ class OwnModel:
             if isinstance(module, Choice) and not module.group:
                 module.group = place or "choice"
         self.groups = _groups(self.model)
+
+    @classmethod
+    def with_example(
+        cls, model: nn.Module, example: Any, forward: Callable[..., Any] | None = None
+    ) -> OwnModel:
+        """A space that knows what its model costs.
+
+        ``example``: an input tensor, or a batch as the data have it, (input, target) or what
+        ``forward(model, batch)`` takes.
+        """
+        if isinstance(example, Tensor) and forward is None:
+            example = (example, None)
+        made = cls(model)
+        made.example = Task.of(None, None, forward), example
+        return made
 
     def run(self, model: nn.Module, device: torch.device, batch: int) -> int:
         """Call a derived model with the first examples; how many there were."""

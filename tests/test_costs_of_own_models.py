@@ -1,0 +1,106 @@
+"""What own models cost: choices of all kinds, exactly; and limits in their searches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import archgrad
+from archgrad import InputChoice, Repeat, Width, Zero
+from archgrad.choice import Choice
+from archgrad.cost import cost
+from archgrad.costs import cost_table
+from archgrad.errors import ArchgradError
+from archgrad.spaces.own import OwnModel
+
+X, Y = torch.randn(12, 6), torch.randn(12)
+KINDS = ("parameters", "multiply_adds")
+
+
+class Net(nn.Module):
+    """Every kind of choice; ``twice`` is one choice that is used at two places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = Choice({"thin": nn.Linear(6, 6), "deep": deep(), "none": Zero()}, "first")
+        self.twice = Choice({"linear": nn.Linear(6, 6), "skip": nn.Identity()}, "twice")
+        self.width = Width([nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 6)], [4, 16], "width")
+        self.depth = Repeat(lambda: nn.Linear(6, 6), [0, 1, 3], "depth")
+        self.which = InputChoice(3, picks=2, name="which")
+        self.last = nn.Linear(6, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = self.twice(x)
+        b = self.width(self.twice(a))
+        c = self.which([a, b, self.depth(b)])
+        out: Tensor = self.last(c + self.first(c)).squeeze(1)
+        return out
+
+
+def deep() -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 6))
+
+
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    return Net()
+
+
+def test_the_table_says_what_each_candidate_costs() -> None:
+    parameters, multiply_adds = (cost_table(net(), kind, example=X) for kind in KINDS)  # type: ignore[arg-type]
+    assert parameters.groups["first"] == [{"thin": 42.0, "deep": 63 + 60, "none": 0.0}]
+    assert parameters.groups["width"] == [{"4": 28 + 30, "16": 112 + 102}]
+    assert parameters.groups["depth"] == [{"0": 0.0, "1": 42.0, "3": 126.0}]
+    assert parameters.groups["twice"] == [{"linear": 42.0, "skip": 0.0}]  # once, though used twice
+    assert multiply_adds.groups["twice"] == [{"linear": 72.0, "skip": 0.0}]
+    assert multiply_adds.groups["width"] == [{"4": 48.0, "16": 192.0}]
+    assert (parameters.fixed, multiply_adds.fixed) == (7.0, 6.0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_predictions_are_exact(kind: Any) -> None:
+    space = OwnModel.with_example(net(), X)
+    table, generator = cost_table(space, kind), torch.Generator().manual_seed(1)
+    for _ in range(10):
+        drawn = space.random_architecture(generator)
+        assert table.predict(drawn) == getattr(cost(space, drawn), kind)  # type: ignore[arg-type]
+    assert table.error == 0
+
+
+@pytest.mark.parametrize(("limit", "most"), [("130", 130), ("300", 300)])
+def test_a_limit_is_met(limit: str, most: int) -> None:
+    found = archgrad.search(
+        net(),
+        train=(X, Y),
+        loss=nn.functional.mse_loss,
+        epochs=1,
+        batch_size=3,
+        guard="off",
+        max_params=limit,
+    )
+    assert found.cost is not None and found.cost.met and found.cost.value <= most
+    parameters = sum(p.numel() for p in found.derive().parameters())
+    assert parameters == found.cost.value
+
+
+def test_a_latency_of_an_own_model_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("archgrad.latency.SAMPLES", 3)
+    table = archgrad.measure_latency(net(), example=X, batch=4, device="cpu")
+    assert {place.group for place in table.places} == {"first", "twice", "width", "depth", "which"}
+    assert all(value > 0 for place in table.places for value in place.costs.values())
+    table.check_fits(OwnModel.with_example(net(), X), "here")
+
+
+def test_what_cannot_be_added_up_and_what_is_missing_is_said() -> None:
+    nested = nn.Sequential(Choice({"a": net(), "b": nn.Linear(6, 1)}, "outer"))
+    with pytest.raises(ArchgradError, match="choice first is inside a candidate of choice outer"):
+        cost_table(nested, "parameters", example=X)
+    with pytest.raises(ArchgradError, match="give example="):
+        cost_table(net(), "parameters")
+    with pytest.raises(ArchgradError, match="example and forward go with an own model"):
+        cost_table(OwnModel(net()), "parameters", example=X)
+    with pytest.raises(ArchgradError, match="no example is known"):
+        cost_table(OwnModel(net()), "parameters")
