@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -14,10 +13,10 @@ from torch import Tensor, nn
 from archgrad import config as configuration
 from archgrad import deriving
 from archgrad.architecture import Architecture, resolve
+from archgrad.arguments import SEARCH, TRAIN, beginning, resumed, sections_of
 from archgrad.budget import Limit, kept
-from archgrad.config import OWN, DataConfig, RunConfig, SearchConfig, TrainConfig
-from archgrad.data.own import OwnData
-from archgrad.errors import ArchgradError, unknown
+from archgrad.config import OWN, SearchConfig, TrainConfig
+from archgrad.errors import ArchgradError
 from archgrad.exporting import Exported, export_to, own_subject, subject_of
 from archgrad.folder import Run, free_folder
 from archgrad.loops import Listener
@@ -25,9 +24,7 @@ from archgrad.methods import Method
 from archgrad.network import Classifier
 from archgrad.planning import Plan
 from archgrad.prepared import (
-    Prepared,
     came_from_python,
-    checked,
     fits,
     prepare,
     prepare_data,
@@ -46,10 +43,6 @@ from archgrad.trained import Trained, of_folder, of_training
 
 if TYPE_CHECKING:
     from archgrad.experiment import Report
-
-Sections = dict[str, type[DataConfig] | type[SearchConfig] | type[TrainConfig]]
-SEARCH: Sections = {"data": DataConfig, "search": SearchConfig}
-TRAIN: Sections = {"data": DataConfig, "train": TrainConfig}
 
 
 def search(
@@ -89,9 +82,9 @@ def search(
     """
     own = {"method": method, "valid": valid, "classes": classes}
     task = Task.of(loss, metric, forward)
-    ready, sections = _beginning(space, data, options, own, train, task)
+    ready, sections = beginning(space, data, options, own, train, task)
     if resume is not None:
-        run = _resumed(resume, options, out)
+        run = resumed(resume, options, out)
         return ready(run.config).search(run, listener)
     prepared = ready(configuration.build(sections))
     run_folder = None if out is None else Run.create(out, prepared.config)
@@ -128,7 +121,7 @@ def plan(
     """
     own = {"method": method, "valid": valid, "classes": classes}
     task = Task.of(loss, metric, forward)
-    ready, sections = _beginning(space, data, options, own, train, task)
+    ready, sections = beginning(space, data, options, own, train, task)
     return ready(configuration.build(sections)).plan()
 
 
@@ -157,12 +150,12 @@ def run(
     own = {"space": space, "data": data, "method": method, "valid": valid, "test": test}
     if resume is not None:
         extra = options if random_cells is None else {**options, "random_cells": random_cells}
-        folder = _resumed(resume, extra, out)
+        folder = resumed(resume, extra, out)
         return main_job(folder, prepare_main_job(folder.config, **own, classes=classes), listener)
     training = {k.removeprefix("train_"): v for k, v in options.items() if _of_training(k)}
     rest = {key: value for key, value in options.items() if not _of_training(key)}
-    sections = _sections(rest, SEARCH, data, space, method)
-    sections["train"] = _sections(training, {"train": TrainConfig})["train"]
+    sections = sections_of(rest, SEARCH, data, space, method)
+    sections["train"] = sections_of(training, {"train": TrainConfig})["train"]
     config = configuration.build(sections, random_cells=random_cells or 3)
     job = prepare_main_job(config, **own, classes=classes)
     folder = Run.create(out or free_folder(config), job.search.config)
@@ -254,7 +247,7 @@ def train(
     `archgrad.config.DataConfig`, as ``epochs=20, seeds=1``. Retrainings run one after the other.
     """
     architecture = what.architecture if isinstance(what, SearchResult) else resolve(what)
-    sections = _sections(options, TRAIN, data)
+    sections = sections_of(options, TRAIN, data)
     if data is None:
         sections["data"] = {**data_of(what), **sections["data"]}
     elif isinstance(what, SearchResult):  # else signals would be taken for images of one channel
@@ -328,83 +321,3 @@ def data_of(what: str | Path | Architecture | SearchResult) -> dict[str, Any]:
 
 def _of_training(option: str) -> bool:
     return option.startswith("train_") and option not in SearchConfig.model_fields
-
-
-def _beginning(
-    space: str | SearchSpace | nn.Module | None,
-    data: Any,
-    options: dict[str, Any],
-    own: dict[str, Any],
-    train: Any,
-    task: Task,
-) -> tuple[Callable[[RunConfig], Prepared], dict[str, dict[str, Any]]]:
-    """What makes a checked search of a configuration, and the options to build that of."""
-    method = own["method"]
-    if not isinstance(space, nn.Module):
-        if train is not None or task != Task.of(None, None, None):
-            raise ArchgradError(
-                "train, loss, metric and forward go with an own model as the first argument; a "
-                "named space classifies images, given as data="
-            )
-        return (
-            partial(prepare, space=space, data=data, **own),
-            _sections(options, SEARCH, data, space, method),
-        )
-    model = OwnModel(space)
-    learned = OwnData(_either(train, data), own["valid"], task)
-
-    def ready(config: RunConfig) -> Prepared:
-        found = section(config).space
-        if found != OWN:
-            raise ArchgradError(
-                f"this run searched the space {found}, not an own model: leave the model out, or "
-                "begin a new run"
-            )
-        return checked(config, learned, learned.augmentation, model, method)
-
-    return ready, _sections(options, SEARCH, learned, model, method)
-
-
-def _either(train: Any, data: Any) -> Any:
-    if (train is None) == (data is None):
-        raise ArchgradError(
-            "a search of an own model needs train=, the data that trains it: a tuple of arrays "
-            "(x, y), a Dataset, or a loader; found "
-            + ("neither train nor data" if train is None else "both train and data")
-        )
-    return data if train is None else train
-
-
-def _resumed(resume: str | Path, options: dict[str, Any], out: str | Path | None) -> Run:
-    if options or out is not None:
-        raise ArchgradError(
-            f"a resumed run keeps its options; leave out {sorted(options) or 'out'}"
-        )
-    return Run.open(resume)
-
-
-def _sections(
-    options: dict[str, Any],
-    sections: Sections,
-    data: Any = None,
-    space: str | SearchSpace | None = None,
-    method: str | Method | None = None,
-) -> dict[str, dict[str, Any]]:
-    """Options of a Python call, by the section whose field they are; values become "own"."""
-    result: dict[str, dict[str, Any]] = {name: {} for name in sections}
-    for option, value in options.items():
-        home = next((n for n, s in sections.items() if option in s.model_fields), None)
-        if home is None:
-            known: Iterable[str] = (f for s in sections.values() for f in s.model_fields)
-            raise unknown("option", option, known)
-        result[home][option] = value
-    for home, name, value in (
-        ("data", "data", str(data) if isinstance(data, Path) else data),
-        ("search", "space", space),
-        ("search", "method", method),
-    ):
-        if value is not None:
-            result[home][name] = value if isinstance(value, str) else OWN
-    if not isinstance(space, str | None):
-        result["data"].setdefault("dims", getattr(space, "dims", 2))
-    return result

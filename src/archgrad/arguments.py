@@ -1,0 +1,104 @@
+"""From the arguments of a verb in Python to options, and to a search that can be checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from archgrad.config import OWN, DataConfig, RunConfig, SearchConfig, TrainConfig
+from archgrad.data.own import OwnData
+from archgrad.errors import ArchgradError, unknown
+from archgrad.folder import Run
+from archgrad.methods import Method
+from archgrad.prepared import Prepared, checked, prepare, section
+from archgrad.spaces import SearchSpace
+from archgrad.spaces.own import OwnModel
+from archgrad.task import Task
+
+Sections = dict[str, type[DataConfig] | type[SearchConfig] | type[TrainConfig]]
+SEARCH: Sections = {"data": DataConfig, "search": SearchConfig}
+TRAIN: Sections = {"data": DataConfig, "train": TrainConfig}
+
+
+def beginning(
+    space: str | SearchSpace | nn.Module | None,
+    data: Any,
+    options: dict[str, Any],
+    own: dict[str, Any],
+    train: Any,
+    task: Task,
+) -> tuple[Callable[[RunConfig], Prepared], dict[str, dict[str, Any]]]:
+    """What makes a checked search of a configuration, and the options to build that of."""
+    method = own["method"]
+    if not isinstance(space, nn.Module):
+        if train is not None or task != Task.of(None, None, None):
+            raise ArchgradError(
+                "train, loss, metric and forward go with an own model as the first argument; a "
+                "named space classifies images, given as data="
+            )
+        return (
+            partial(prepare, space=space, data=data, **own),
+            sections_of(options, SEARCH, data, space, method),
+        )
+    model = OwnModel(space)
+    learned = OwnData(_either(train, data), own["valid"], task)
+
+    def ready(config: RunConfig) -> Prepared:
+        found = section(config).space
+        if found != OWN:
+            raise ArchgradError(
+                f"this run searched the space {found}, not an own model: leave the model out, or "
+                "begin a new run"
+            )
+        return checked(config, learned, learned.augmentation, model, method)
+
+    return ready, sections_of(options, SEARCH, learned, model, method)
+
+
+def _either(train: Any, data: Any) -> Any:
+    if (train is None) == (data is None):
+        raise ArchgradError(
+            "a search of an own model needs train=, the data that trains it: a tuple of arrays "
+            "(x, y), a Dataset, or a loader; found "
+            + ("neither train nor data" if train is None else "both train and data")
+        )
+    return data if train is None else train
+
+
+def resumed(resume: str | Path, options: dict[str, Any], out: str | Path | None) -> Run:
+    if options or out is not None:
+        raise ArchgradError(
+            f"a resumed run keeps its options; leave out {sorted(options) or 'out'}"
+        )
+    return Run.open(resume)
+
+
+def sections_of(
+    options: dict[str, Any],
+    sections: Sections,
+    data: Any = None,
+    space: str | SearchSpace | None = None,
+    method: str | Method | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Options of a Python call, by the section whose field they are; values become "own"."""
+    result: dict[str, dict[str, Any]] = {name: {} for name in sections}
+    for option, value in options.items():
+        home = next((n for n, s in sections.items() if option in s.model_fields), None)
+        if home is None:
+            known: Iterable[str] = (f for s in sections.values() for f in s.model_fields)
+            raise unknown("option", option, known)
+        result[home][option] = value
+    for home, name, value in (
+        ("data", "data", str(data) if isinstance(data, Path) else data),
+        ("search", "space", space),
+        ("search", "method", method),
+    ):
+        if value is not None:
+            result[home][name] = value if isinstance(value, str) else OWN
+    if not isinstance(space, str | None):
+        result["data"].setdefault("dims", getattr(space, "dims", 2))
+    return result
