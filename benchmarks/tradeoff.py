@@ -1,0 +1,223 @@
+"""Latency against accuracy: searches of `proxyless` on `mbconv` under several limits.
+
+A table of latencies is measured first, at the size of the networks. The limits lie between the
+cheapest architecture and the dearest by prediction. Each search is followed by retrainings from
+scratch and one measurement of the latency; beside it stand random architectures within the same
+limit, retrained alike. What is done is kept in the folder and not repeated.
+
+    python benchmarks/tradeoff.py --data cifar10 --data-root DIR --image-size 16 --subset 10000
+    python benchmarks/tradeoff.py --report          writes its table into docs/cost.md
+    python benchmarks/tradeoff.py --quick           digits at a tiny size; writes where --out says
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+
+import archgrad
+from archgrad.architecture import Architecture
+from archgrad.costs import CostTable
+from archgrad.errors import ArchgradError
+from archgrad.folder import environment, write
+from archgrad.latency import measure_latency, network_latency
+from archgrad.parts.feasible import cheapest
+from archgrad.spaces import SearchSpace
+from archgrad.statistics import spread
+from bench_report import markdown
+from page import fill
+
+HERE = Path(__file__).parent
+SIZE = {"channels": 16, "cells": 2}
+HOW = {"epochs": 6, "train_epochs": 8, "seeds": 2, "random": 2, "batch": 1}
+QUICK = {"channels": 8, "cells": 1, "epochs": 1, "train_epochs": 1, "seeds": 1, "random": 1}
+SHARES = (0.1, 0.3, 0.6, 1.0)  # of the way from the cheapest architecture to the dearest
+DRAWS = 10_000
+
+
+def parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    for name, value in {**SIZE, **HOW}.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value)
+    parser.add_argument("--data", default="digits")
+    parser.add_argument("--data-root")
+    parser.add_argument("--image-size", type=int)
+    parser.add_argument("--subset", type=int)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quick", action="store_true", help="a tiny size")
+    parser.add_argument("--report", action="store_true", help="the table of what was measured")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "tradeoff")
+    parser.add_argument("--page", type=Path, default=HERE.parent / "docs" / "cost.md")
+    if parser.parse_known_args(arguments)[0].quick:
+        parser.set_defaults(**QUICK)
+    return parser.parse_args(arguments)
+
+
+def data_options(options: argparse.Namespace) -> dict[str, Any]:
+    names = ("data_root", "image_size", "subset")
+    found = {name: getattr(options, name) for name in names}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def space_of(options: argparse.Namespace) -> SearchSpace:
+    loaded = archgrad.data.load(options.data, **data_options(options))
+    channels, *size = loaded.shape
+    return archgrad.space(
+        "mbconv",
+        channels=options.channels,
+        cells=options.cells,
+        in_channels=channels,
+        image_size=tuple(size),
+        classes=len(loaded.classes),
+    )
+
+
+def limits(table: CostTable, space: SearchSpace) -> list[float]:
+    """Milliseconds, from near the cheapest architecture to the dearest."""
+    least = cheapest(table, space.groups)
+    most = table.fixed + sum(max(row) for g in space.groups for row in table.rows(g))
+    return [round(least + share * (most - least), 4) for share in SHARES]
+
+
+def within(table: CostTable, space: SearchSpace, limit: float, count: int) -> list[Architecture]:
+    """Random architectures within the limit: uniform draws, those above it thrown away."""
+    generator, found = torch.Generator().manual_seed(1), dict[Architecture, None]()
+    for _ in range(DRAWS):
+        drawn = space.random_architecture(generator)
+        if table.predict(drawn) <= limit:
+            found[drawn] = None
+        if len(found) == count:
+            break
+    return list(found)
+
+
+def measured(
+    architecture: Architecture, table: CostTable, space: SearchSpace, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Predicted and measured latency, and the accuracy of every retraining."""
+    trained = archgrad.train(
+        architecture,
+        options.data,
+        **data_options(options),
+        channels=options.channels,
+        cells=options.cells,
+        epochs=options.train_epochs,
+        seeds=options.seeds,
+        device=options.device,
+    )
+    timed = network_latency(space, architecture, options.device, options.batch)
+    return {
+        "architecture": architecture.model_dump(mode="json"),
+        "predicted_ms": table.predict(architecture),
+        "measured_ms": timed.median,
+        "accuracies": trained.accuracies,
+    }
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Table, searches and retrainings; what there is already is taken as it is."""
+    space, out = space_of(options), options.out
+    out.mkdir(parents=True, exist_ok=True)
+    place = out / "latency.json"
+    if not place.exists():
+        made = measure_latency(space, device=options.device, batch=options.batch)
+        write(place, made.to_json())
+    table = CostTable.load(place)
+    path = out / "tradeoff.json"
+    settings = {**vars(options), "data_root": None}
+    for name in ("out", "page", "report", "quick"):
+        settings.pop(name)
+    content: dict[str, Any] = {
+        "settings": settings,
+        "environment": environment(options.device),
+        "error": table.error,
+        "rows": [],
+    }
+    if path.exists():
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["settings"] != settings:
+            raise ArchgradError(f"{path} was made with other options; give another --out")
+    for limit in limits(table, space)[len(content["rows"]) :]:
+        result = archgrad.search(
+            "mbconv",
+            options.data,
+            **data_options(options),
+            method="proxyless",
+            channels=options.channels,
+            cells=options.cells,
+            epochs=options.epochs,
+            max_latency=f"{limit}ms",
+            latency_table=str(place),
+            device=options.device,
+            seed=options.seed,
+            guard="off",
+        )
+        found = measured(result.architecture, table, space, options)
+        drawn = within(table, space, limit, options.random)
+        others = [measured(one, table, space, options) for one in drawn]
+        content["rows"].append({"limit_ms": limit, "found": found, "random": others})
+        write(path, json.dumps(content, indent=1) + "\n")
+        print(table_of(content), flush=True)
+    return content
+
+
+def table_of(content: dict[str, Any]) -> str:
+    """A line a limit, in markdown."""
+    s, e = content["settings"], content["environment"]
+    rows = []
+    for row in content["rows"]:
+        found, others = row["found"], row["random"]
+        means = [fmean(one["accuracies"]) for one in others]
+        rows.append(
+            [
+                f"{row['limit_ms']:.3g}",
+                f"{found['predicted_ms']:.3g}",
+                f"{found['measured_ms']:.3g}",
+                "yes" if found["measured_ms"] <= row["limit_ms"] else "no",
+                shown(found["accuracies"]),
+                f"{shown(means)}" if means else "-",
+                ", ".join(f"{one['measured_ms']:.3g}" for one in others) or "-",
+            ]
+        )
+    head = ["limit, ms", "predicted", "measured", "met", "accuracy, %", "random, %", "random, ms"]
+    size = f", {s['image_size']} pixels a side" if s["image_size"] else ""
+    about = (
+        f"`proxyless` on `mbconv`, {s['channels']} channels, {s['cells']} layers a stage; "
+        f"{s['data']}{size}, {s['subset'] or 'all'} training images; one search of {s['epochs']} "
+        f"epochs a limit, {s['train_epochs']} epochs of retraining, {s['seeds']} seeds; random: "
+        f"{s['random']} architectures within the limit, mean and spread over them; latency of "
+        f"batch {s['batch']} on {e['device']}, one thread, error of the table on networks that it "
+        f"was not fitted on {content['error']:.1%}; torch {e['torch']}, commit "
+        f"{(e['commit'] or 'unknown')[:7]}, {e['started'][:10]}."
+    )
+    return "\n".join([about, "", *markdown(head, rows)])
+
+
+def shown(accuracies: Sequence[float]) -> str:
+    """Mean and sample standard deviation in percent."""
+    mean = f"{100 * fmean(accuracies):.2f}"
+    return mean if len(accuracies) < 2 else f"{mean} ± {100 * spread(accuracies):.2f}"
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = parsed(arguments)
+    if options.report:
+        path = options.out / "tradeoff.json"
+        content = json.loads(path.read_text(encoding="utf-8"))
+        fill(options.page, "benchmarks/tradeoff.py --report", table_of(content))
+    else:
+        torch.set_num_threads(1)
+        content = measure(options)
+    print(table_of(content))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
