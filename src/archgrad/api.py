@@ -46,6 +46,10 @@ if TYPE_CHECKING:
 Sections = dict[str, type[DataConfig] | type[SearchConfig] | type[TrainConfig]]
 SEARCH: Sections = {"data": DataConfig, "search": SearchConfig}
 TRAIN: Sections = {"data": DataConfig, "train": TrainConfig}
+OF_IMAGES = (
+    "channels", "cells", "nodes", "edges_per_node", "recompute", "watch_fraction", "classes",
+    *DataConfig.model_fields,
+)  # fmt: skip
 
 
 def search(
@@ -83,6 +87,7 @@ def search(
     Raises `ArchgradError` for wrong input and `Diverged` when a loss is not finite.
     """
     if isinstance(space, nn.Module):
+        _refuse_sizes({**options, "classes": classes})
         model = OwnModel(space)
         learned = OwnData(_either(train, data), valid, Task.of(loss, metric, forward))
 
@@ -244,6 +249,11 @@ def train(
     `archgrad.config.DataConfig`, as ``epochs=20, seeds=1``. Retrainings run one after the other.
     """
     architecture = what.architecture if isinstance(what, SearchResult) else resolve(what)
+    if architecture.space == OWN:
+        raise ArchgradError(
+            "an architecture of an own model is not retrained here; train result.derive(), or "
+            "archgrad.build(factory, architecture), with your own code"
+        )
     sections = _sections(options, TRAIN, data)
     if data is None:
         sections["data"] = {**data_of(what), **sections["data"]}
@@ -296,6 +306,15 @@ def _refuse_for_images(**values: Any) -> None:
         raise ArchgradError(
             f"{', '.join(given)}: these go with an own model as the first argument; a named space "
             "classifies images, given as data="
+        )
+
+
+def _refuse_sizes(options: dict[str, Any]) -> None:
+    given = [name for name in OF_IMAGES if options.get(name)]
+    if given:
+        raise ArchgradError(
+            f"{', '.join(given)}: these go with a named space and its images; an own model has the "
+            "size it has, and its data come as they are: leave them out"
         )
 
 

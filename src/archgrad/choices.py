@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from archgrad.choice import Choice
 from archgrad.errors import ArchgradError
+from archgrad.trees import describe
 
 
 class Picked(nn.Module):
@@ -41,18 +42,18 @@ class InputChoice(Choice):
                 f"an input choice picks {picks} of {inputs} inputs; expected 1 to {inputs}"
             )
         super().__init__({str(i): Picked([i]) for i in range(inputs)}, name)
-        self.picks = picks
+        self.inputs, self.picks = inputs, picks
 
     def forward(self, inputs: Sequence[Any]) -> Any:
-        if len(inputs) != len(self.names):
+        if isinstance(inputs, Tensor) or len(inputs) != self.inputs:
             raise ArchgradError(
-                f"input choice {self.group} was called with {len(inputs)} inputs; expected a list "
-                f"of {len(self.names)}"
+                f"input choice {self.group} was called with {describe(inputs)}; expected a list of "
+                f"{self.inputs} tensors"
             )
         return super().forward(inputs)
 
     def chosen(self, names: Sequence[str]) -> nn.Module:
-        return Picked(sorted(self.names.index(name) for name in names))
+        return Picked(sorted(map(int, names)))
 
 
 class Repeat(Choice):

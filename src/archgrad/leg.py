@@ -41,7 +41,8 @@ class Leg:
     ) -> Leg:
         """A fresh supernet with the stage's candidates, depth and edges, and its optimizers."""
         space = _deepened(offered(space, method, candidates), stage)
-        model = placed(space.supernet((*stage.edges, *method.edges)), device)
+        own = space.input_shape is None
+        model = placed(space.supernet((*stage.edges, *method.edges)), device, own)
         for module in model.modules():
             if isinstance(module, Recomputable):
                 module.recompute = config.recompute == "cells"
@@ -113,6 +114,11 @@ def check(space: SearchSpace, method: Method, config: SearchConfig) -> None:
         raise ArchgradError(
             f"this method's recovery raises the weight decay to at most {method.recovery.cap:g}, "
             f"found {config.weight_decay:g}; expected a weight decay above 0 and below that"
+        )
+    if method.augmentation is not None and space.input_shape is None:
+        raise ArchgradError(
+            f"this method augments images ({type(method.augmentation).__name__}), and batches of "
+            "an own model may be anything; augment in the data, or use another method"
         )
     with torch.device("meta"):  # built to see whether it can be: no weights are drawn
         for stage in stages(method):

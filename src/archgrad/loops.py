@@ -89,8 +89,13 @@ def restore_random_state(states: Mapping[str, Tensor], device: torch.device) -> 
         torch.cuda.set_rng_state(states["cuda"].cpu(), device)
 
 
-def placed(model: Model, device: torch.device) -> Model:
-    """The model on the device, in channels_last order (2 to 6 times faster on a CPU)."""
+def placed(model: Model, device: torch.device, own: bool = False) -> Model:
+    """The model on the device, in channels_last order (2 to 6 times faster on a CPU).
+
+    A user's ``own`` model keeps its order: it may call ``view``, or have tensors of other ranks.
+    """
+    if own:
+        return model.to(device)
     moved: Model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return moved
 

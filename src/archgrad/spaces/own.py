@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from archgrad.architecture import Architecture, Cell
 from archgrad.choice import Choice, Edge, Group
@@ -28,6 +29,12 @@ class OwnModel:
     input_shape = None
 
     def __init__(self, model: nn.Module) -> None:
+        for place, parameter in model.named_parameters():
+            if is_lazy(parameter):
+                raise ArchgradError(
+                    f"parameter {place} of the model has no shape yet; run the model once on a "
+                    "batch, or give the sizes instead of a lazy module"
+                )
         self.model = copy.deepcopy(model)
         for place, module in self.model.named_modules():
             if isinstance(module, Choice) and not module.group:
@@ -111,6 +118,12 @@ class OwnModel:
     def without(self, operations: Collection[str]) -> OwnModel:
         """Without candidates of these names."""
         left = {g.name: [[n for n in g.candidates[0] if n not in operations]] for g in self.groups}
+        for name, (row,) in left.items():
+            if not row:
+                raise ArchgradError(
+                    f"this method does not offer {sorted(operations)}, and choice {name} has no "
+                    "other candidates; add one, or use another method"
+                )
         return self.restricted(left)
 
     def random_architecture(self, generator: torch.Generator) -> Architecture:
