@@ -119,14 +119,13 @@ class Width(Choice):
                 f"width: found {len(made)} layers and the widths {chosen}; expected at least "
                 "two layers and one width, from 1 on"
             )
-        for place, layer in enumerate(made):  # whether each is known, and of the largest width
-            narrowed(layer, chosen[-1], place, len(made))
-        widest = _channels(made[0], 0), _channels(made[-1], 1)
-        if widest != (chosen[-1],) * 2:
-            raise ArchgradError(
-                f"width: the first layer makes {widest[0]} channels and the last takes "
-                f"{widest[1]}; expected the largest of the widths {chosen}"
-            )
+        for place, layer in enumerate(made):
+            for size in _sizes(layer, place, len(made)):
+                if getattr(layer, size) != chosen[-1]:
+                    raise ArchgradError(
+                        f"width: layer {place}, a {type(layer).__name__}, has {size} "
+                        f"{getattr(layer, size)}; expected the largest of the widths {chosen}"
+                    )
         super().__init__({str(w): _Narrow(made, w) for w in chosen}, name)
         self.layers = nn.ModuleList(made)
 
@@ -210,12 +209,6 @@ def _sizes(layer: nn.Module, place: int, count: int) -> tuple[str, ...]:
     )
 
 
-def _channels(layer: nn.Module, axis: int) -> int:
-    weight = layer.weight
-    assert isinstance(weight, Tensor)
-    return weight.shape[axis]
-
-
 def _axis(first: nn.Module) -> int:
     """Where the channels of the hidden tensor are."""
     return -1 if isinstance(first, nn.Linear) else 1
@@ -255,7 +248,7 @@ def insert_choices(model: nn.Module, where: Where, candidates: Alternatives) -> 
     """
     made = copy.deepcopy(model)
     found = {name: m for name, m in made.named_modules() if _meant(where, name, m)}
-    inside = [n for n in found if any(n.startswith(f"{other}.") for other in found)]
+    inside = [n for n in found if any(n.startswith(f"{o}." if o else "") and n != o for o in found)]
     found = {name: module for name, module in found.items() if name not in inside}
     if not found:
         kinds = sorted({type(module).__name__ for module in model.modules()})
