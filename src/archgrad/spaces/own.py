@@ -73,22 +73,24 @@ class OwnModel:
         kept = {cell.name: cell.operations for cell in architecture.cells}
         while choices := [m for m in made.modules() if isinstance(m, Choice)]:
             outer = choices[0]  # candidates that are not chosen go with all choices inside them
+            if outer.group not in kept:
+                raise self._undecided(kept)
             made = replaced(made, {id(outer): outer.chosen(kept[outer.group])})
         return made
 
     def validate(self, architecture: Architecture) -> None:
-        """Refuse an architecture of another model, with what differs."""
+        """Refuse an architecture of another model, with what differs.
+
+        Choices inside a candidate that is not chosen need not be decided.
+        """
         groups = {group.name: group for group in self.groups}
         if architecture.space != self.name:
             raise ArchgradError(
                 f"the architecture is of space {architecture.space}, not of an own model"
             )
         decided = {cell.name for cell in architecture.cells}
-        if decided != groups.keys():
-            raise ArchgradError(
-                f"the architecture decides {sorted(decided)}; expected the choices of this model, "
-                f"{sorted(groups)}"
-            )
+        if not decided <= groups.keys():
+            raise self._undecided(decided)
         for cell in architecture.cells:
             group, (names,) = groups[cell.name], groups[cell.name].candidates
             for operation in cell.operations:
@@ -99,6 +101,12 @@ class OwnModel:
                     f"choice {cell.name} keeps {list(cell.operations)}; expected {group.picks} of "
                     f"{list(names)}"
                 )
+
+    def _undecided(self, decided: Iterable[str]) -> ArchgradError:
+        return ArchgradError(
+            f"the architecture decides {sorted(decided)}; expected the choices of this model, "
+            f"{sorted(group.name for group in self.groups)}"
+        )
 
     def sized(self, channels: int | None = None, cells: int | None = None) -> OwnModel:
         """An own model has the size it has."""
