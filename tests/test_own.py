@@ -123,11 +123,21 @@ def test_parts_of_methods_serve_own_models(method: Method) -> None:
     result.derive()(examples()[0])
 
 
+def last_first(shapes: Mapping[str, tuple[int, ...]], _: object) -> dict[str, Tensor]:
+    """An alpha that prefers the last candidates."""
+    return {n: torch.arange(s[-1]).float().expand(s).clone() for n, s in shapes.items()}
+
+
 def test_staged_searches_inherit_weights_by_candidate() -> None:
-    """With learning rates of 0 the second stage has the weights that the model was given."""
-    method = Method(stages=(Stage(0.5), Stage(0.5, 1, inherit=True)))
+    """With learning rates of 0 the second stage has the weights that the model was given.
+
+    The last candidates alone are left, so they and the choice inside one have other numbers.
+    """
+    stages = (Stage(0.5), Stage(0.5, 1, inherit=True))
+    method = Method(initial=last_first, stages=stages)
     still = {**TINY, "epochs": 2, "learning_rate": 0.0, "final_learning_rate": 0.0}
     result = archgrad.search(net(), train=examples(), method=method, **still)
+    assert result.architecture.cell("last").operations == ("deep",)
     expected = dict(OwnModel(net()).derive(result.architecture).named_parameters())
     found = dict(result.derive().named_parameters())
     assert found.keys() == expected.keys()
