@@ -68,7 +68,12 @@ def data_options(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def space_of(options: argparse.Namespace) -> SearchSpace:
-    loaded = archgrad.data.load(options.data, **data_options(options))
+    loaded = archgrad.data.load(
+        options.data,
+        options.data_root,
+        image_size=options.image_size,
+        subset=options.subset,
+    )
     channels, *size = loaded.shape
     return archgrad.space(
         "mbconv",

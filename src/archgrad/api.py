@@ -247,6 +247,11 @@ def train(
     `archgrad.config.DataConfig`, as ``epochs=20, seeds=1``. Retrainings run one after the other.
     """
     architecture = what.architecture if isinstance(what, SearchResult) else resolve(what)
+    if architecture.space == OWN:
+        raise ArchgradError(
+            "an architecture of an own model is not retrained here; train result.derive(), or "
+            "archgrad.build(factory, architecture), with your own code"
+        )
     sections = sections_of(options, TRAIN, data)
     if data is None:
         sections["data"] = {**data_of(what), **sections["data"]}

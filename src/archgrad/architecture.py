@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from archgrad.config import OWN
 from archgrad.errors import ArchgradError, explain, unknown
 
 
@@ -119,6 +120,8 @@ class Architecture(BaseModel):
         return cls.from_json(text, origin=str(path))
 
     def __str__(self) -> str:
+        if self.space == OWN:
+            return "\n".join(f"{cell.name}: {', '.join(cell.operations)}" for cell in self.cells)
         return "\n".join(str(cell) for cell in self.cells)
 
 

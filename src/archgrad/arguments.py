@@ -24,6 +24,12 @@ SEARCH: Sections = {"data": DataConfig, "search": SearchConfig}
 TRAIN: Sections = {"data": DataConfig, "train": TrainConfig}
 
 
+OF_IMAGES = (
+    "channels", "cells", "nodes", "edges_per_node", "recompute", "watch_fraction", "classes",
+    *DataConfig.model_fields,
+)  # fmt: skip
+
+
 def beginning(
     space: str | SearchSpace | nn.Module | None,
     data: Any,
@@ -43,6 +49,12 @@ def beginning(
         return (
             partial(prepare, space=space, data=data, **own),
             sections_of(options, SEARCH, data, space, method),
+        )
+    given = {**options, "classes": own["classes"]}
+    if wrong := [name for name in OF_IMAGES if given.get(name)]:
+        raise ArchgradError(
+            f"{', '.join(wrong)}: these go with a named space and its images; an own model has the "
+            "size it has, and its data come as they are: leave them out"
         )
     model = OwnModel(space)
     learned = OwnData(_either(train, data), own["valid"], task)

@@ -108,6 +108,9 @@ class BilevelSearch:
         self.begin(0, None)
         self.monitor = Monitor(self)
         begun_with = {"options": config.model_dump(mode="json"), "data": data.fingerprint()}
+        if isinstance(data, OwnData):
+            begun_with["choices"] = {g.name: list(g.candidates[0]) for g in space.groups}
+            begun_with["loss, metric or forward"] = data.task.names()
         self.records = Records(run, begun_with)
         self.records.restore(self)
 
@@ -192,8 +195,8 @@ class BilevelSearch:
                 listener.step(step + 1, steps)
         if not meter.values:
             raise ArchgradError(
-                "no step could be made: every batch held a single image, and BatchNorm needs two; "
-                "use larger batches"
+                "no step could be made: every batch held a single image, and BatchNorm needs two, "
+                "or there was none; use larger batches, and loaders that begin anew every epoch"
             )
         self._check(meter, epoch, last=True)
         return meter

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from archgrad.choice import Choice
 from archgrad.errors import ArchgradError
+from archgrad.trees import describe
 
 
 class Picked(nn.Module):
@@ -41,18 +42,18 @@ class InputChoice(Choice):
                 f"an input choice picks {picks} of {inputs} inputs; expected 1 to {inputs}"
             )
         super().__init__({str(i): Picked([i]) for i in range(inputs)}, name)
-        self.picks = picks
+        self.inputs, self.picks = inputs, picks
 
     def forward(self, inputs: Sequence[Any]) -> Any:
-        if len(inputs) != len(self.names):
+        if isinstance(inputs, Tensor) or len(inputs) != self.inputs:
             raise ArchgradError(
-                f"input choice {self.group} was called with {len(inputs)} inputs; expected a list "
-                f"of {len(self.names)}"
+                f"input choice {self.group} was called with {describe(inputs)}; expected a list of "
+                f"{self.inputs} tensors"
             )
         return super().forward(inputs)
 
     def chosen(self, names: Sequence[str]) -> nn.Module:
-        return Picked(sorted(self.names.index(name) for name in names))
+        return Picked(sorted(map(int, names)))
 
 
 class Repeat(Choice):
@@ -118,14 +119,13 @@ class Width(Choice):
                 f"width: found {len(made)} layers and the widths {chosen}; expected at least "
                 "two layers and one width, from 1 on"
             )
-        for place, layer in enumerate(made):  # whether each is known, and of the largest width
-            narrowed(layer, chosen[-1], place, len(made))
-        widest = _channels(made[0], 0), _channels(made[-1], 1)
-        if widest != (chosen[-1],) * 2:
-            raise ArchgradError(
-                f"width: the first layer makes {widest[0]} channels and the last takes "
-                f"{widest[1]}; expected the largest of the widths {chosen}"
-            )
+        for place, layer in enumerate(made):
+            for size in _sizes(layer, place, len(made)):
+                if getattr(layer, size) != chosen[-1]:
+                    raise ArchgradError(
+                        f"width: layer {place}, a {type(layer).__name__}, has {size} "
+                        f"{getattr(layer, size)}; expected the largest of the widths {chosen}"
+                    )
         super().__init__({str(w): _Narrow(made, w) for w in chosen}, name)
         self.layers = nn.ModuleList(made)
 
@@ -209,12 +209,6 @@ def _sizes(layer: nn.Module, place: int, count: int) -> tuple[str, ...]:
     )
 
 
-def _channels(layer: nn.Module, axis: int) -> int:
-    weight = layer.weight
-    assert isinstance(weight, Tensor)
-    return weight.shape[axis]
-
-
 def _axis(first: nn.Module) -> int:
     """Where the channels of the hidden tensor are."""
     return -1 if isinstance(first, nn.Linear) else 1
@@ -254,7 +248,7 @@ def insert_choices(model: nn.Module, where: Where, candidates: Alternatives) -> 
     """
     made = copy.deepcopy(model)
     found = {name: m for name, m in made.named_modules() if _meant(where, name, m)}
-    inside = [n for n in found if any(n.startswith(f"{other}.") for other in found)]
+    inside = [n for n in found if any(n.startswith(f"{o}." if o else "") and n != o for o in found)]
     found = {name: module for name, module in found.items() if name not in inside}
     if not found:
         kinds = sorted({type(module).__name__ for module in model.modules()})

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
+from archgrad.choice import Choice
 from archgrad.config import SearchConfig
 from archgrad.dimensions import wide
 from archgrad.errors import ArchgradError
@@ -42,7 +44,8 @@ class Leg:
     ) -> Leg:
         """A fresh supernet with the stage's candidates, depth and edges, and its optimizers."""
         space = _deepened(offered(space, method, candidates), stage)
-        model = placed(space.supernet((*stage.edges, *method.edges)), device)
+        own = space.input_shape is None
+        model = placed(space.supernet((*stage.edges, *method.edges)), device, own)
         for module in model.modules():
             if isinstance(module, Recomputable):
                 module.recompute = config.recompute == "cells"
@@ -75,9 +78,10 @@ class Leg:
         for key, tensor in _by_operation(self.net).items():
             if key in theirs:
                 tensor.copy_(widened(theirs[key], tensor.shape))
-        for group, before in zip(self.space.groups, other.space.groups, strict=True):
+        before = {group.name: group.candidates for group in other.space.groups}
+        for group in self.space.groups:
             ours, old = self.net.alpha[group.name], other.net.alpha[group.name]
-            pairs = zip(group.candidates, before.candidates, strict=True)
+            pairs = zip(group.candidates, before[group.name], strict=True)
             for row, (names, had) in enumerate(pairs):
                 ours[row] = old[row, [had.index(name) for name in names]]
         for name in self.net.alpha.keys() - {group.name for group in self.space.groups}:
@@ -115,6 +119,11 @@ def check(space: SearchSpace, method: Method, config: SearchConfig) -> None:
             f"this method's recovery raises the weight decay to at most {method.recovery.cap:g}, "
             f"found {config.weight_decay:g}; expected a weight decay above 0 and below that"
         )
+    if method.augmentation is not None and space.input_shape is None:
+        raise ArchgradError(
+            f"this method augments images ({type(method.augmentation).__name__}), and batches of "
+            "an own model may be anything; augment in the data, or use another method"
+        )
     with torch.device("meta"):  # built to see whether it can be: no weights are drawn
         for stage in stages(method):
             staged = _deepened(offered(space, method), stage)
@@ -140,17 +149,15 @@ def widened(tensor: Tensor, shape: torch.Size) -> Tensor:
 
 def _by_operation(net: Supernet) -> Mapping[tuple[str, ...], Tensor]:
     """Weights and running statistics by place, a candidate's place by its name, not its number."""
-    places = {id(module): name for name, module in net.model.named_modules()}
-    candidates = {
-        places[id(candidate)]: (places[id(choice)], name)
-        for choice in net.choices
-        for name, candidate in zip(choice.names, choice.candidates, strict=True)
+    called = {
+        f"{place}.candidates.{number}".removeprefix("."): name
+        for place, choice in net.model.named_modules(remove_duplicate=False)
+        if isinstance(choice, Choice)
+        for number, name in enumerate(choice.names)
     }
     found: dict[tuple[str, ...], Tensor] = {}
     for name, tensor in net.model.state_dict(keep_vars=True).items():
         parts = name.split(".")
-        prefixes = (".".join(parts[:i]) for i in range(len(parts), 0, -1))
-        place = next((p for p in prefixes if p in candidates), None)
-        key = (name,) if place is None else (*candidates[place], name[len(place) :])
-        found[tuple(key)] = tensor
+        prefixes = accumulate(parts, "{}.{}".format)
+        found[tuple(called.get(p, part) for p, part in zip(prefixes, parts))] = tensor
     return found

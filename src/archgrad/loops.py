@@ -90,12 +90,15 @@ def restore_random_state(states: Mapping[str, Tensor], device: torch.device) -> 
         torch.cuda.set_rng_state(states["cuda"].cpu(), device)
 
 
-def placed(model: Model, device: torch.device) -> Model:
+def placed(model: Model, device: torch.device, own: bool = False) -> Model:
     """The model on the device, in channels_last order (2 to 6 times faster on a CPU).
 
-    That order exists for images and volumes; weights for signals stay as they are.
+    That order exists for images and volumes; weights for signals stay as they are. A user's ``own``
+    model keeps its order: it may call ``view``.
     """
     moved: Model = model.to(device=device)
+    if own:
+        return moved
     for tensor in (*moved.parameters(), *moved.buffers()):
         if tensor.ndim in ORDERS:
             tensor.data = tensor.data.contiguous(memory_format=ORDERS[tensor.ndim])

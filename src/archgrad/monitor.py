@@ -95,10 +95,14 @@ class Monitor:
     def measure(self, search: BilevelSearch, epoch: int) -> dict[str, Any]:
         """The metrics of the epoch that has just been done, counted from 1.
 
-        The search's random state is left as it is: what is measured changes no result.
+        The search's random state and that of its loaders are left as they are: what is measured
+        changes no result.
         """
+        states = search.loaders.state_dict()
         with torch.random.fork_rng([search.device] if search.device.type == "cuda" else []):
-            return self._measure(search, epoch)
+            found = self._measure(search, epoch)
+        search.loaders.load_state_dict(states)
+        return found
 
     def evaluate(self, search: BilevelSearch) -> tuple[float, float]:
         """Loss and accuracy on alpha's half, with typical mixing weights."""

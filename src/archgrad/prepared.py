@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from archgrad import data as data_sets
 from archgrad import methods, spaces
 from archgrad.bilevel import bilevel_search
@@ -95,6 +97,11 @@ def prepare(
     defaults, and the device, are filled in.
     """
     search = section(config)
+    if isinstance(space, nn.Module):
+        raise ArchgradError(
+            "an own model is searched by archgrad.search(model, train=...), then trained with your "
+            "own code; this verb is for spaces of images"
+        )
     loaded, augmentation = prepare_data(config.data, data, valid=valid, test=test, classes=classes)
     found_space = search_space(search, loaded, space)
     return checked(config, loaded, augmentation, found_space, method)

@@ -97,8 +97,9 @@ class Records:
                 done = int(content["epoch"])
             if not search.loaders.exact_resume:
                 warnings.warn(
-                    "the batches come from a DataLoader, whose order may depend on more than "
-                    "torch's random state: the resumed search may differ from an uninterrupted one",
+                    "the batches come from a loader without state_dict, whose order may depend on "
+                    f"more than torch's random state: the search goes on after epoch {done}, and "
+                    "may differ from an uninterrupted one",
                     stacklevel=2,
                 )
             if content.get("kernels") != search.kernels:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
+from torch import nn
 
+from archgrad.choice import Choice
+from archgrad.data import Batches
 from archgrad.errors import ArchgradError
 from archgrad.loaders import Loaders
 from archgrad.loops import placed
+from archgrad.mixed import shapes
 from archgrad.mixing import Mixing
+from archgrad.operations import Zero
 from archgrad.spaces import SearchSpace
 from archgrad.spaces.own import OwnModel
 from archgrad.supernet import Supernet
@@ -26,30 +33,74 @@ def rehearse(space: SearchSpace, task: Task, loaders: Loaders, device: torch.dev
     """
     states = loaders.state_dict()
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        net = Supernet(placed(space.supernet(), device), space.groups, task=task)
-        mixing = Mixing({name: alpha.softmax(dim=-1) for name, alpha in net.alpha.items()})
+        net = _supernet(space, task, device)
         for name, part in (("train", loaders.train), ("valid", loaders.valid)):
-            batches = part.epoch(0)
-            batch = next(batches, None)
-            if batch is None:
-                raise ArchgradError(f"{name} yields no batch; expected at least one")
+            try:
+                batch = _try(net, part, name)
+            except Exception as error:
+                error.add_note(
+                    f"with the first batch of {name}, before the search began; model and batch "
+                    f"were put on {device}"
+                )
+                raise
             if isinstance(space, OwnModel):
                 space.example = task, moved(cut(batch, EXAMPLES), torch.device("cpu"))
-            try:
-                output, target = net.outputs(mixing, batch)
-                loss = task.minimized(output, target)
-                task.reported(output, target)
-            except Exception as error:
-                error.add_note(f"with the first batch of {name}, before the search began")
-                raise
-            if not math.isfinite(float(loss.detach())):
-                raise ArchgradError(
-                    f"the loss of the first batch of {name} is {float(loss.detach())}; look for "
-                    "extreme values in the data, or scale the inputs"
-                )
-            if not loss.requires_grad:
-                raise ArchgradError(
-                    "the loss does not depend on the weights or the choices of the model; expected "
-                    "one that can be differentiated (no detach, argmax or no_grad on its way)"
-                )
     loaders.load_state_dict(states)
+
+
+def _supernet(space: SearchSpace, task: Task, device: torch.device) -> Supernet:
+    model = space.supernet()
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.is_meta:
+            raise ArchgradError(
+                f"{name} of the model is on the meta device, which holds no values; build the "
+                "model on the CPU, or use to_empty() and set its weights"
+            )
+    net = Supernet(placed(model, device, own=True), space.groups, task=task)
+    if not net.weights:
+        raise ArchgradError(
+            "no parameter of the model requires a gradient; expected some weights to train beside "
+            "the choices"
+        )
+    for choice in net.choices:
+        choice.register_forward_hook(_check_zeros, with_kwargs=True)
+    return net
+
+
+def _try(net: Supernet, part: Batches, name: str) -> Any:
+    """Take the first batch, and return it."""
+    batches = part.epoch(0)
+    batch = next(batches, None)
+    del batches  # it reads a loader that keeps a state to its end
+    if batch is None:
+        raise ArchgradError(f"{name} yields no batch; expected at least one")
+    mixing = Mixing({group: alpha.softmax(dim=-1) for group, alpha in net.alpha.items()})
+    output, target = net.outputs(mixing, batch)
+    loss = net.task.minimized(output, target)
+    net.task.reported(output, target)
+    if not math.isfinite(float(loss.detach())):
+        raise ArchgradError(
+            f"the loss of the first batch of {name} is {float(loss.detach())}; look for "
+            "extreme values in the data, or scale the inputs"
+        )
+    if not loss.requires_grad:
+        raise ArchgradError(
+            "the loss does not depend on the weights or the choices of the model; expected "
+            "one that can be differentiated (no detach, argmax or no_grad on its way)"
+        )
+    return batch
+
+
+def _check_zeros(
+    choice: nn.Module, inputs: Sequence[Any], options: Mapping[str, Any], output: Any
+) -> None:
+    """A `Zero` is not computed in a search; derived it is, and its shapes must be the others'."""
+    assert isinstance(choice, Choice)
+    zeros = [i for i, candidate in enumerate(choice.candidates) if isinstance(candidate, Zero)]
+    for index, found in zip(zeros, choice.outputs(zeros, inputs, options), strict=True):
+        if shapes(found) != shapes(output):
+            raise ArchgradError(
+                f"choice {choice.group}: candidate {choice.names[index]} (Zero) returns "
+                f"{shapes(found)}, the others {shapes(output)}; use Zero where the input has the "
+                "shape of the output, or a module of yours that returns zeros of that shape"
+            )

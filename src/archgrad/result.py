@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from archgrad.architecture import Architecture
 from archgrad.budget import CostReport
 from archgrad.config import SearchConfig
-from archgrad.errors import ArchgradError
+from archgrad.errors import ArchgradError, unknown
 from archgrad.methods import Method
 from archgrad.spaces import SearchSpace
 from archgrad.spaces.own import OwnModel
@@ -50,8 +50,11 @@ class SearchResult:
 
         Of a named space with fresh weights, at the search's size or another. Of an own model with
         the weights of the search (``weights`` "kept", the default) or "fresh": every module that
-        has a ``reset_parameters`` is asked to draw its weights anew.
+        has a ``reset_parameters`` is asked to draw its weights anew. Parameters that a module of
+        yours holds itself stay: `archgrad.build` gives a network from your own factory.
         """
+        if weights not in (None, "kept", "fresh"):
+            raise unknown("weights", weights, ("kept", "fresh"))
         if not isinstance(self.space, OwnModel):
             if weights == "kept":
                 raise ArchgradError(
@@ -68,6 +71,7 @@ class SearchResult:
 
 
 def _reset(module: nn.Module) -> None:
-    reset = getattr(module, "reset_parameters", None)
-    if callable(reset):
-        reset()
+    for name in ("reset_parameters", "_reset_parameters"):  # attention has the second
+        reset = getattr(module, name, None)
+        if callable(reset):
+            reset()

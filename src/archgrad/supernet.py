@@ -17,7 +17,7 @@ from archgrad.errors import ArchgradError
 from archgrad.mixing import Mixing
 from archgrad.precision import Precision, autocast, full_type
 from archgrad.task import CLASSIFICATION, Model, Task
-from archgrad.trees import mapped, size
+from archgrad.trees import describe, mapped, size
 
 Alpha = Mapping[str, Tensor]  # group name -> (edges, operations), and what a relaxation adds
 Initial = Callable[[Mapping[str, tuple[int, ...]], torch.Generator | None], dict[str, Tensor]]
@@ -41,8 +41,9 @@ class Supernet:
     """A model whose choices are run with mixing weights.
 
     Alpha lives here, in ``alpha``, and never among the parameters of the model: no weight decay,
-    clipping or weight optimizer can reach it. ``initial`` makes its first values from the shapes
-    of the groups and of ``extra``, what the relaxation has beside the weights of the candidates.
+    clipping or weight optimizer can reach it. ``weights``: the parameters that require a gradient,
+    which a search trains; others stay as they are. ``initial`` makes alpha's first values from the
+    shapes of the groups and of ``extra``, what the relaxation has beside the weights of candidates.
     ``task``: loss and metric, and how the model is called with a batch.
     ``precision``: of every forward pass, see `archgrad.precision.autocast`.
     """
@@ -74,14 +75,15 @@ class Supernet:
                     f"choice {choice.group}[{choice.row}] with {len(choice.names)} candidates "
                     f"does not fit the groups {shapes}"
                 )
-        self.weights: dict[str, Tensor] = dict(model.named_parameters())
+        parameters = dict(model.named_parameters())
+        self.weights: dict[str, Tensor] = {n: p for n, p in parameters.items() if p.requires_grad}
         self.buffers: dict[str, Tensor] = dict(model.named_buffers())
         every = [
             *model.named_parameters(remove_duplicate=False),
             *model.named_buffers(remove_duplicate=False),
         ]
-        self.tied = len(self.weights) + len(self.buffers) < len(every)
-        self.device = next((w.device for w in self.weights.values()), torch.device("cpu"))
+        self.tied = len(parameters) + len(self.buffers) < len(every)
+        self.device = next((p.device for p in parameters.values()), torch.device("cpu"))
         start = initial({**shapes, **(extra or {})}, generator)
         self.alpha: dict[str, Tensor] = {
             name: value.to(self.device).requires_grad_() for name, value in start.items()
@@ -120,10 +122,12 @@ class Supernet:
         update_statistics: bool = False,
     ) -> tuple[Any, Any]:
         """Output and target of a batch, as the task has them; else as `forward`."""
-        found: tuple[Any, Any] = self._run(
+        found: Any = self._run(
             mixing, lambda model: self.task.forward(model, batch), weights, update_statistics
         )
-        return found
+        if not isinstance(found, tuple | list) or len(found) != 2:
+            raise ArchgradError(f"forward returned {describe(found)}; expected (output, target)")
+        return found[0], found[1]
 
     def _run(
         self,

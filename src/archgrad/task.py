@@ -12,7 +12,7 @@ from torch import Tensor
 
 from archgrad.errors import ArchgradError
 from archgrad.loops import accuracy
-from archgrad.trees import describe
+from archgrad.trees import describe, mapped
 
 Model = Callable[..., Any]
 
@@ -54,6 +54,10 @@ class Task:
             return cls(forward=forward)
         return cls(loss or F.cross_entropy, metric, _name(metric), forward)
 
+    def names(self) -> list[str]:
+        """What the loss, the metric and the forward function are called, to tell others apart."""
+        return [_called(one) for one in (self.loss, self.metric, self.forward)]
+
     def minimized(self, output: Any, target: Any) -> Tensor:
         """The loss, seen to be a scalar."""
         value = self.loss(output, target)
@@ -70,7 +74,8 @@ class Task:
         if self.metric is None:
             return None
         try:
-            value = torch.as_tensor(self.metric(output, target), dtype=torch.float32)
+            found = self.metric(mapped(Tensor.detach, output), target)  # may go on to numpy
+            value = torch.as_tensor(found, dtype=torch.float32)
         except Exception as error:
             error.add_note(
                 f"in the metric {self.name}, called with {describe(output)} and {describe(target)}"
@@ -84,6 +89,10 @@ class Task:
 
 
 CLASSIFICATION = Task()
+
+
+def _called(function: Any) -> str:
+    return str(getattr(function, "__qualname__", type(function).__name__))
 
 
 def _name(metric: Callable[[Any, Any], Any] | None) -> str:

@@ -42,10 +42,15 @@ def _parts(source: Source) -> Iterator[bytes]:
     if source.labels is not None:
         yield _bytes(source.labels)
     if isinstance(source, ArraySource):
-        count = len(source)
-        yield _bytes(source.x[np.linspace(0, count - 1, min(count, _SAMPLES)).astype(int)])
+        yield some_rows(source.x)
     if isinstance(source, DatasetSource):
         yield from _ends(source.dataset, source.dims)
+
+
+def some_rows(tensor: Tensor) -> bytes:
+    """About 64 evenly spaced rows of a tensor."""
+    count = len(tensor)
+    return _bytes(tensor[np.linspace(0, count - 1, min(count, _SAMPLES)).astype(int)])
 
 
 def _ends(dataset: Any, dims: int) -> list[bytes]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 from archgrad.data.base import Augmentation
+from archgrad.data.fingerprint import some_rows
 from archgrad.data.splits import shuffled
 from archgrad.data.transform import Schedule, epoch_generator
 from archgrad.errors import ArchgradError
@@ -53,14 +54,12 @@ class OwnData:
         return Subset(train, first.tolist()), Subset(train, rest.tolist())
 
     def fingerprint(self) -> str:
-        """16 hexadecimal digits, equal for the same arrays; of other data type and length count."""
+        """16 hexadecimal digits, by some rows of arrays, and by type and length of other data."""
         found = hashlib.sha256()
         for part in (self.train, self.valid):
             found.update(f"{type(part).__name__} {_length(part)}".encode())
-            if isinstance(part, tuple | list):
-                for array in part:
-                    flat = np.ascontiguousarray(np.asarray(array)[:100])
-                    found.update(f"{flat.shape} {flat.dtype}".encode() + flat.tobytes())
+            for array in part if _arrays(part) else ():
+                found.update(f"{tuple(array.shape)}".encode() + some_rows(torch.as_tensor(array)))
         return found.hexdigest()[:16]
 
 
@@ -69,6 +68,11 @@ def batches(
 ) -> SetBatches | LoaderBatches:
     """The batches of one half."""
     if isinstance(part, Dataset):
+        if _length(part) < batch_size and shuffle:
+            raise ArchgradError(
+                f"found {_length(part)} examples in one half of the data, fewer than the batch "
+                f"size {batch_size}; give a smaller batch_size, or more examples"
+            )
         return SetBatches(part, Schedule(_length(part), batch_size, seed, shuffle), device)
     return LoaderBatches(part, device)
 
@@ -153,6 +157,8 @@ def _tensor(array: Any, name: str) -> Tensor:
     found = array if isinstance(array, Tensor) else torch.from_numpy(np.asarray(array).copy())
     if not found.ndim:
         raise ArchgradError(f"{name} holds {describe(found)}; expected arrays with a first axis")
+    if found.is_meta:
+        raise ArchgradError(f"{name} holds {describe(found)} on the meta device, without values")
     if found.is_floating_point():
         if not bool(found.isfinite().all()):
             raise ArchgradError(f"{name} holds values that are not finite; remove or replace them")
@@ -166,7 +172,7 @@ def _as_set(part: Any, name: str) -> Any:
         if not _length(part):
             raise ArchgradError(f"{name} is empty; expected at least one example")
         return part
-    if isinstance(part, tuple | list) and all(isinstance(p, Tensor | np.ndarray) for p in part):
+    if _arrays(part):
         return Arrays(part, name)
     if not hasattr(part, "__iter__") or isinstance(part, str | Tensor | np.ndarray | dict):
         raise ArchgradError(
@@ -178,7 +184,18 @@ def _as_set(part: Any, name: str) -> Any:
             f"{name} is a {type(part).__name__} without a length, or empty; expected a loader with "
             "len(), the number of its batches"
         )
+    if hasattr(part, "__next__"):
+        raise ArchgradError(
+            f"{name} is a {type(part).__name__}, which can be walked once; expected a loader that "
+            "begins anew with each iter(), as every epoch does"
+        )
     return part
+
+
+def _arrays(part: Any) -> bool:
+    """Whether it is arrays, not a list of batches."""
+    listed = isinstance(part, tuple | list) and len(part) > 0
+    return listed and all(isinstance(one, Tensor | np.ndarray) for one in part)
 
 
 def _length(part: Any) -> int:

@@ -42,7 +42,8 @@ def weighted_sum(terms: Sequence[Term]) -> Tensor:
         return plain[0][0] * plain[0][1]
     values = [*(v.value for _, v in pending), *(v for _, v in plain)]
     first = values[0]
-    if not (pending or first.ndim == 4) or any(v.shape != first.shape for v in values):
+    alone = not pending and (first.ndim != 4 or _in_rows(first))
+    if alone or any(v.shape != first.shape for v in values):
         weighted = [w * (v.tensor() if isinstance(v, Pending) else v) for w, v in terms]
         total: Tensor = sum(weighted[1:], start=weighted[0])
         return total
@@ -57,6 +58,11 @@ def weighted_sum(terms: Sequence[Term]) -> Tensor:
         means.append(torch.zeros_like(factors[-1]))
     found: Tensor = _Sum.apply(torch.cat(factors), torch.cat(means), *values)  # type: ignore[no-untyped-call]
     return found
+
+
+def _in_rows(value: Tensor) -> bool:
+    """Whether it is laid out channel by channel, as a user's own model may need it."""
+    return value.is_contiguous() and not value.is_contiguous(memory_format=torch.channels_last)
 
 
 class _Sum(torch.autograd.Function):

@@ -41,10 +41,10 @@ class Perturbation:
     DARTS-PT (arXiv:2108.04392): edges in random order (the same edge of every group in one round,
     and where every group has a single edge, as the layers of a chain, one group a round);
     for each candidate but ``none`` the supernet without it is evaluated on alpha's half, with batch
-    statistics; the one that costs most is kept, with weight 1, and the supernet is tuned for
-    ``epochs`` epochs before the next edge. Then, node by node in random order, the edges whose
-    removal hurts least are dropped until the space's number is left. ``criterion``: "accuracy" or
-    "loss".
+    statistics; the one that costs most (the several, where an edge keeps more) is kept, with weight
+    1, and the supernet is tuned for ``epochs`` epochs before the next edge. Then, node by node in
+    random order, the edges whose removal hurts least are dropped until the space's number is left.
+    ``criterion``: "accuracy" or "loss".
 
     Differs from the original code: the cosine of the learning rate runs over all rounds, edges and
     nodes alike; momentum goes on from the search; the alpha of a decided edge has no gradient;
@@ -91,8 +91,8 @@ class Perturbation:
             i: self._worth(_without(mask, group.name, row, i), search)
             for i in (open_ones if len(open_ones) > 1 else [])
         }
-        chosen = min(open_ones, key=lambda i: worth.get(i, 0.0))
-        mask[group.name][row] = ALONE * torch.eye(len(names))[chosen]
+        chosen = sorted(open_ones, key=lambda i: worth.get(i, 0.0))[: group.picks]
+        mask[group.name][row] = ALONE * torch.eye(len(names))[chosen].sum(0)
 
     def _thin(self, group: Group, node: int, mask: dict[str, Tensor], search: Trained) -> None:
         left = [

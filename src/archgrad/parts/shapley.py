@@ -20,8 +20,8 @@ class Shapley:
 
     In each of the first ``samples`` steps of an epoch one random order of all candidates of all
     edges: they are removed one by one (their mixing weight set to 0), and each is credited with the
-    accuracy that its removal cost on this step's validation batch, until the accuracy is below
-    ``truncation`` of the full one. After ``samples`` orders the score of a candidate is mean -
+    accuracy that its removal cost on this step's validation batch, until less than ``truncation``
+    of the full one is left. After ``samples`` orders the score of a candidate is mean -
     standard deviation of its credits, standardized within its group; s <- momentum s + (1 -
     momentum) score; and -s is returned as the gradient of alpha (None otherwise: alpha moves once
     an epoch, more rarely where an epoch has fewer steps).
@@ -80,6 +80,6 @@ class Shapley:
             after = state.metric(mixing.replaced(left), state.valid)
             credits[name][row, column] = before - after
             before = after
-            if after < self.truncation * full:
+            if after < full - (1 - self.truncation) * abs(full):  # a metric may be below 0
                 break
         return credits

@@ -68,7 +68,7 @@ def shrink(
         rows = []
         for names, weights in zip(group.candidates, strength[group.name], strict=True):
             order = sorted(range(len(names)), key=lambda i: (-weights[i], i))
-            kept = order[:keep]
+            kept = order[: max(keep, group.picks)]
             if not group.keep_none and all(names[i] == "none" for i in kept):
                 kept = [next(i for i in order if names[i] != "none"), *kept[1:]]
             rows.append(tuple(names[i] for i in sorted(kept)))

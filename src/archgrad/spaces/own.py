@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from archgrad.architecture import Architecture, Cell
 from archgrad.choice import Choice, Edge, Group
@@ -30,6 +31,12 @@ class OwnModel:
     input_shape = None
 
     def __init__(self, model: nn.Module) -> None:
+        for place, parameter in model.named_parameters():
+            if is_lazy(parameter):
+                raise ArchgradError(
+                    f"parameter {place} of the model has no shape yet; run the model once on a "
+                    "batch, or give the sizes instead of a lazy module"
+                )
         self.model = copy.deepcopy(model)
         self.example: tuple[Task, Any] | None = None  # a batch, and how the model is called with it
         for place, module in self.model.named_modules():
@@ -96,22 +103,24 @@ class OwnModel:
         kept = {cell.name: cell.operations for cell in architecture.cells}
         while choices := [m for m in made.modules() if isinstance(m, Choice)]:
             outer = choices[0]  # candidates that are not chosen go with all choices inside them
+            if outer.group not in kept:
+                raise self._undecided(kept)
             made = replaced(made, {id(outer): outer.chosen(kept[outer.group])})
         return made
 
     def validate(self, architecture: Architecture) -> None:
-        """Refuse an architecture of another model, with what differs."""
+        """Refuse an architecture of another model, with what differs.
+
+        Choices inside a candidate that is not chosen need not be decided.
+        """
         groups = {group.name: group for group in self.groups}
         if architecture.space != self.name:
             raise ArchgradError(
                 f"the architecture is of space {architecture.space}, not of an own model"
             )
         decided = {cell.name for cell in architecture.cells}
-        if decided != groups.keys():
-            raise ArchgradError(
-                f"the architecture decides {sorted(decided)}; expected the choices of this model, "
-                f"{sorted(groups)}"
-            )
+        if not decided <= groups.keys():
+            raise self._undecided(decided)
         for cell in architecture.cells:
             group, (names,) = groups[cell.name], groups[cell.name].candidates
             for operation in cell.operations:
@@ -122,6 +131,12 @@ class OwnModel:
                     f"choice {cell.name} keeps {list(cell.operations)}; expected {group.picks} of "
                     f"{list(names)}"
                 )
+
+    def _undecided(self, decided: Iterable[str]) -> ArchgradError:
+        return ArchgradError(
+            f"the architecture decides {sorted(decided)}; expected the choices of this model, "
+            f"{sorted(group.name for group in self.groups)}"
+        )
 
     def sized(self, channels: int | None = None, cells: int | None = None) -> OwnModel:
         """An own model has the size it has."""
@@ -141,6 +156,12 @@ class OwnModel:
     def without(self, operations: Collection[str]) -> OwnModel:
         """Without candidates of these names."""
         left = {g.name: [[n for n in g.candidates[0] if n not in operations]] for g in self.groups}
+        for name, (row,) in left.items():
+            if not row:
+                raise ArchgradError(
+                    f"this method does not offer {sorted(operations)}, and choice {name} has no "
+                    "other candidates; add one, or use another method"
+                )
         return self.restricted(left)
 
     def random_architecture(self, generator: torch.Generator) -> Architecture:

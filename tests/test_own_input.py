@@ -1,0 +1,129 @@
+"""What a search of an own model refuses, before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import archgrad
+from archgrad.choice import Choice
+from archgrad.errors import ArchgradError
+from archgrad.operations import Zero
+
+TINY: dict[str, Any] = {"epochs": 1, "batch_size": 6, "guard": "off", "device": "cpu"}
+
+
+def examples(count: int = 24) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(count, 4, generator=generator), torch.arange(count) % 3
+
+
+class Boom(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        raise ValueError("boom")
+
+
+def linear(**candidates: Any) -> nn.Module:
+    return nn.Sequential(Choice({"a": nn.Linear(4, 3), **candidates}, name="here"))
+
+
+def unsized() -> Iterator[Any]:
+    yield examples()
+
+
+def fails(*_: object) -> Any:
+    raise KeyError("mine")
+
+
+BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
+    "shapes": ({"space": linear(b=nn.Linear(4, 5))}, ArchgradError,
+               r"choice here has .* a: \(6, 3\); b: \(6, 5\)"),
+    "a zero of another shape": ({"space": linear(none=Zero())}, ArchgradError,
+                                r"choice here: candidate none .*\(6, 4\), the others \(6, 3\)"),
+    "no choices": ({"space": nn.Linear(4, 3)}, ArchgradError, "this Linear has no choices"),
+    "one name, two choices": (
+        {"space": nn.Sequential(linear(b=nn.Linear(4, 3)), linear(c=nn.Linear(3, 3)))},
+        ArchgradError, r"two choices are called here, with the candidates \['a', 'b'\]"),
+    "a candidate that raises": ({"space": linear(b=Boom())}, ValueError,
+                                r"boom\nin choice here, candidate b, called with a tensor of"),
+    "weights without a shape": ({"space": nn.Sequential(nn.LazyLinear(4), linear())},
+                                ArchgradError, "parameter 0.weight of the model has no shape yet"),
+    "frozen": ({"space": linear().requires_grad_(False)}, ArchgradError, "requires a gradient"),
+    "a model on meta": ({"space": linear().to("meta")}, ArchgradError,
+                        "0.candidates.0.weight of the model is on the meta device"),
+    "data on meta": ({"train": (examples()[0].to("meta"), examples()[1])}, ArchgradError,
+                     "train holds a tensor .* on the meta device"),
+    "a loss on meta": ({"loss": nn.CrossEntropyLoss(torch.ones(3, device="meta"))},
+                       RuntimeError, "meta(.|\n)*first batch of train.* were put on cpu"),
+    "no data": ({"train": None}, ArchgradError, "found neither train nor data"),
+    "a dict": ({"train": {"x": 1}}, ArchgradError, "train is a dict with the keys"),
+    "one array": ({"train": examples()[0]}, ArchgradError, "train is a tensor of shape"),
+    "lengths": ({"train": (torch.ones(3), torch.ones(4))}, ArchgradError, r"lengths \[3, 4\]"),
+    "nothing": ({"train": []}, ArchgradError, "train is a list without a length, or empty"),
+    "not finite": ({"train": (examples()[0] / 0, examples()[1])}, ArchgradError, "not finite"),
+    "too few": ({"train": examples(8)}, ArchgradError, "found 4 examples in one half .* size 6"),
+    "no length": ({"train": unsized(), "valid": unsized()}, ArchgradError, "without a length"),
+    "no valid": ({"train": [examples()]}, ArchgradError, "a loader cannot be cut in two"),
+    "empty valid": ({"valid": []}, ArchgradError, "valid is a list without a length, or empty"),
+    "batches of three": ({"train": [(*examples(), 3)], "valid": [examples()]}, ArchgradError,
+                         "a batch is a tuple of 3; expected(.|\n)*first batch of train"),
+    "batches of text": ({"valid": ["ab"]}, ArchgradError,
+                        "a batch is a str; expected(.|\n)*first batch of valid"),
+    "forward": ({"forward": lambda model, batch: model(batch[0])}, ArchgradError,
+                "forward returned a tensor .*expected .output, target."),
+    "a loss a batch": ({"loss": nn.CrossEntropyLoss(reduction="none")}, ArchgradError,
+                       r"the loss returned a tensor of shape \(6,\)"),
+    "a loss that is a number": ({"loss": lambda output, target: 1.0}, ArchgradError,
+                                "the loss returned a float; expected a scalar tensor"),
+    "a detached loss": ({"loss": lambda output, target: output.detach().mean()}, ArchgradError,
+                        "the loss does not depend on the weights or the choices"),
+    "an infinite loss": ({"loss": lambda output, target: output.mean() / 0}, ArchgradError,
+                         "the loss of the first batch of train is -?(inf|nan)"),
+    "a metric that fails": ({"metric": fails}, KeyError, "mine(.|\n)*in the metric fails, called"),
+    "a metric of each": ({"metric": lambda output, target: output}, ArchgradError,
+                         r"the metric metric returned a tensor of shape \(6, 3\)"),
+    "channels": ({"channels": 8}, ArchgradError, "channels: these go with a named space"),
+    "subset": ({"subset": 8, "classes": 3}, ArchgradError, "classes, subset: these go with a"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_input_is_told_before_anything_is_written(kind: str, tmp_path: Path) -> None:
+    wrong, expected, said = BAD[kind]
+    arguments = {"space": linear(b=nn.Linear(4, 3)), "train": examples(), **TINY, **wrong}
+    with pytest.raises(expected, match=said):
+        archgrad.search(**arguments, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loader_that_ends_for_good_is_told() -> None:
+    class Once:
+        def __init__(self) -> None:
+            self.batches = iter([examples(6)] * 2)
+
+        def __len__(self) -> int:
+            return 2
+
+        def __iter__(self) -> Iterator[Any]:
+            return self.batches
+
+    with pytest.raises(ArchgradError, match="loaders that begin anew every epoch"):
+        archgrad.search(
+            linear(b=nn.Linear(4, 3)), train=Once(), valid=[examples(6)], **{**TINY, "epochs": 2}
+        )
+
+
+def test_verbs_of_images_send_own_models_away() -> None:
+    result = archgrad.search(linear(b=nn.Linear(4, 3)), train=examples(), **TINY)
+    with pytest.raises(ArchgradError, match="train result.derive"):
+        archgrad.train(result, data=examples())
+    for verb in (archgrad.plan, archgrad.run):
+        with pytest.raises(ArchgradError, match=r"an own model is searched by archgrad.search"):
+            verb(space=linear(b=nn.Linear(4, 3)), data=examples())  # type: ignore[operator]
+    with pytest.raises(ArchgradError, match="an own model has one size"):
+        result.derive(channels=8)
