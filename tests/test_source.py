@@ -18,6 +18,7 @@ from archgrad.source import live, source
 from archgrad.spaces import space
 from archgrad.spaces.cells import CellSpace
 from archgrad.spaces.darts_cnn import DartsCNN
+from archgrad.spaces.mbconv import MBConv
 from archgrad.spaces.nas_bench_201 import NasBench201, from_string
 from archgrad.trained import Trained
 from exports import difference, imported, trained, written
@@ -100,6 +101,18 @@ def test_it_is_the_network_of_the_darts_space(case: tuple[CellSpace, Architectur
 @given(benchmark_networks())
 def test_it_is_the_network_of_nas_bench_201(case: tuple[CellSpace, Architecture]) -> None:
     check(*case)
+
+
+@settings(max_examples=6)
+@given(st.integers(1, 2), st.sampled_from([2, 3, 32]), st.integers(0, 99))
+def test_it_is_the_network_of_a_chain(cells: int, channels: int, seed: int) -> None:
+    made = MBConv(channels=channels, cells=cells, image_size=(9, 8), in_channels=1, classes=3)
+    check(made, made.random_architecture(torch.Generator().manual_seed(seed)))
+
+
+def test_a_chain_of_other_sizes_has_no_source() -> None:
+    made = MBConv(channels=4, cells=1, image_size=(8, 8), strides=(2, 1, 1, 1, 1, 1, 1))
+    assert trained(made, made.random_architecture(torch.Generator().manual_seed(0))).sizes is None
 
 
 @pytest.mark.parametrize("name", ["s1", "s2", "s3", "s4"])

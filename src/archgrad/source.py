@@ -12,6 +12,7 @@ from torch import Tensor
 import archgrad
 from archgrad.architecture import Cell
 from archgrad.network import reductions
+from archgrad.source_chain import chain, chain_weights
 from archgrad.source_parts import (
     CIFAR_STATES,
     CIFAR_STEM,
@@ -25,6 +26,7 @@ from archgrad.source_parts import (
     USE,
 )
 from archgrad.spaces.cells import NONE
+from archgrad.spaces.mbconv import Chain
 from archgrad.spaces.nas_bench_201 import STAGES
 from archgrad.trained import Sizes, Trained
 
@@ -37,7 +39,12 @@ def source(trained: Trained, sizes: Sizes) -> str:
     """The text of model.py; it loads `weights`."""
     name = class_name(trained)
     cells = {cell.name: live(cell) for cell in trained.architecture.cells}
-    blocks = _stages(name, cells["cell"], sizes) if "cell" in cells else _darts(name, cells, sizes)
+    if isinstance(trained.network, Chain):
+        blocks = chain(name, trained.network)
+    elif "cell" in cells:
+        blocks = _stages(name, cells["cell"], sizes)
+    else:
+        blocks = _darts(name, cells, sizes)
     blocks.append(USE.format(name=name, shape=", ".join(map(str, sizes.shape))))
     for helper, text in reversed(HELPERS.items()):
         if any(f"{helper}(" in block for block in blocks):
@@ -51,6 +58,8 @@ def source(trained: Trained, sizes: Sizes) -> str:
 
 def weights(trained: Trained, sizes: Sizes) -> dict[str, Tensor]:
     """What model.py loads: the trained weights under the names of the written classes."""
+    if isinstance(trained.network, Chain):
+        return chain_weights(trained.network)
     kinds = [cell.name for cell in trained.architecture.cells]
     cells = {cell.name: cell for cell in trained.architecture.cells}
     edges = {kind: list(_edges(cells[kind])) for kind in kinds}

@@ -16,7 +16,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from archgrad import spaces
 from archgrad.architecture import Architecture, published, published_names, resolve
 from archgrad.config import OWN, RunConfig
 from archgrad.errors import ArchgradError
@@ -27,10 +26,13 @@ from archgrad.prepared import came_from_python
 from archgrad.retraining import METRICS, RESULT, WEIGHTS, Score, load_data
 from archgrad.spaces.cells import CellSpace
 from archgrad.spaces.darts_cnn import DartsCNN
+from archgrad.spaces.mbconv import NAME as CHAIN
+from archgrad.spaces.mbconv import Chain, MBConv
 from archgrad.spaces.nas_bench_201 import NasBench201, Stages
 from archgrad.statistics import spread
 
 MODEL = "model.json"
+EQUAL = 5  # stages of a chain with as many layers each; the last has a single one
 Weights = Mapping[str, Tensor]
 
 
@@ -38,8 +40,8 @@ Weights = Mapping[str, Tensor]
 class Sizes:
     """What, beside its architecture, makes a network of the library's spaces.
 
-    ``form``: "darts-cnn" (s1 to s4 too) or "nas-bench-201"; ``cells``: of the network, in
-    nas-bench-201 of a stage; ``image_size``: (height, width) in pixels, or of another number of
+    ``form``: "darts-cnn" (s1 to s4 too), "nas-bench-201" or "mbconv"; ``cells``: of the network, in
+    the last two of a stage; ``image_size``: (height, width) in pixels, or of another number of
     dimensions.
     """
 
@@ -85,6 +87,8 @@ class Sizes:
             "image_size": self.image_size,
             "classes": self.classes,
         }
+        if self.form == CHAIN:
+            return MBConv(**common)  # type: ignore[arg-type]
         if self.form == "nas-bench-201":
             return NasBench201(**common)  # type: ignore[arg-type]
         common |= {"imagenet": self.imagenet, "dims": len(self.image_size)}
@@ -178,7 +182,9 @@ def of_training(
 ) -> Trained:
     """A network that was retrained just now, with its score and those of all seeds."""
     sizes = None
-    if isinstance(network, Network | Stages):
+    if isinstance(network, Chain):
+        sizes = _of_chain(network, architecture, tuple(score["input_shape"]))
+    elif isinstance(network, Network | Stages):
         sizes = Sizes.of(network.state_dict(), tuple(score["input_shape"][1:]))
     if sizes is not None:
         plain: nn.Module = sizes.network(architecture, network.state_dict())
@@ -210,35 +216,34 @@ def of_folder(path: str | Path, seed: int | None = None) -> Trained:
         score = scores[done.index(seed)]
         shape = _shape(score, run)
         sizes = Sizes.of(weights, shape[1:])
-        if sizes is not None:
-            network = sizes.network(architecture, weights)
-        else:
-            network = _network(run, architecture, shape, weights)
+        sizes = sizes or _sizes(run, architecture, shape, weights)
+        network = sizes.network(architecture, weights)
     search = read_lines(run.path / METRICS) if run.config.search else []
     return Trained(architecture, network, sizes, score, scores, run.config, search)
 
 
-def _network(
-    run: Run, architecture: Architecture, shape: tuple[int, ...], weights: dict[str, Tensor]
-) -> Classifier:
-    """The network of a space that weights alone do not tell, by the options of its retraining."""
+def _of_chain(network: Chain, architecture: Architecture, shape: tuple[int, ...]) -> Sizes | None:
+    """The sizes of a chain, where it is one that they tell whole; None: of other strides or so."""
+    channels, cells = len(network.state_dict()["stem.0.weight"]), len(network.layers) // EQUAL
+    classes = network.classifier.out_features
+    try:
+        sizes = Sizes(CHAIN, channels, cells, shape[0], classes, shape[1:])
+        made = sizes.space(architecture.space).derive(architecture)
+    except ArchgradError:
+        return None
+    return sizes if repr(made) == repr(network) else None
+
+
+def _sizes(run: Run, architecture: Architecture, shape: tuple[int, ...], weights: Weights) -> Sizes:
+    """The sizes of a network that its weights alone do not tell, by the options of its training."""
     train = run.config.train
-    if train is None or architecture.space not in spaces.SPACES:
+    if train is None or architecture.space != CHAIN:
         raise ArchgradError(
             f"the network of {run.path} is not of a space of the library, and its code is not in "
             "the folder; export from Python: archgrad.export(archgrad.train(...), ...)"
         )
-    space = spaces.space(
-        architecture.space,
-        channels=train.channels,
-        cells=train.cells,
-        in_channels=shape[0],
-        image_size=shape[1:],
-        classes=len(weights["classifier.weight"]),
-    )
-    network = space.derive(architecture)
-    network.load_state_dict(weights)
-    return network.eval()
+    classes = len(weights["classifier.weight"])
+    return Sizes(CHAIN, train.channels, train.cells, shape[0], classes, shape[1:])
 
 
 def _weights(path: Path) -> dict[str, Tensor]:
