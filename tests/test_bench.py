@@ -78,7 +78,7 @@ def test_a_case_measures_every_step_and_more_memory_than_at_first() -> None:
 
 
 def test_a_profile_groups_what_happens_within_the_kernels() -> None:
-    x = torch.randn(2, 4, 8, 8, requires_grad=True)
+    x = torch.randn(2, 4, 8, 8).to(memory_format=torch.channels_last).requires_grad_()
     taps, matrix = torch.randn(4, 1, 3, 3), torch.randn(4, 4, 1, 1)
     wanted = [Branch("separable", 1, 1, taps, matrix), Branch("max_pool", 1)]
     with native.use("torch"), profile(activities=[ProfilerActivity.CPU], acc_events=True) as seen:
