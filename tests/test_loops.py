@@ -121,7 +121,7 @@ def test_a_bad_value_of_another_name_is_told_by_it() -> None:
 def test_the_meter_keeps_no_graph() -> None:
     meter, weight = Meter(1), torch.ones((), requires_grad=True)
     meter.add(loss=2 * weight)
-    assert not meter.values["loss"][0].requires_grad
+    assert not meter.values["loss"][0][0].requires_grad
 
 
 def test_a_cpu_looks_at_every_step_and_a_gpu_seldom() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from contextlib import nullcontext
 from dataclasses import replace
@@ -156,8 +155,9 @@ class BilevelSearch:
             with torch.no_grad():
                 expected = self.method.cost(self.leg.net.alpha, self.state())
             metrics["expected_cost"] = float(expected)
-        kept = {**self.leg.net.weights, **dict(self.leg.net.model.named_buffers())}
-        kept |= {**self.leg.net.alpha, "valid_loss": torch.tensor(metrics["valid_loss"])}
+        net = self.leg.net
+        kept = {**net.weights, **{name: net.slots.buffer(name) for name in net.finite}}
+        kept |= {**net.alpha, "valid_loss": torch.tensor(metrics["valid_loss"])}
         if (bad := first_infinite(kept)) is not None:
             raise self._diverged(bad, epoch, len(self.loaders.train))
         self.metrics.append(metrics)
@@ -195,7 +195,7 @@ class BilevelSearch:
                 listener.step(step + 1, steps)
         if not meter.values:
             raise ArchgradError(
-                "no step could be made: every batch held a single image, and BatchNorm needs two, "
+                "no step could be made: every batch held a single example, and BatchNorm needs two, "
                 "or there was none; use larger batches, and loaders that begin anew every epoch"
             )
         self._check(meter, epoch, last=True)
@@ -262,9 +262,10 @@ class BilevelSearch:
             weight.grad = gradients[name]
         nn.utils.clip_grad_norm_(net.weights.values(), self.config.clip)
         self.leg.weight_optimizer.step()
-        meter.add(train_loss=learned.loss)
+        meter.add(train_loss=learned.loss, weight=learned.examples)
         if learned.metric is not None:
-            meter.add(**{f"train_{net.task.name}": learned.metric})
+            name = f"train_{net.task.name}"
+            meter.add(**{name: learned.metric}, weight=learned.examples, judged=False)
 
     def _augmented(self, state: State) -> State:
         if self.method.augmentation is None:
@@ -341,7 +342,7 @@ class BilevelSearch:
         return Diverged(
             f"{what} became infinite or not a number in epoch {epoch + 1}, step {step}; "
             f"{kept}. Try a learning rate below {self.config.learning_rate}, a gradient clip below "
-            f"{self.config.clip}, or look for extreme values in the images"
+            f"{self.config.clip}, or look for extreme values in the data"
         )
 
     def result(self) -> SearchResult:
@@ -363,7 +364,7 @@ class BilevelSearch:
             self.metrics,
             self.records.run.path if self.records.run else None,
             None if self.verdict is None else self.verdict.reason,
-            copy.deepcopy(self.leg.net.model).cpu() if self.space.input_shape is None else None,
+            self.leg.net.model.cpu() if self.space.input_shape is None else None,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import torch
@@ -79,9 +80,18 @@ class Loaders:
 
         Batches of a single image are left out: BatchNorm needs two.
         """
+        return zip(several(self.train.epoch(index)), self._again(index), strict=False)
+
+    def _again(self, index: int) -> Iterator[Batch]:
+        """Validation batches, pass after pass, as long as a pass has any."""
         passes = 1 + -(-len(self.train) // max(1, len(self.valid)))
-        valid = (b for turn in range(passes) for b in self.valid.epoch(index * passes + turn))
-        return zip(several(self.train.epoch(index)), several(valid), strict=False)
+        for turn in count():
+            found = False
+            for batch in several(self.valid.epoch(index * passes + turn)):
+                found = True
+                yield batch
+            if not found:
+                return
 
     @property
     def exact_resume(self) -> bool:

@@ -114,20 +114,22 @@ class Meter:
     """Means over an epoch, kept on the device; a loss that is not finite is found and located.
 
     A step may record a name or not; `next` ends it. Values are copied: a recorded step writes its
-    losses to the same place every time.
+    losses to the same place every time. Means are weighted by ``weight``, the examples of a step;
+    what is not ``judged`` may be without a value in some steps, and its mean is that of the others.
     """
 
     def __init__(self, check_every: int) -> None:
         self.check_every, self.step = check_every, 0
-        self.values: dict[str, list[Tensor]] = {}
+        self.values: dict[str, list[tuple[Tensor, int]]] = {}
         self.new: list[tuple[int, str, Tensor]] = []
 
-    def add(self, **values: Tensor) -> None:
+    def add(self, *, weight: int = 1, judged: bool = True, **values: Tensor) -> None:
         """Record one value a name for this step."""
         for name, value in values.items():
             kept = value.detach().clone()
-            self.values.setdefault(name, []).append(kept)
-            self.new.append((self.step, name, kept))
+            self.values.setdefault(name, []).append((kept, weight))
+            if judged:
+                self.new.append((self.step, name, kept))
 
     def next(self) -> None:
         """The step is done."""
@@ -144,7 +146,14 @@ class Meter:
 
     def means(self) -> dict[str, float]:
         """The mean of each name over the steps that recorded it."""
-        return {name: float(torch.stack(v).mean()) for name, v in self.values.items()}
+        found = {}
+        for name, pairs in self.values.items():
+            values = torch.stack([value for value, _ in pairs]).double()
+            weights = values.new_tensor([weight for _, weight in pairs]) * values.isfinite()
+            if bool(weights.any()):
+                total = (values.nan_to_num(0.0, 0.0, 0.0) * weights).sum()
+                found[name] = float(total / weights.sum())
+        return found
 
 
 def first_infinite(tensors: Mapping[str, Tensor]) -> str | None:

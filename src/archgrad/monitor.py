@@ -26,6 +26,7 @@ from archgrad.cadence import (
     regular,
 )
 from archgrad.cost import Cost, cost
+from archgrad.data.own import LoaderBatches
 from archgrad.guard import Guard
 from archgrad.loaders import several
 from archgrad.mixing import Mixing
@@ -201,7 +202,8 @@ def _eigenvalue(
 ) -> float:
     """Where one path alone is computed, that of the mixture its probabilities stand for."""
     batch = next(several(search.loaders.check.epoch(0)))
-    batch = cut(batch, max(2, size(batch) // 2))
+    if not isinstance(search.loaders.check, LoaderBatches):  # whose batches may be of any structure
+        batch = cut(batch, max(2, size(batch) // 2))
     weights = detached(search.leg.net.weights)
 
     def loss(moving: Alpha) -> torch.Tensor:

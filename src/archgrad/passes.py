@@ -33,11 +33,15 @@ UNLIKE = "a batch is not a pair of tensors"
 
 
 class Learned(NamedTuple):
-    """Loss, metric (None without one), and the gradient of the weights by name, None if unused."""
+    """Loss, metric (None without one), and the gradient of the weights by name, None if unused.
+
+    ``examples``: in the batch.
+    """
 
     loss: Tensor
     metric: Tensor | None
     gradient: dict[str, Tensor | None]
+    examples: int
 
 
 class Passes:
@@ -137,9 +141,11 @@ class Passes:
         output, target = self.net.outputs(mixing, batch, weights, update_statistics=True)
         loss = self.net.task.minimized(output, target)
         metric = self.net.task.reported(output, target)
+        metric = None if metric is None else metric.to(loss.device)
+        examples = self.net.task.examples(batch, target)
         loss.backward()
         gradient = {name: weight.grad for name, weight in weights.items()}
-        return Learned(loss.detach(), metric, gradient)
+        return Learned(loss.detach(), metric, gradient, examples)
 
 
 @dataclass(frozen=True)

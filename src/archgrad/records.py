@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from archgrad.choice import Group
 from archgrad.errors import ArchgradError
@@ -82,6 +82,7 @@ class Records:
             "weight_optimizer": search.leg.weight_optimizer.state_dict(),
             "arch_optimizer": search.leg.arch_optimizer.state_dict(),
             "loaders": search.loaders.state_dict(),
+            "buffers": _left_out(search.leg.net.model),
             "random": random_state(search.device),
         }
 
@@ -153,13 +154,22 @@ def _take(search: BilevelSearch, content: Mapping[str, Any]) -> None:
     search.memory.clear()
     search.memory.update(content["memory"])
     search.leg.net.model.load_state_dict(content["model"])
+    present = dict(search.leg.net.model.named_buffers())
     with torch.no_grad():
+        for name, buffer in content["buffers"].items():
+            present[name].copy_(buffer)
         for name, alpha in search.leg.net.alpha.items():
             alpha.copy_(content["alpha"][name])
     search.leg.weight_optimizer.load_state_dict(content["weight_optimizer"])
     search.leg.arch_optimizer.load_state_dict(content["arch_optimizer"])
     search.loaders.load_state_dict(content["loaders"])
     restore_random_state(content["random"], search.device)
+
+
+def _left_out(model: nn.Module) -> dict[str, Tensor]:
+    """The buffers that are not persistent, which a state_dict does not hold."""
+    kept = model.state_dict().keys()
+    return {name: buffer for name, buffer in model.named_buffers() if name not in kept}
 
 
 def alpha_from(

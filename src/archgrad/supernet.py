@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,10 +15,12 @@ from torch.func import functional_call
 
 from archgrad.choice import Choice, Group, Row
 from archgrad.errors import ArchgradError
+from archgrad.loops import first_infinite
 from archgrad.mixing import Mixing
 from archgrad.precision import Precision, autocast, full_type
+from archgrad.slots import Slots
 from archgrad.task import CLASSIFICATION, Model, Task
-from archgrad.trees import describe, mapped, size
+from archgrad.trees import describe, mapped
 
 Alpha = Mapping[str, Tensor]  # group name -> (edges, operations), and what a relaxation adds
 Initial = Callable[[Mapping[str, tuple[int, ...]], torch.Generator | None], dict[str, Tensor]]
@@ -77,12 +80,9 @@ class Supernet:
                 )
         parameters = dict(model.named_parameters())
         self.weights: dict[str, Tensor] = {n: p for n, p in parameters.items() if p.requires_grad}
-        self.buffers: dict[str, Tensor] = dict(model.named_buffers())
-        every = [
-            *model.named_parameters(remove_duplicate=False),
-            *model.named_buffers(remove_duplicate=False),
-        ]
-        self.tied = len(parameters) + len(self.buffers) < len(every)
+        self.slots = Slots(model)
+        buffers = {name: self.slots.buffer(name) for name in self.slots.buffers}
+        self.finite = [n for n, b in buffers.items() if first_infinite({n: b}) is None]
         self.device = next((p.device for p in parameters.values()), torch.device("cpu"))
         start = initial({**shapes, **(extra or {})}, generator)
         self.alpha: dict[str, Tensor] = {
@@ -146,11 +146,14 @@ class Supernet:
             computed = list(self._computed(rows))
             given = {name: weights[name] for name in computed if name in weights} if weights else {}
             if not update_statistics:
-                kept = self.buffers
-                given |= {name: kept[name].clone() for name in computed if name in kept}
+                kept = self.slots
+                given |= {n: kept.buffer(n).clone() for n in computed if n in kept.buffers}
+            placed = self.slots.everywhere(given)
 
             def model(*inputs: Any, **options: Any) -> Any:
-                return functional_call(self.model, given, inputs, options, tie_weights=self.tied)
+                # Not tied by `functional_call`: it would swap a module that is registered twice
+                # twice, and leave the given tensors in it.
+                return functional_call(self.model, placed, inputs, options, tie_weights=False)
 
             with autocast(self.precision, self.device):
                 found = call(model)
@@ -178,8 +181,8 @@ class Supernet:
 
         Where tensors have several names, all of them count as outside.
         """
-        names = [*self.weights, *self.buffers]
-        if self.tied:
+        names = [*self.weights, *self.slots.buffers]
+        if self.slots.tied:
             return names, [[[] for _ in choice.candidates] for choice in self.choices]
         places = {id(m): name for name, m in self.model.named_modules()}
         own = [
@@ -225,17 +228,21 @@ class Supernet:
 
         Added up on the device, so that a GPU is waited for once, at the end.
         """
-        examples, total = 0, torch.zeros(2, dtype=torch.float64)
+        examples, total = 0, torch.zeros(3, dtype=torch.float64)
         for batch in batches:
             output, target = self.outputs(mixing, batch)
             loss = self.task.minimized(output, target)
             found = self.task.reported(output, target)
-            both = torch.stack([loss, -loss if found is None else found.to(loss)])
-            examples += size(batch)
-            total = total.to(loss.device) + size(batch) * both.double()
+            metric = -loss if found is None else found.to(loss)
+            known = metric.isfinite()  # one class in a batch: there are metrics that have no value
+            number = self.task.examples(batch, target)
+            row = torch.stack([loss, metric.nan_to_num(0.0, 0.0, 0.0), known.to(loss)])
+            examples += number
+            total = total.to(loss.device) + number * row.double()
         if not examples:
             raise ArchgradError("there is nothing to evaluate; give a data set with some examples")
-        return float(total[0]) / examples, float(total[1]) / examples
+        loss_sum, metric_sum, measured = total.tolist()
+        return loss_sum / examples, metric_sum / measured if measured else math.nan
 
     @cached_property
     def parameters_of_candidates(self) -> dict[str, list[str]]:

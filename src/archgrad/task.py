@@ -12,7 +12,7 @@ from torch import Tensor
 
 from archgrad.errors import ArchgradError
 from archgrad.loops import accuracy
-from archgrad.trees import describe, mapped
+from archgrad.trees import describe, mapped, size, tensors
 
 Model = Callable[..., Any]
 
@@ -57,6 +57,10 @@ class Task:
     def names(self) -> list[str]:
         """What the loss, the metric and the forward function are called, to tell others apart."""
         return [_called(one) for one in (self.loss, self.metric, self.forward)]
+
+    def examples(self, batch: Any, target: Any) -> int:
+        """How many examples a batch holds, to weigh it: the length of the target, or the batch."""
+        return size(target if any(t.ndim for t in tensors(target)) else batch)
 
     def minimized(self, output: Any, target: Any) -> Tensor:
         """The loss, seen to be a scalar."""
