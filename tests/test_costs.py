@@ -100,7 +100,8 @@ class Looking(Own):
 
 @pytest.mark.parametrize(("own", "device"), [(Own(), "meta"), (Looking(), "cpu")])
 def test_a_walk_meets_a_choice_as_often_as_it_is_used(own: Own, device: str) -> None:
-    met, where = walk(own, batch=2)  # type: ignore[arg-type]
+    met, where, examples = walk(own, batch=2)  # type: ignore[arg-type]
+    assert examples == 2
     assert [(m.place, m.shape) for m in met] == [("choice", (2, 3))] * 2
     assert where.type == device == next(met[0].choice.parameters()).device.type
     assert "terms" not in vars(met[0].choice)  # as it was

@@ -70,6 +70,35 @@ def test_predictions_are_exact(kind: Any) -> None:
     assert table.error == 0
 
 
+class Steps(nn.Module):
+    """A choice that sees every step of a sequence by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        wide = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 4))
+        self.each = Choice({"thin": nn.Linear(4, 4), "wide": wide}, "each")
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps: Tensor = self.each(x.flatten(0, 1))
+        return steps.view(x.shape).mean((1, 2))
+
+
+def test_multiply_adds_are_those_of_an_example_however_long_the_input_of_the_choice() -> None:
+    table = cost_table(Steps(), "multiply_adds", example=torch.randn(3, 10, 4))
+    assert table.groups == {"each": [{"thin": 10 * 16, "wide": 10 * 64}]}
+    assert (table.fixed, table.error) == (0, 0)
+
+
+def test_a_limit_of_costs_that_do_not_add_up_is_refused() -> None:
+    shared = nn.Linear(6, 6)
+    choices = [Choice({"shared": shared, "skip": nn.Identity()}, name) for name in "abc"]
+    model = nn.Sequential(*choices, nn.Linear(6, 1), nn.Flatten(0))
+    with pytest.raises(ArchgradError, match="parameters of this model do not add up .* differ by"):
+        archgrad.search(
+            model, train=(X, Y), loss=nn.functional.mse_loss, batch_size=3, max_params="60"
+        )
+
+
 @pytest.mark.parametrize(("limit", "most"), [("130", 130), ("300", 300)])
 def test_a_limit_is_met(limit: str, most: int) -> None:
     found = archgrad.search(

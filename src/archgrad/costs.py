@@ -20,14 +20,14 @@ from archgrad.errors import ArchgradError
 from archgrad.operations import Zero
 from archgrad.spaces import SearchSpace
 from archgrad.spaces.own import OwnModel
-from archgrad.trees import mapped, size, tensors
+from archgrad.trees import mapped, tensors
 
 Kind = Literal["parameters", "multiply_adds", "latency"]
 FORMAT = "archgrad-cost-table/1"
 UNITS: dict[str, str] = {
     "parameters": "parameters", "multiply_adds": "multiply-adds", "latency": "ms"
 }  # fmt: skip
-CHECKED = 2  # random networks whose costs are compared with the predicted ones
+CHECKED, CHECKED_OWN = 2, 8  # random networks whose costs are compared with the predicted ones
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class CostTable:
                 f"with archgrad measure-latency --space {space.name}"
             )
         met = {(p.place, p.group, p.edge): p for p in self.places}
-        walked, _ = walk(space, batch=int(self.about.get("batch", 1)))
+        walked = walk(space, batch=int(self.about.get("batch", 1))).met
         seen = {(m.place, m.choice.group, m.choice.row): m for m in walked}
         for key, now in seen.items():
             here = f"{origin} was made for another size of space {space.name}: choice {key[0]}"
@@ -186,7 +186,7 @@ def cost_table(
     places: list[Place] = []
     counted: dict[object, float] = {}
     owned: set[Choice] = set()  # one that is used at several places has its parameters once
-    walked, device = walk(space)
+    walked, device, examples = walk(space)
     for met in walked:
         choice, costs = met.choice, {}
         for name, candidate in zip(choice.names, choice.candidates, strict=True):
@@ -196,13 +196,15 @@ def cost_table(
             else:
                 key = met.key(candidate)
                 if key not in counted:
-                    counted[key] = _multiply_adds(candidate, met.given(device, torch.zeros_like))
+                    given = met.given(device, torch.zeros_like)
+                    counted[key] = _multiply_adds(candidate, given) / examples
                 costs[name] = counted[key]
         owned.add(choice)
         places.append(Place(met.place, choice.group, choice.row, met.shape, costs))
     edges = {group.name: group.edges for group in space.groups}
     generator = torch.Generator().manual_seed(0)
-    drawn = [space.random_architecture(generator) for _ in range(1 + CHECKED)]
+    checked = CHECKED_OWN if isinstance(space, OwnModel) else CHECKED
+    drawn = [space.random_architecture(generator) for _ in range(1 + checked)]
     exact = [float(getattr(cost(space, architecture), kind)) for architecture in drawn]
     bare = CostTable(kind, space.name, 0.0, edges, tuple(places))
     fixed = exact[0] - bare.predict(drawn[0])
@@ -270,10 +272,16 @@ class Met(NamedTuple):
         return signature(candidate), self.entered.shapes
 
 
-def walk(
-    space: SearchSpace, device: torch.device | None = None, batch: int = 1
-) -> tuple[list[Met], torch.device]:
-    """Run images through a space's model with choices: what is met, and the device it is on.
+class Walk(NamedTuple):
+    """What a forward pass met, the device it was on, and how many examples entered the model."""
+
+    met: list[Met]
+    device: torch.device
+    examples: int
+
+
+def walk(space: SearchSpace, device: torch.device | None = None, batch: int = 1) -> Walk:
+    """Run images through a space's model with choices, ``batch`` at most.
 
     The candidates are as derived networks have them, where the space says how (``plain``). Without
     a device nothing is computed (meta), unless the model looks at numbers: then on the CPU.
@@ -281,16 +289,16 @@ def walk(
     if device is None and isinstance(space, OwnModel):
         device = torch.device("cpu")
     if device is not None:
-        return _walk(space, device, batch), device
+        return _walk(space, device, batch)
     try:
         with torch.device("meta"):
-            return _walk(space, torch.device("meta"), batch), torch.device("meta")
+            return _walk(space, torch.device("meta"), batch)
     except RuntimeError:
-        return _walk(space, torch.device("cpu"), batch), torch.device("cpu")
+        return _walk(space, torch.device("cpu"), batch)
 
 
 @torch.no_grad()
-def _walk(space: SearchSpace, device: torch.device, batch: int) -> list[Met]:
+def _walk(space: SearchSpace, device: torch.device, batch: int) -> Walk:
     model = getattr(space, "plain", space.supernet)().to(device).eval()
     choices = {name: m for name, m in model.named_modules() if isinstance(m, Choice)}
     if not choices:
@@ -322,12 +330,12 @@ def _walk(space: SearchSpace, device: torch.device, batch: int) -> list[Met]:
     for name, choice in choices.items():
         vars(choice).update(intercepted(name, choice))
     try:
-        run(space, model, device, batch)
+        examples = run(space, model, device, batch)
     finally:
         for choice in choices.values():
             for method in ("mixture", "terms"):
                 del vars(choice)[method]
-    return met
+    return Walk(met, device, examples)
 
 
 def signature(module: nn.Module) -> object:
@@ -346,7 +354,7 @@ def _settings(module: nn.Module) -> str:
 
 
 def _multiply_adds(candidate: nn.Module, given: Given) -> float:
-    """Of one image, in convolutions and linear layers."""
+    """Of one call, in convolutions and linear layers."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         candidate(*given.inputs, **given.options)
-    return float(counter.get_total_flops() / 2 / size(tuple(given)))
+    return counter.get_total_flops() / 2

@@ -92,7 +92,7 @@ def _measured(
     tell: Callable[[str], None],
 ) -> CostTable:
     calls: dict[object, Call] = {}
-    walked, _ = walk(space, device, batch)
+    walked = walk(space, device, batch).met
     alone = {met.choice: _alone(met.choice) for met in walked}
     for met in walked:
         for candidate in alone[met.choice]:
