@@ -89,6 +89,24 @@ def test_multiply_adds_are_those_of_an_example_however_long_the_input_of_the_cho
     assert (table.fixed, table.error) == (0, 0)
 
 
+class Strided(nn.Module):
+    """Keeps its stride to itself."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self._stride, self.weight = stride, nn.Parameter(torch.randn(1, 1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        strided = nn.functional.conv2d(x, self.weight, stride=self._stride)
+        return nn.functional.interpolate(strided, x.shape[-2:])
+
+
+def test_candidates_that_differ_in_a_private_setting_are_counted_apart() -> None:
+    model = nn.Sequential(Choice({"all": Strided(1), "few": Strided(4)}, "choice"))
+    table = cost_table(model, "multiply_adds", example=torch.randn(1, 1, 8, 8))
+    assert table.groups == {"choice": [{"all": 64, "few": 4}]} and table.error == 0
+
+
 def test_a_limit_of_costs_that_do_not_add_up_is_refused() -> None:
     shared = nn.Linear(6, 6)
     choices = [Choice({"shared": shared, "skip": nn.Identity()}, name) for name in "abc"]

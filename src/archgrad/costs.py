@@ -27,6 +27,7 @@ FORMAT = "archgrad-cost-table/1"
 UNITS: dict[str, str] = {
     "parameters": "parameters", "multiply_adds": "multiply-adds", "latency": "ms"
 }  # fmt: skip
+OF_MODULES = frozenset(vars(nn.Module()))  # what every module has, and no setting
 CHECKED, CHECKED_OWN = 2, 8  # random networks whose costs are compared with the predicted ones
 
 
@@ -348,9 +349,7 @@ def signature(module: nn.Module) -> object:
 
 def _settings(module: nn.Module) -> str:
     plain: Mapping[str, object] = vars(module)
-    return repr(
-        [(k, v) for k, v in sorted(plain.items()) if not k.startswith("_") and k != "training"]
-    )
+    return repr([(name, plain[name]) for name in sorted(plain.keys() - OF_MODULES)])
 
 
 def _multiply_adds(candidate: nn.Module, given: Given) -> float:
