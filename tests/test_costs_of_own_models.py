@@ -107,6 +107,16 @@ def test_candidates_that_differ_in_a_private_setting_are_counted_apart() -> None
     assert table.groups == {"choice": [{"all": 64, "few": 4}]} and table.error == 0
 
 
+def test_every_parameter_of_an_own_model_is_counted_whatever_its_name_and_frozen_or_not() -> None:
+    frozen = nn.Linear(6, 6).requires_grad_(False)
+    model = nn.Sequential()
+    model.add_module("auxiliary", nn.Linear(6, 6))
+    model.add_module("choice", Choice({"frozen": frozen, "trained": nn.Linear(6, 6, bias=False)}))
+    table = cost_table(model, "parameters", example=X)
+    assert table.groups == {"choice": [{"frozen": 42, "trained": 36}]}
+    assert (table.fixed, table.error) == (42, 0)
+
+
 def test_a_limit_of_costs_that_do_not_add_up_is_refused() -> None:
     shared = nn.Linear(6, 6)
     choices = [Choice({"shared": shared, "skip": nn.Identity()}, name) for name in "abc"]

@@ -184,6 +184,7 @@ def cost_table(
     the prediction is checked on others.
     """
     space = as_space(space, example, forward)
+    own = isinstance(space, OwnModel)
     places: list[Place] = []
     counted: dict[object, float] = {}
     owned: set[Choice] = set()  # one that is used at several places has its parameters once
@@ -192,8 +193,8 @@ def cost_table(
         choice, costs = met.choice, {}
         for name, candidate in zip(choice.names, choice.candidates, strict=True):
             if kind == "parameters":
-                alone = choice.chosen([name] * choice.picks)
-                costs[name] = 0.0 if choice in owned else float(count_parameters(alone))
+                count = count_parameters(choice.chosen([name] * choice.picks), frozen=own)
+                costs[name] = 0.0 if choice in owned else float(count)
             else:
                 key = met.key(candidate)
                 if key not in counted:
@@ -204,7 +205,7 @@ def cost_table(
         places.append(Place(met.place, choice.group, choice.row, met.shape, costs))
     edges = {group.name: group.edges for group in space.groups}
     generator = torch.Generator().manual_seed(0)
-    checked = CHECKED_OWN if isinstance(space, OwnModel) else CHECKED
+    checked = CHECKED_OWN if own else CHECKED
     drawn = [space.random_architecture(generator) for _ in range(1 + checked)]
     exact = [float(getattr(cost(space, architecture), kind)) for architecture in drawn]
     bare = CostTable(kind, space.name, 0.0, edges, tuple(places))
@@ -356,4 +357,4 @@ def _multiply_adds(candidate: nn.Module, given: Given) -> float:
     """Of one call, in convolutions and linear layers."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         candidate(*given.inputs, **given.options)
-    return counter.get_total_flops() / 2
+    return float(counter.get_total_flops() / 2)
