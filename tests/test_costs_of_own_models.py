@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import archgrad
-from archgrad import InputChoice, Repeat, Width, Zero
+from archgrad import InputChoice, Repeat, Width, Zero, latency
 from archgrad.choice import Choice
 from archgrad.cost import cost
 from archgrad.costs import cost_table
@@ -149,6 +150,82 @@ def test_a_latency_of_an_own_model_is_measured(monkeypatch: pytest.MonkeyPatch) 
     assert {place.group for place in table.places} == {"first", "twice", "width", "depth", "which"}
     assert all(value > 0 for place in table.places for value in place.costs.values())
     table.check_fits(OwnModel.with_example(net(), X), "here")
+
+
+class Viewing(nn.Module):
+    """Relies on the usual order of images in memory, in a candidate and outside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = Choice({"3": nn.Conv2d(3, 8, 3, padding=1), "1": nn.Conv2d(3, 8, 1)}, "conv")
+        self.after = Choice({"flat": Flat(), "deep": nn.Sequential(Flat(), nn.ReLU())}, "after")
+        self.last = nn.Linear(8 * 16, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        out: Tensor = self.last(self.after(x) + x.view(len(x), -1))
+        return out
+
+
+class Flat(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.view(len(x), -1)
+
+
+def normalized(size: int = 6) -> nn.Module:
+    linear = {"biased": nn.Linear(size, 6), "plain": nn.Linear(size, 6, bias=False)}
+    return nn.Sequential(Choice(linear, "c"), nn.BatchNorm1d(6), nn.Linear(6, 1), nn.Flatten(0))
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Latencies by a clock on which a call takes a millisecond, after one call."""
+
+    def sample(call: latency.Call, times: int) -> float:
+        call.run()
+        return 1.0
+
+    monkeypatch.setattr(latency, "_sample", sample)
+    monkeypatch.setattr(latency, "SAMPLES", 2)
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_latency_is_measured_in_the_order_in_which_the_model_runs() -> None:
+    table = archgrad.measure_latency(Viewing(), example=torch.randn(2, 3, 4, 4), device="cpu")
+    assert [place.shape for place in table.places] == [(1, 3, 4, 4), (1, 8, 4, 4)]
+
+
+@pytest.mark.usefixtures("fast")
+def test_an_example_that_is_too_short_is_refused() -> None:
+    with pytest.raises(ArchgradError, match="has 12 examples, expected 64 for batch 64; give"):
+        archgrad.measure_latency(net(), example=X, batch=64, device="cpu")
+    table = archgrad.measure_latency(normalized(), example=X[:1], device="cpu")
+    assert table.places[0].shape == (1, 6)  # one is enough, though not for batch statistics
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_table_of_more_examples_than_a_search_keeps_is_taken(tmp_path: Path) -> None:
+    x, y = torch.randn(40, 6), torch.randn(40)
+    table = archgrad.measure_latency(normalized(), example=x[:16], batch=16, device="cpu")
+    (tmp_path / "t.json").write_text(table.to_json())
+    options: dict[str, Any] = {"epochs": 1, "batch_size": 20, "guard": "off", "device": "cpu"}
+    found = archgrad.search(
+        normalized(),
+        train=(x, y),
+        loss=nn.functional.mse_loss,
+        max_latency="1s",
+        latency_table=str(tmp_path / "t.json"),
+        **options,
+    )
+    assert found.cost is not None and found.cost.found == 1.0
+    assert isinstance(found.space, OwnModel) and found.space.example is not None
+    kept = found.space.example[1][0]
+    assert kept.shape == (8, 6) and kept.untyped_storage().nbytes() == 8 * 6 * 4
+    other = OwnModel.with_example(normalized(3), torch.randn(8, 3))
+    with pytest.raises(ArchgradError, match=r"input of shape \(8, 3\), in the table \(16, 6\)"):
+        table.check_fits(other, "t.json")
+    call = latency._network(found.space, found.architecture, torch.device("cpu"), batch=16)
+    assert call.run()[0].shape == (16,)
 
 
 def test_what_cannot_be_added_up_and_what_is_missing_is_said() -> None:

@@ -143,7 +143,8 @@ class CostTable:
                 f"with archgrad measure-latency --space {space.name}"
             )
         met = {(p.place, p.group, p.edge): p for p in self.places}
-        walked = walk(space, batch=int(self.about.get("batch", 1))).met
+        batch = int(self.about.get("batch", 1))
+        walked, _, examples = walk(space, batch=batch)
         seen = {(m.place, m.choice.group, m.choice.row): m for m in walked}
         for key, now in seen.items():
             here = f"{origin} was made for another size of space {space.name}: choice {key[0]}"
@@ -151,10 +152,10 @@ class CostTable:
                 raise ArchgradError(
                     f"{here} is not in it; make it with the channels, cells and images of this run"
                 )
-            if met[key].shape != (shape := now.shape):
+            if not _alike(met[key].shape, now.shape, batch, examples):
                 raise ArchgradError(
-                    f"{here} sees an input of shape {shape}, in the table {met[key].shape}; make "
-                    "it with the channels, cells and images of this run"
+                    f"{here} sees an input of shape {now.shape}, in the table {met[key].shape}; "
+                    "make it with the channels, cells and images of this run"
                 )
             if missing := set(now.choice.names) - met[key].costs.keys():
                 raise ArchgradError(
@@ -166,6 +167,13 @@ class CostTable:
                 f"{origin} was made for another size of space {space.name}: it has {len(met)} "
                 f"choices, this run {len(seen)}; make it with the channels and cells of this run"
             )
+
+
+def _alike(known: Sequence[int], now: Sequence[int], batch: int, examples: int) -> bool:
+    """Whether shapes are equal but for the axis of the batch: fewer examples may be at hand."""
+    differing = [(a, b) for a, b in zip(known, now, strict=False) if a != b]
+    scaled = all(a * examples == b * batch for a, b in differing)
+    return len(known) == len(now) and len(differing) <= 1 and scaled
 
 
 def cost_table(
