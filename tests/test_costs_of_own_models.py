@@ -118,6 +118,27 @@ def test_every_parameter_of_an_own_model_is_counted_whatever_its_name_and_frozen
     assert (table.fixed, table.error) == (42, 0)
 
 
+class Told(nn.Module):
+    """A candidate whose stride is said in the call, and a model that calls it with two."""
+
+    def __init__(self, choice: Choice | None = None) -> None:
+        super().__init__()
+        self.weight, self.choice = nn.Parameter(torch.randn(1, 1, 1, 1)), choice
+
+    def forward(self, x: Tensor, stride: int = 0) -> Tensor:
+        if self.choice is not None:
+            out: Tensor = self.choice(self.choice(x, stride=1), stride=4)
+            return out
+        strided = nn.functional.conv2d(x, self.weight, stride=stride)
+        return nn.functional.interpolate(strided, x.shape[-2:])
+
+
+def test_calls_that_differ_in_what_is_no_tensor_are_counted_apart() -> None:
+    model = Told(Choice({"one": Told(), "other": Told()}, "choice"))
+    table = cost_table(model, "multiply_adds", example=torch.randn(1, 1, 8, 8))
+    assert [place.costs["one"] for place in table.places] == [64, 4] and table.error == 0
+
+
 def test_a_limit_of_costs_that_do_not_add_up_is_refused() -> None:
     shared = nn.Linear(6, 6)
     choices = [Choice({"shared": shared, "skip": nn.Identity()}, name) for name in "abc"]

@@ -279,7 +279,8 @@ class Met(NamedTuple):
 
     def key(self, candidate: nn.Module) -> object:
         """Equal where candidates compute at equal cost."""
-        return signature(candidate), self.entered.shapes
+        given = mapped(lambda tensor: (tuple(tensor.shape), tensor.dtype), tuple(self.entered))
+        return signature(candidate), repr(given)
 
 
 class Walk(NamedTuple):
