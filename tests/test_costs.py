@@ -100,7 +100,8 @@ class Looking(Own):
 
 @pytest.mark.parametrize(("own", "device"), [(Own(), "meta"), (Looking(), "cpu")])
 def test_a_walk_meets_a_choice_as_often_as_it_is_used(own: Own, device: str) -> None:
-    met, where = walk(own, batch=2)  # type: ignore[arg-type]
+    met, where, examples = walk(own, batch=2)  # type: ignore[arg-type]
+    assert examples == 2
     assert [(m.place, m.shape) for m in met] == [("choice", (2, 3))] * 2
     assert where.type == device == next(met[0].choice.parameters()).device.type
     assert "terms" not in vars(met[0].choice)  # as it was
@@ -172,7 +173,16 @@ def test_times(text: str, value: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("2M", 2e6), ("300m", 3e8), ("1.5k", 1500), ("2e6", 2e6), ("1,000", 1000)]
+    ("text", "value"),
+    [
+        ("2M", 2e6),
+        ("300m", 3e8),
+        ("1.5k", 1500),
+        ("2e6", 2e6),
+        ("1,000", 1000),
+        ("12,345,678", 12345678),
+        ("1,500.5k", 1500500),
+    ],
 )
 def test_counts(text: str, value: float) -> None:
     assert count(text) == value
@@ -185,6 +195,14 @@ def test_amounts_that_are_none() -> None:
     for text in ("5ms", "many", "0", "-1", "2T", ""):
         with pytest.raises(ValueError, match="expected a number above 0"):
             count(text)
+
+
+def test_a_comma_is_no_decimal_point() -> None:
+    for text in ("1,5M", "0,500k", "1234,567", "1,00", ",500"):
+        with pytest.raises(ValueError, match="above 0.*; a comma separates thousands, decimals"):
+            count(text)
+    with pytest.raises(ValueError, match='found "0,5ms".*a comma separates thousands'):
+        milliseconds("0,5ms")
 
 
 def test_amounts_for_people() -> None:

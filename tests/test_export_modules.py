@@ -63,6 +63,38 @@ def test_several_inputs_and_outputs_share_an_open_batch(tmp_path: Path) -> None:
         torch.testing.assert_close(a, b)
 
 
+class Decided(nn.Module):
+    """Gives a truth and a class number for each example."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        found = self.linear(x)
+        return found > 0, found.argmax(dim=1)
+
+
+@pytest.mark.parametrize("format", ["onnx", "torch", "safetensors"])
+def test_outputs_that_are_no_floats_are_compared_for_equality(format: str, tmp_path: Path) -> None:
+    exported = archgrad.export(Decided(), format, tmp_path, example=torch.zeros(1, 4))
+    assert exported.difference == 0
+
+
+def test_truths_that_differ_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Decided()
+
+    def other(x: Tensor) -> tuple[Tensor, Tensor]:
+        truths, numbers = network(x)
+        return truths.logical_not(), numbers
+
+    wrong = FORMATS["safetensors"]._replace(load=lambda subject, folder: other)
+    monkeypatch.setitem(FORMATS, "safetensors", wrong)
+    with pytest.raises(ArchgradError, match="is not the same network: its outputs differ by 1"):
+        archgrad.export(network, "safetensors", tmp_path, example=torch.zeros(1, 4))
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("format", "example", "expected"),
     [

@@ -287,7 +287,7 @@ def export(
     (default: the first). Batches of any size can be given to the export.
 
     Raises `ArchgradError` where the outputs differ from the network's own by more than 1e-6 (onnx:
-    1e-4) of the largest, and keeps nothing.
+    1e-4) of max(1, largest output), booleans and integers at all, and keeps nothing.
     """
     if isinstance(what, nn.Module):
         subject = own_subject(what, example)

@@ -116,7 +116,7 @@ class Budget:
         if limit.kind == "latency":
             table = _latency_table(search, space)
         else:
-            table = cost_table(space, limit.kind)
+            table = _exact(cost_table(space, limit.kind))
         weight = WEIGHTS[search.cost_form] if search.cost_weight is None else search.cost_weight
         found = cls(limit, table, space, size, search.cost_form, weight)
         found._check(offered(space, method), method)
@@ -196,6 +196,18 @@ def kept(run: Run, config: SearchConfig, method: Method) -> Method:
 
 def _limited(method: Method, table: CostTable, limit: Limit) -> Method:
     return replace(method, discretization=Feasible(method.discretization, table, limit.value))
+
+
+def _exact(table: CostTable) -> CostTable:
+    """The table of parameters or multiply-adds, if its sums are those of derived networks."""
+    if table.error > 0:
+        raise ArchgradError(
+            f"the {table.kind.replace('_', '-')} of this model do not add up choice by choice: "
+            f"sums of what its candidates cost differ by {table.error:.1%} from derived networks, "
+            "expected no difference; let no two choices share weights, and no candidate change "
+            "what runs outside its choice, or leave the limit out"
+        )
+    return table
 
 
 def _latency_table(search: SearchConfig, space: SearchSpace) -> CostTable:

@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from archgrad.architecture import Architecture
+from archgrad.network import Network
 from archgrad.spaces import SearchSpace
 from archgrad.spaces.own import OwnModel
 
@@ -27,18 +28,26 @@ def run(space: SearchSpace, model: nn.Module, device: torch.device, batch: int) 
 
 @dataclass(frozen=True)
 class Cost:
-    """Trainable ``parameters``, and ``multiply_adds`` of one image in convolutions and linear."""
+    """Trainable ``parameters``, and ``multiply_adds`` of one image in convolutions and linear.
+
+    Of an own model all parameters, frozen ones too.
+    """
 
     parameters: int
     multiply_adds: int
 
 
-def count_parameters(model: nn.Module) -> int:
-    """Trainable parameters, the auxiliary head excluded as in the field's tables."""
+def count_parameters(model: nn.Module, frozen: bool = False) -> int:
+    """Trainable parameters, or ``frozen`` ones too.
+
+    The auxiliary head of the library's own networks is left out, as in the field's tables.
+    """
+    head = model.auxiliary if isinstance(model, Network) else None
+    left_out = set() if head is None else set(head.parameters())
     return sum(
         parameter.numel()
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad and not name.startswith("auxiliary.")
+        for parameter in model.parameters()
+        if (frozen or parameter.requires_grad) and parameter not in left_out
     )
 
 
@@ -47,9 +56,10 @@ def cost(space: SearchSpace, architecture: Architecture) -> Cost:
 
     Nothing is computed, but for an own model: that is run on its example.
     """
-    device = torch.device("cpu" if isinstance(space, OwnModel) else "meta")
+    own = isinstance(space, OwnModel)
+    device = torch.device("cpu" if own else "meta")
     with device:
         model = space.derive(architecture).eval()
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             examples = run(space, model, device, batch=1)
-    return Cost(count_parameters(model), counter.get_total_flops() // 2 // examples)
+    return Cost(count_parameters(model, frozen=own), counter.get_total_flops() // 2 // examples)

@@ -20,14 +20,15 @@ from archgrad.errors import ArchgradError
 from archgrad.operations import Zero
 from archgrad.spaces import SearchSpace
 from archgrad.spaces.own import OwnModel
-from archgrad.trees import mapped, size, tensors
+from archgrad.trees import mapped, tensors
 
 Kind = Literal["parameters", "multiply_adds", "latency"]
 FORMAT = "archgrad-cost-table/1"
 UNITS: dict[str, str] = {
     "parameters": "parameters", "multiply_adds": "multiply-adds", "latency": "ms"
 }  # fmt: skip
-CHECKED = 2  # random networks whose costs are compared with the predicted ones
+OF_MODULES = frozenset(vars(nn.Module()))  # what every module has, and no setting
+CHECKED, CHECKED_OWN = 2, 8  # random networks whose costs are compared with the predicted ones
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,8 @@ class CostTable:
                 f"with archgrad measure-latency --space {space.name}"
             )
         met = {(p.place, p.group, p.edge): p for p in self.places}
-        walked, _ = walk(space, batch=int(self.about.get("batch", 1)))
+        batch = int(self.about.get("batch", 1))
+        walked, _, examples = walk(space, batch=batch)
         seen = {(m.place, m.choice.group, m.choice.row): m for m in walked}
         for key, now in seen.items():
             here = f"{origin} was made for another size of space {space.name}: choice {key[0]}"
@@ -150,10 +152,10 @@ class CostTable:
                 raise ArchgradError(
                     f"{here} is not in it; make it with the channels, cells and images of this run"
                 )
-            if met[key].shape != (shape := now.shape):
+            if not _alike(met[key].shape, now.shape, batch, examples):
                 raise ArchgradError(
-                    f"{here} sees an input of shape {shape}, in the table {met[key].shape}; make "
-                    "it with the channels, cells and images of this run"
+                    f"{here} sees an input of shape {now.shape}, in the table {met[key].shape}; "
+                    "make it with the channels, cells and images of this run"
                 )
             if missing := set(now.choice.names) - met[key].costs.keys():
                 raise ArchgradError(
@@ -165,6 +167,13 @@ class CostTable:
                 f"{origin} was made for another size of space {space.name}: it has {len(met)} "
                 f"choices, this run {len(seen)}; make it with the channels and cells of this run"
             )
+
+
+def _alike(known: Sequence[int], now: Sequence[int], batch: int, examples: int) -> bool:
+    """Whether shapes are equal but for the axis of the batch: fewer examples may be at hand."""
+    differing = [(a, b) for a, b in zip(known, now, strict=False) if a != b]
+    scaled = all(a * examples == b * batch for a, b in differing)
+    return len(known) == len(now) and len(differing) <= 1 and scaled
 
 
 def cost_table(
@@ -183,26 +192,29 @@ def cost_table(
     the prediction is checked on others.
     """
     space = as_space(space, example, forward)
+    own = isinstance(space, OwnModel)
     places: list[Place] = []
     counted: dict[object, float] = {}
     owned: set[Choice] = set()  # one that is used at several places has its parameters once
-    walked, device = walk(space)
+    walked, device, examples = walk(space)
     for met in walked:
         choice, costs = met.choice, {}
         for name, candidate in zip(choice.names, choice.candidates, strict=True):
             if kind == "parameters":
-                alone = choice.chosen([name] * choice.picks)
-                costs[name] = 0.0 if choice in owned else float(count_parameters(alone))
+                count = count_parameters(choice.chosen([name] * choice.picks), frozen=own)
+                costs[name] = 0.0 if choice in owned else float(count)
             else:
                 key = met.key(candidate)
                 if key not in counted:
-                    counted[key] = _multiply_adds(candidate, met.given(device, torch.zeros_like))
+                    given = met.given(device, torch.zeros_like)
+                    counted[key] = _multiply_adds(candidate, given) / examples
                 costs[name] = counted[key]
         owned.add(choice)
         places.append(Place(met.place, choice.group, choice.row, met.shape, costs))
     edges = {group.name: group.edges for group in space.groups}
     generator = torch.Generator().manual_seed(0)
-    drawn = [space.random_architecture(generator) for _ in range(1 + CHECKED)]
+    checked = CHECKED_OWN if own else CHECKED
+    drawn = [space.random_architecture(generator) for _ in range(1 + checked)]
     exact = [float(getattr(cost(space, architecture), kind)) for architecture in drawn]
     bare = CostTable(kind, space.name, 0.0, edges, tuple(places))
     fixed = exact[0] - bare.predict(drawn[0])
@@ -267,13 +279,20 @@ class Met(NamedTuple):
 
     def key(self, candidate: nn.Module) -> object:
         """Equal where candidates compute at equal cost."""
-        return signature(candidate), self.entered.shapes
+        given = mapped(lambda tensor: (tuple(tensor.shape), tensor.dtype), tuple(self.entered))
+        return signature(candidate), repr(given)
 
 
-def walk(
-    space: SearchSpace, device: torch.device | None = None, batch: int = 1
-) -> tuple[list[Met], torch.device]:
-    """Run images through a space's model with choices: what is met, and the device it is on.
+class Walk(NamedTuple):
+    """What a forward pass met, the device it was on, and how many examples entered the model."""
+
+    met: list[Met]
+    device: torch.device
+    examples: int
+
+
+def walk(space: SearchSpace, device: torch.device | None = None, batch: int = 1) -> Walk:
+    """Run images through a space's model with choices, ``batch`` at most.
 
     The candidates are as derived networks have them, where the space says how (``plain``). Without
     a device nothing is computed (meta), unless the model looks at numbers: then on the CPU.
@@ -281,16 +300,16 @@ def walk(
     if device is None and isinstance(space, OwnModel):
         device = torch.device("cpu")
     if device is not None:
-        return _walk(space, device, batch), device
+        return _walk(space, device, batch)
     try:
         with torch.device("meta"):
-            return _walk(space, torch.device("meta"), batch), torch.device("meta")
+            return _walk(space, torch.device("meta"), batch)
     except RuntimeError:
-        return _walk(space, torch.device("cpu"), batch), torch.device("cpu")
+        return _walk(space, torch.device("cpu"), batch)
 
 
 @torch.no_grad()
-def _walk(space: SearchSpace, device: torch.device, batch: int) -> list[Met]:
+def _walk(space: SearchSpace, device: torch.device, batch: int) -> Walk:
     model = getattr(space, "plain", space.supernet)().to(device).eval()
     choices = {name: m for name, m in model.named_modules() if isinstance(m, Choice)}
     if not choices:
@@ -322,12 +341,12 @@ def _walk(space: SearchSpace, device: torch.device, batch: int) -> list[Met]:
     for name, choice in choices.items():
         vars(choice).update(intercepted(name, choice))
     try:
-        run(space, model, device, batch)
+        examples = run(space, model, device, batch)
     finally:
         for choice in choices.values():
             for method in ("mixture", "terms"):
                 del vars(choice)[method]
-    return met
+    return Walk(met, device, examples)
 
 
 def signature(module: nn.Module) -> object:
@@ -340,13 +359,11 @@ def signature(module: nn.Module) -> object:
 
 def _settings(module: nn.Module) -> str:
     plain: Mapping[str, object] = vars(module)
-    return repr(
-        [(k, v) for k, v in sorted(plain.items()) if not k.startswith("_") and k != "training"]
-    )
+    return repr([(name, plain[name]) for name in sorted(plain.keys() - OF_MODULES)])
 
 
 def _multiply_adds(candidate: nn.Module, given: Given) -> float:
-    """Of one image, in convolutions and linear layers."""
+    """Of one call, in convolutions and linear layers."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         candidate(*given.inputs, **given.options)
-    return float(counter.get_total_flops() / 2 / size(tuple(given)))
+    return float(counter.get_total_flops() / 2)

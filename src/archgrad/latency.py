@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from archgrad import spaces
 from archgrad.architecture import Architecture
 from archgrad.choice import Choice
-from archgrad.cost import run
 from archgrad.costs import CostTable, Met, Place, as_space, relative_error, walk
 from archgrad.errors import ArchgradError
 from archgrad.folder import device_name
@@ -23,7 +22,7 @@ from archgrad.loops import placed, resolve_device, seeded
 from archgrad.precision import without_tf32
 from archgrad.spaces import SearchSpace
 from archgrad.spaces.own import OwnModel
-from archgrad.trees import mapped
+from archgrad.trees import cut, mapped, moved, size
 
 SAMPLES = 21  # of which the median is taken
 SAMPLE_MS = 2.0  # a sample is as many calls as take this long
@@ -92,12 +91,18 @@ def _measured(
     tell: Callable[[str], None],
 ) -> CostTable:
     calls: dict[object, Call] = {}
-    walked, _ = walk(space, device, batch)
+    walked, _, examples = walk(space, device, batch)
+    if examples < batch:
+        raise ArchgradError(
+            f"the example of the model has {examples} examples, expected {batch} for batch "
+            f"{batch}; give a longer example=, or a smaller batch"
+        )
+    own = isinstance(space, OwnModel)
     alone = {met.choice: _alone(met.choice) for met in walked}
     for met in walked:
         for candidate in alone[met.choice]:
             if met.key(candidate) not in calls:
-                calls[met.key(candidate)] = _candidate(met, candidate, device)
+                calls[met.key(candidate)] = _candidate(met, candidate, device, own)
     tell(f"timing {len(calls)} different operations at {len(walked)} places")
     generator = torch.Generator().manual_seed(0)
     drawn = [space.random_architecture(generator) for _ in range(FITTED + CHECKED)]
@@ -107,8 +112,8 @@ def _measured(
     places = []
     for met in walked:
         choice = met.choice
-        own = [timed[met.key(candidate)] for candidate in alone[choice]]
-        costs, spread = (dict(zip(choice.names, v, strict=True)) for v in zip(*own, strict=True))
+        times = zip(*(timed[met.key(candidate)] for candidate in alone[choice]), strict=True)
+        costs, spread = (dict(zip(choice.names, values, strict=True)) for values in times)
         places.append(Place(met.place, choice.group, choice.row, met.shape, costs, spread))
     edges = {group.name: group.edges for group in space.groups}
     bare = CostTable("latency", space.name, 0.0, edges, tuple(places))
@@ -137,10 +142,10 @@ def _alone(choice: Choice) -> list[nn.Module]:
     return [choice.chosen([name] * choice.picks) for name in choice.names]
 
 
-def _candidate(met: Met, candidate: nn.Module, device: torch.device) -> Call:
-    module = placed(candidate, device)
+def _candidate(met: Met, candidate: nn.Module, device: torch.device, own: bool) -> Call:
+    module = placed(candidate, device, own)
     inputs, options = met.given(device, torch.randn_like)
-    inputs = mapped(in_order, inputs)
+    inputs = inputs if own else mapped(in_order, inputs)
     return Call(module, device, lambda: module(*inputs, **options))
 
 
@@ -167,7 +172,10 @@ def summary(table: CostTable) -> str:
 def network_latency(
     space: SearchSpace, architecture: Architecture, device: str, batch: int = 1, threads: int = 1
 ) -> Timing:
-    """Milliseconds of a whole derived network, timed as its candidates are."""
+    """Milliseconds of a whole derived network, timed as its candidates are.
+
+    Where an own model has fewer than ``batch`` examples, they are repeated.
+    """
     where = resolve_device(device)
     with seeded(0, threads, where), without_tf32(), torch.inference_mode():
         (found,) = timings([_network(space, architecture, where, batch)])
@@ -177,16 +185,39 @@ def network_latency(
 def _network(
     space: SearchSpace, architecture: Architecture, device: torch.device, batch: int
 ) -> Call:
-    network = placed(space.derive(architecture), device)
     if isinstance(space, OwnModel):
-        _settle(network, lambda: run(space, network, device, 8))
-        return Call(network, device, lambda: run(space, network, device, batch))
+        return _own_network(space, architecture, device, batch)
+    network = placed(space.derive(architecture), device)
     assert space.input_shape is not None
     some, images = (
         in_order(torch.randn(count, *space.input_shape, device=device)) for count in (8, batch)
     )
     _settle(network, lambda: network(some))
     return Call(network, device, lambda: network(images))
+
+
+def _own_network(
+    space: OwnModel, architecture: Architecture, device: torch.device, batch: int
+) -> Call:
+    assert space.example is not None
+    network = placed(space.derive(architecture), device, own=True)
+    task, example = space.example
+    given = moved(example, device)
+    if size(given) > 1:  # batch normalization has no statistics of one
+        _settle(network, lambda: task.forward(network, cut(given, 8)))
+    some = _lengthened(given, batch)
+    return Call(network, device, lambda: task.forward(network, some))
+
+
+def _lengthened(given: Any, batch: int) -> Any:
+    whole = size(given)
+    times = math.ceil(batch / whole)
+
+    def repeated(tensor: Tensor) -> Tensor:
+        long = tensor.ndim and len(tensor) == whole
+        return torch.cat([tensor] * times) if long else tensor
+
+    return cut(mapped(repeated, given), batch)
 
 
 def _settle(network: nn.Module, run: Callable[[], Any]) -> None:

@@ -21,7 +21,7 @@ from archgrad.spaces import SearchSpace
 from archgrad.spaces.own import OwnModel
 from archgrad.supernet import Supernet
 from archgrad.task import Task
-from archgrad.trees import cut, moved
+from archgrad.trees import cut, mapped, moved
 
 EXAMPLES = 8  # kept of the first batch, to see what a model costs
 
@@ -44,7 +44,8 @@ def rehearse(space: SearchSpace, task: Task, loaders: Loaders, device: torch.dev
                 )
                 raise
             if isinstance(space, OwnModel):
-                space.example = task, moved(cut(batch, EXAMPLES), torch.device("cpu"))
+                kept = mapped(torch.clone, cut(batch, EXAMPLES))  # a view keeps the whole batch
+                space.example = task, moved(kept, torch.device("cpu"))
     loaders.load_state_dict(states)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 TIME = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3}
 COUNT = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}
-NUMBER = re.compile(r"([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-zµ]*)")
+THOUSANDS = r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]*)?"
+NUMBER = re.compile(rf"((?:{THOUSANDS}|[0-9.]+)(?:e[+-]?[0-9]+)?)\s*([a-zµ]*)")
 
 
 def milliseconds(text: str) -> float:
@@ -23,15 +24,16 @@ def count(text: str) -> float:
 
 
 def _amount(text: str, units: dict[str, float], expected: str) -> float:
-    match = NUMBER.fullmatch(text.strip().lower().replace(",", "").replace("_", ""))
+    match = NUMBER.fullmatch(text.strip().lower().replace("_", ""))
     try:
         if match is None:
             raise ValueError
-        value = float(match[1]) * units[match[2]]
+        value = float(match[1].replace(",", "")) * units[match[2]]
     except (ValueError, KeyError):
         value = 0.0
     if not 0 < value < math.inf:
-        raise ValueError(f'found "{text}", expected {expected}')
+        commas = "; a comma separates thousands, decimals follow a point" if "," in text else ""
+        raise ValueError(f'found "{text}", expected {expected}{commas}')
     return value
 
 

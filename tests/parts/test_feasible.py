@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from archgrad.architecture import Cell
 from archgrad.choice import Group
 from archgrad.costs import CostTable, Place
+from archgrad.errors import ArchgradError
 from archgrad.parts.discretization import StrongestEdges, Threshold
 from archgrad.parts.feasible import Feasible, cheapest, strongest_within, within
 from archgrad.parts.relaxation import Sigmoid, Softmax
@@ -134,6 +135,25 @@ def test_where_nothing_meets_the_limit_it_is_the_cheapest() -> None:
     state = State(None, Softmax(), groups=CHAIN)  # type: ignore[arg-type]
     cells = Feasible(StrongestEdges(), costs, 0.5)(weights, state)
     assert costs.predict(cells) == pytest.approx(cheapest(costs, CHAIN)) and costs.fixed == 1.0
+
+
+def picking(picks: int, inputs: int) -> tuple[Group, ...]:
+    names = tuple(map(str, range(inputs)))
+    return (Group("merge", 1, ((0, 1),), (names,), None, keep_none=True, picks=picks),)
+
+
+def test_the_strongest_of_very_many_ways() -> None:
+    """48,620 ways, more than 16 bits can count; the strongest, the last nine, is the last way."""
+    groups = picking(9, 18)
+    strength = {"merge": [[float(i + 1) for i in range(18)]]}
+    (cell,) = strongest_within(table(groups, 1, False), groups, strength, math.inf)
+    assert cell.operations == tuple(str(i) for i in range(9, 18))
+
+
+def test_too_many_ways_are_refused() -> None:
+    groups = picking(12, 24)
+    with pytest.raises(ArchgradError, match="can keep 12 of 24 candidates in 2,704,156 ways"):
+        cheapest(table(groups, 1, False), groups)
 
 
 def test_a_long_chain_takes_a_moment() -> None:

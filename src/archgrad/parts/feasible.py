@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from archgrad.architecture import Cell
 from archgrad.choice import Group
 from archgrad.costs import CostTable
+from archgrad.errors import ArchgradError
 from archgrad.parts.discretization import Strength
 from archgrad.parts.state import State
 from archgrad.supernet import Alpha
 
 Numbers = NDArray[Any]
 WEAKEST = 1e-30  # a strength of 0 has no logarithm
+WAYS = 10**6  # of one edge, at most
 ROUNDING = 1e-9  # of sums of costs, relative
 
 
@@ -89,7 +91,7 @@ class Front(NamedTuple):
     @classmethod
     def empty(cls) -> Front:
         """The only architecture of no edges."""
-        return cls(np.zeros(1), np.zeros(1), np.zeros((1, 0), dtype=np.int16))
+        return cls(np.zeros(1), np.zeros(1), np.zeros((1, 0), dtype=np.int64))
 
     def joined(self, other: Front, room: float = math.inf) -> Front:
         """Each of these with each of the others, where that is within the room; pruned."""
@@ -131,19 +133,25 @@ def _edge(group: Group, row: int, costs: list[float], strength: list[float]) -> 
     ways = _ways(group, row)
     value = np.array([sum(math.log(max(strength[i], WEAKEST)) for i in way) for way in ways])
     cost = np.array([sum(costs[i] for i in way) for way in ways], dtype=float)
-    return Front(cost, value, np.arange(len(ways), dtype=np.int16).reshape(-1, 1)).pruned()
+    return Front(cost, value, np.arange(len(ways), dtype=np.int64).reshape(-1, 1)).pruned()
 
 
 def _ways(group: Group, row: int) -> list[tuple[int, ...]]:
     """The candidates that a kept edge can hold: one, or as many as the group says."""
     names = group.candidates[row]
     open_ones = [i for i, name in enumerate(names) if group.keep_none or name != "none"]
+    if (count := math.comb(len(open_ones), group.picks)) > WAYS:
+        raise ArchgradError(
+            f"choice {group.name} can keep {group.picks} of {len(open_ones)} candidates in "
+            f"{count:,} ways, expected at most {WAYS:,} where costs have a limit; offer fewer "
+            "candidates, or leave the limit out"
+        )
     return list(combinations(open_ones, group.picks))
 
 
 def _node(edges: list[Front], keep: int) -> Front:
     """All ways to keep so many of the edges."""
-    dropped = Front(np.zeros(1), np.zeros(1), np.full((1, 1), -1, dtype=np.int16))
+    dropped = Front(np.zeros(1), np.zeros(1), np.full((1, 1), -1, dtype=np.int64))
     taken = {0: Front.empty()}  # by the number of edges kept so far
     for left, edge in zip(range(len(edges) - 1, -1, -1), edges, strict=True):
         ways: dict[int, list[Front]] = {}
