@@ -360,6 +360,17 @@ def test_frozen_weights_stay_and_the_others_train() -> None:
         assert not torch.equal(ours, before)
 
 
+def test_fresh_weights_are_drawn_where_weights_are_trained_alone() -> None:
+    frozen = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)).requires_grad_(False)
+    torch.nn.init.ones_(frozen[1].running_mean)
+    model = nn.Sequential(frozen.eval(), Choice({"a": nn.Linear(4, 3), "b": nn.Linear(4, 3)}))
+    options = {**TINY, "learning_rate": 0.0, "final_learning_rate": 0.0}
+    result = archgrad.search(model, train=examples(), **options)
+    kept, fresh = result.derive().state_dict(), result.derive(weights="fresh").state_dict()
+    same_as_before = {name for name in kept if torch.equal(kept[name], fresh[name])}
+    assert same_as_before == {name for name in kept if name.startswith("0.")}
+
+
 class Viewed(nn.Module):
     """Uses ``view``, so its maps must come channel by channel."""
 
