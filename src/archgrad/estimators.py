@@ -269,9 +269,10 @@ class ArchgradClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
     an int repeats a fit bit for bit. The random state of torch stays as it is.
 
     Inputs are standardized by feature or channel. The search halves the examples, the training
-    takes all of them and starts from what ``model`` makes when called again. Fitted: ``classes_``, ``network_`` (a plain module for standardized inputs,
-    on the CPU), ``architecture_``, ``result_`` (an `archgrad.SearchResult`), ``n_features_in_``
-    (features or channels), ``input_shape_``, ``kind_``, ``scale_``.
+    takes all of them and starts from what ``model`` makes when it is called again. Fitted:
+    ``classes_``, ``network_`` (a plain module for standardized inputs, on the CPU),
+    ``architecture_``, ``result_`` (an `archgrad.SearchResult`), ``n_features_in_`` (features or
+    channels), ``input_shape_``, ``kind_``, ``scale_``.
 
     Weights of examples are not supported. Raises ValueError for wrong input: NaN, one class alone,
     fewer than four examples, in `predict` another shape than in `fit`; `archgrad.Diverged` where a
