@@ -205,6 +205,20 @@ def test_modules_around_are_called_from_the_outside_in() -> None:
     torch.testing.assert_close(found(x), 0.5 * 7 * 10 * 2 * (x + 2 + 1))
 
 
+def test_parts_around_a_choice_see_one_tensor() -> None:
+    found, _ = scaled(Affine(1.0, 10.0))
+    found.mixing = Row(torch.ones(3, dtype=torch.float64))
+    x = images(0)
+    for inputs, options, told in (
+        ((x, x), {}, r"\[\(2, 3, 4, 4\), \(2, 3, 4, 4\), {}\]"),
+        (([x],), {}, r"\[\[\(2, 3, 4, 4\)\], {}\]"),
+        ((), {"x": x}, r"\[{x: \(2, 3, 4, 4\)}\]"),
+        ((x,), {"mask": None}, r"\[\(2, 3, 4, 4\), {mask: NoneType}\]"),
+    ):
+        with pytest.raises(ArchgradError, match=f"g has parts .* got {told}; expected one tensor"):
+            found(*inputs, **options)
+
+
 class Part:
     """An edge part that tells what it was asked."""
 

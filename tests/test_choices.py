@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from archgrad.choice import Choice, Row
 from archgrad.choices import InputChoice, Repeat, Width
 from archgrad.errors import ArchgradError
+from archgrad.operations import Branching
 from archgrad.spaces.own import OwnModel
 
 
@@ -32,6 +33,13 @@ def linears() -> list[nn.Module]:
 def convolutions() -> list[nn.Module]:
     first, depthwise = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 6, 3, padding=1, groups=6)
     return [first, nn.BatchNorm2d(6), nn.Tanh(), depthwise, nn.Conv2d(6, 3, 1, bias=False)]
+
+
+def around(module: nn.Module, kernel: int = 0) -> list[nn.Module]:
+    """The module between two linear layers, or two convolutions."""
+    if kernel:
+        return [nn.Conv2d(3, 6, kernel), module, nn.Conv2d(6, 3, kernel)]
+    return [nn.Linear(3, 6), module, nn.Linear(6, 3)]
 
 
 def block() -> nn.Module:
@@ -150,6 +158,18 @@ def test_a_derived_width_owns_tensors_of_its_own_size() -> None:
     )
 
 
+@pytest.mark.parametrize("gradients", [True, False])
+def test_a_derived_width_is_frozen_where_its_layers_are(gradients: bool) -> None:
+    choice = Width(convolutions(), [2, 6])
+    assert isinstance(choice.layers, nn.ModuleList)
+    choice.layers[1].requires_grad_(False)
+    choice.layers[3].bias.requires_grad_(False)
+    with torch.set_grad_enabled(gradients):
+        derived = choice.chosen(["2"])
+    frozen = [name for name, p in derived.named_parameters() if not p.requires_grad]
+    assert frozen == ["1.weight", "1.bias", "3.bias"]
+
+
 @pytest.mark.parametrize(
     ("layers", "widths", "message"),
     [
@@ -158,6 +178,13 @@ def test_a_derived_width_owns_tensors_of_its_own_size() -> None:
         ([nn.Linear(3, 6), nn.Linear(6, 3)], [2, 8], "layer 0, a Linear, has out_features 6; exp"),
         ([nn.Linear(3, 6), nn.Linear(4, 3)], [2, 6], "layer 1, a Linear, has in_features 4; expec"),
         ([nn.Linear(3, 6), nn.LayerNorm(6), nn.Linear(6, 3)], [2, 6], "layer 1 is a LayerNorm"),
+        (around(nn.LayerNorm(6, elementwise_affine=False)), [2, 6], "layer 1 is a LayerNorm, w"),
+        (around(nn.RMSNorm(6, elementwise_affine=False)), [2, 6], "layer 1 is a RMSNorm, which"),
+        (around(nn.Sequential(nn.GLU())), [2, 6], "layer 1 is a GLU, which mixes"),
+        (around(nn.Softmax(dim=-1)), [2, 6], "layer 1 is a Softmax, which mixes"),
+        (around(nn.GroupNorm(2, 6, affine=False), 1), [2, 6], "layer 1 is a GroupNorm, which"),
+        (around(nn.LogSoftmax(dim=-3), 1), [2, 6], "layer 1 is a LogSoftmax, which mixes"),
+        ([*around(nn.Flatten(), 1)[:2], nn.Linear(6, 3)], [6], "layer 1 is a Flatten, which mixes"),
         ([nn.Linear(3, 6), nn.BatchNorm1d(5), nn.Linear(6, 3)], [6], "num_features 5; expected"),
         ([nn.Conv2d(4, 4, 1, groups=2), nn.Conv2d(4, 4, 1)], [2, 4], "layer 0 is a Conv2d"),
     ],
@@ -167,6 +194,11 @@ def test_what_cannot_be_narrowed_is_refused(
 ) -> None:
     with pytest.raises(ArchgradError, match=message):
         Width(layers, widths)
+
+
+def test_what_treats_every_channel_alike_is_taken() -> None:
+    for layers in (around(nn.Softmax(dim=-1), 1), around(nn.InstanceNorm2d(6), 1)):
+        assert Width(layers, [2, 6]).names == ("2", "6")
 
 
 def test_depths_that_make_no_sense_are_refused() -> None:
@@ -285,6 +317,22 @@ def test_outputs_that_cannot_be_added_are_named(one: Any, two: Any, said: str) -
     choice.mixing = mixing([0.5, 0.5])
     with pytest.raises(ArchgradError, match=f"choice here has .*{said}"):
         choice(values(1))
+
+
+def test_one_that_is_computed_step_by_step_leaves_no_argument_out() -> None:
+    class Shifted(nn.Module):
+        def forward(self, x: Tensor, *, shift: float = 0.0) -> Tensor:
+            return x + shift
+
+    class Doubled(Branching):
+        def forward(self, x: Tensor, *, shift: float = 0.0) -> Tensor:
+            return 2 * x + shift
+
+    choice = Choice({"doubled": Doubled(), "shifted": Shifted()}, name="c")
+    choice.mixing = mixing([0.25, 0.75])
+    x = values(2, 3)
+    torch.testing.assert_close(choice(x, shift=2.0), 1.25 * x + 2)
+    torch.testing.assert_close(choice(x=x), 1.25 * x)
 
 
 def test_what_is_no_candidate_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from typing import Any
 
@@ -12,10 +13,17 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
-from torch import nn
+from torch import Tensor, nn
 
 import archgrad
-from archgrad import ArchgradClassifier, ArchgradError, ArchgradRegressor, Choice, Diverged
+from archgrad import (
+    ArchgradClassifier,
+    ArchgradError,
+    ArchgradRegressor,
+    Choice,
+    Diverged,
+    estimators,
+)
 from archgrad.config import TrainConfig
 from archgrad.estimators import REGRESSION, Scale, train
 
@@ -121,6 +129,47 @@ def test_own_models_and_methods_are_taken() -> None:
     ).fit(ROWS, LABELS)
     moved = max(float(alpha.abs().max()) for alpha in by_name.result_.alpha.values())
     assert moved > 0.4  # two steps of Adam at that rate
+
+
+class Viewed(nn.Module):
+    """Uses ``view``; its offset and its bias belong to no module that could draw them anew."""
+
+    def __init__(self, shape: tuple[int, ...], outputs: int) -> None:
+        super().__init__()
+        channels, *size = shape
+        convolutions = {"a": nn.Conv2d(channels, 2, 3, padding=1), "b": nn.Conv2d(channels, 2, 1)}
+        self.conv = Choice(convolutions, "conv")
+        self.offset = nn.Parameter(torch.zeros(2, 1, 1))
+        self.head = nn.Linear(2 * size[0] * size[1], outputs)
+        nn.init.constant_(self.head.bias, 7.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.head((self.conv(x) + self.offset).view(len(x), -1))
+        return found
+
+
+def test_training_starts_from_what_the_factory_makes(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[nn.Module] = []
+
+    def noting(network: nn.Module, *rest: Any) -> nn.Module:
+        started.append(copy.deepcopy(network))
+        return train(network, *rest)
+
+    monkeypatch.setattr(estimators, "train", noting)
+    images = drawn(12, 3, 4, 4)
+    found = ArchgradClassifier(model=Viewed, **{**TINY, "batch_size": 6})
+    found.fit(images, np.arange(12) % 2)
+    (network,) = started
+    assert isinstance(network, Viewed) and isinstance(found.result_.model, Viewed)
+    assert network.offset.abs().max() == 0 and found.result_.model.offset.abs().max() > 0
+    assert network.head.bias.tolist() == [7.0, 7.0]
+
+
+def test_a_regressor_reports_no_accuracy() -> None:
+    found = ArchgradRegressor(**TINY).fit(ROWS, ROWS[:, 0])
+    (line,) = found.result_.metrics
+    assert line["valid_metric"] == -line["valid_loss"]
+    assert not {"valid_accuracy", "train_accuracy"} & line.keys()
 
 
 def test_training_solves_a_linear_problem() -> None:

@@ -134,7 +134,7 @@ def small(module: nn.Module) -> dict[str, Any]:
         (lambda name, module: isinstance(module, nn.Linear) and "body" in name,
          ["body.0", "body.2"]),
         (nn.Sequential, ["body"]),
-        (lambda name, module: True, ["original"]),
+        (lambda name, module: True, ["choice"]),
     ],
 )  # fmt: skip
 def test_choices_are_inserted_where_they_are_meant(where: Any, names: list[str]) -> None:
@@ -142,7 +142,7 @@ def test_choices_are_inserted_where_they_are_meant(where: Any, names: list[str])
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     made = insert_choices(model, where, small)
     choices = [module for module in made.modules() if isinstance(module, Choice)]
-    assert [choice.group for choice in choices] == names
+    assert [group.name for group in OwnModel(made).groups] == names
     assert all(choice.names == ("original", "none") for choice in choices)
     assert not any(isinstance(module, Choice) for module in model.modules())
     assert all(torch.equal(model.state_dict()[name], before[name]) for name in before)
@@ -150,6 +150,13 @@ def test_choices_are_inserted_where_they_are_meant(where: Any, names: list[str])
     assert all(torch.equal(back.state_dict()[name], before[name]) for name in before)
     kept = {t.data_ptr() for t in model.parameters()} & {t.data_ptr() for t in made.parameters()}
     assert not kept
+
+
+def test_choices_inserted_in_parts_of_a_model_are_decided_one_by_one() -> None:
+    towers = {name: insert_choices(network(), nn.ReLU, small) for name in ("a", "b")}
+    whole = insert_choices(nn.Tanh(), nn.Tanh, small)
+    groups = OwnModel(nn.ModuleDict({**towers, "c": whole})).groups
+    assert [g.name for g in groups] == ["a.body.1", "a.body.3", "b.body.1", "b.body.3", "c"]
 
 
 def test_a_module_at_two_places_becomes_one_choice() -> None:

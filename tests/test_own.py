@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    RandomSampler,
+    SequentialSampler,
+    TensorDataset,
+)
 
 import archgrad
 from archgrad.choice import Choice
 from archgrad.choices import InputChoice, Picked, Repeat, Width
+from archgrad.data.own import LoaderBatches, OwnData, batches
 from archgrad.errors import ArchgradError
 from archgrad.loops import Silent
 from archgrad.methods import RECIPES, Method
@@ -197,6 +206,20 @@ class Dicts(Dataset[dict[str, Tensor]]):
         return {"x": self.x[index], "y": self.y[index]}
 
 
+class Drawing(Dataset[tuple[Tensor, Tensor]]):
+    """Augments by the global random numbers of Python, numpy and torch."""
+
+    def __init__(self) -> None:
+        self.x, self.y = examples()
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        drawn = random.random(), np.random.random(), float(torch.rand(()))
+        return self.x[index] * torch.tensor([1.0, *drawn]), self.y[index]
+
+
 class Shuffled:
     """A loader that draws its order, and knows how to be taken up."""
 
@@ -230,7 +253,13 @@ def data(kind: str) -> dict[str, Any]:
         return {"train": Dicts(), "forward": from_dicts}
     if kind == "stateful":
         return {"train": Shuffled(0), "valid": Shuffled(1)}
+    if kind == "drawing":
+        return {"train": Drawing()}
     halves = [TensorDataset(*examples(18, seed)) for seed in (0, 1)]
+    if kind == "generator":
+        given = [torch.Generator().manual_seed(seed) for seed in (0, 1)]
+        made = [DataLoader(h, 6, shuffle=True, generator=g) for h, g in zip(halves, given)]
+        return {"train": made[0], "valid": made[1]}
     loaders = [DataLoader(half, batch_size=6, shuffle=True) for half in halves]
     return {"train": loaders[0], "valid": loaders[1]}
 
@@ -256,7 +285,9 @@ class KillAfter(Silent):
 
 
 @pytest.mark.parametrize("step", [None, 1])
-@pytest.mark.parametrize("kind", ["arrays", "dataset", "stateful", "loader"])
+@pytest.mark.parametrize(
+    "kind", ["arrays", "dataset", "drawing", "stateful", "generator", "loader"]
+)
 @pytest.mark.parametrize("method", ["darts", "gdas"])
 def test_killed_and_resumed_equals_uninterrupted(
     method: str, kind: str, step: int | None, tmp_path: Path
@@ -279,12 +310,61 @@ def test_killed_and_resumed_equals_uninterrupted(
     ]
 
 
-def test_looking_at_a_search_leaves_the_order_of_a_loader_alone() -> None:
+@pytest.mark.parametrize("kind", ["drawing", "stateful", "generator"])
+def test_looking_at_a_search_leaves_the_order_of_a_loader_alone(kind: str) -> None:
     found = [
-        archgrad.search(net(), **data("stateful"), **{**TINY, "epochs": 3, "guard": guard}).alpha
+        archgrad.search(net(), **data(kind), **{**TINY, "epochs": 3, "guard": guard}).alpha
         for guard in ("off", "warn")
     ]
     assert same(*found)
+
+
+def test_an_epoch_of_a_dataset_repeats_and_leaves_the_random_states_alone() -> None:
+    half = batches(Drawing(), 6, seed=1, shuffle=True, device=torch.device("cpu"))
+    drawn = [values[:, 1:3] for values, _ in [*half.epoch(0), *half.epoch(1)]]
+    assert len({float(value) for batch in drawn for value in batch.flatten()}) == 2 * 48
+    before = random.getstate(), repr(np.random.get_state())
+    walks = half.epoch(0), half.epoch(1)
+    again = [next(walk)[0][:, 1:3] for _ in range(4) for walk in walks]  # one beside the other
+    assert (random.getstate(), repr(np.random.get_state())) == before
+    scales = [[batch for batch in again[i::2]] for i in (0, 1)]
+    assert all(torch.equal(a, b) for a, b in zip(drawn, scales[0] + scales[1], strict=True))
+
+
+def test_a_loader_whose_order_another_generator_draws_is_not_exact() -> None:
+    half, mine = TensorDataset(*examples(18)), torch.Generator()
+    for sampler, exact in ((RandomSampler(half), False), (SequentialSampler(half), True)):
+        loader = DataLoader(half, 6, sampler=sampler, generator=mine)
+        found = batches(loader, 6, seed=0, shuffle=True, device=torch.device("cpu"))
+        assert isinstance(found, LoaderBatches)
+        assert found.exact_resume is exact and (found.state_dict() is None) is not exact
+        found.load_state_dict({"generator": torch.Generator().manual_seed(5).get_state()})
+        assert (mine.initial_seed() == 5) is exact
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int32, np.uint16])
+def test_integers_behind_the_inputs_become_int64(kind: Any) -> None:
+    x, y = torch.arange(12).view(6, 2).to(torch.uint8), np.arange(6)[::-1].astype(kind)
+    train, valid = OwnData((x, y, y > 2)).halves(0.5)
+    for part in (train, valid):
+        (batch,) = batches(part, 3, seed=0, shuffle=True, device=torch.device("cpu")).epoch(0)
+        assert [t.dtype for t in batch] == [torch.uint8, torch.int64, torch.bool]
+        assert torch.equal(batch[1], 5 - batch[0][:, 0].long() // 2)
+        assert torch.equal(batch[2], batch[1] > 2)
+
+
+def test_lists_of_numbers_are_arrays() -> None:
+    x, y = examples()
+    listed = [
+        archgrad.search(net(), train=train, **TINY).alpha
+        for train in ((x, y), (x.tolist(), y.tolist()), [x.tolist(), y], (x, tuple(y.tolist())))
+    ]
+    assert all(same(listed[0], other) for other in listed[1:])
+    device = torch.device("cpu")
+    for loader in ([(x, y)] * 2, [[x.tolist(), 3]], [[1, 2, 3], [4, 5]], [[1, "a"]]):
+        part, _ = OwnData(loader, loader).halves(0.5)
+        found = batches(part, 2, seed=0, shuffle=False, device=device)
+        assert len(list(found.epoch(0))) == len(loader)  # as they come
 
 
 def test_a_rehearsal_leaves_loaders_as_they_were() -> None:
@@ -358,6 +438,17 @@ def test_frozen_weights_stay_and_the_others_train() -> None:
     assert torch.equal(result.model[0].weight, model[0].weight)
     for ours, before in zip(result.model[1].parameters(), model[1].parameters(), strict=True):
         assert not torch.equal(ours, before)
+
+
+def test_fresh_weights_are_drawn_where_weights_are_trained_alone() -> None:
+    frozen = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)).requires_grad_(False)
+    torch.nn.init.ones_(frozen[1].running_mean)
+    model = nn.Sequential(frozen.eval(), Choice({"a": nn.Linear(4, 3), "b": nn.Linear(4, 3)}))
+    options = {**TINY, "learning_rate": 0.0, "final_learning_rate": 0.0}
+    result = archgrad.search(model, train=examples(), **options)
+    kept, fresh = result.derive().state_dict(), result.derive(weights="fresh").state_dict()
+    same_as_before = {name for name in kept if torch.equal(kept[name], fresh[name])}
+    assert same_as_before == {name for name in kept if name.startswith("0.")}
 
 
 class Viewed(nn.Module):

@@ -118,6 +118,17 @@ def test_a_loader_that_ends_for_good_is_told() -> None:
         )
 
 
+def test_other_epochs_of_an_own_model_are_not_derived_from_its_folder(tmp_path: Path) -> None:
+    model = linear(b=nn.Linear(4, 3))
+    result = archgrad.search(model, train=examples(), out=tmp_path / "run", **TINY)
+    said = "space of this run .* last epoch's architecture, result.architecture or architecture.jso"
+    for epoch in (None, 1):
+        with pytest.raises(ArchgradError, match=f"{said}n in the folder: that of another epoch "):
+            archgrad.derive(tmp_path / "run", epoch=epoch)
+    kept = archgrad.Architecture.load(tmp_path / "run" / "architecture.json")
+    assert kept == result.architecture
+
+
 def test_verbs_of_images_send_own_models_away() -> None:
     result = archgrad.search(linear(b=nn.Linear(4, 3)), train=examples(), **TINY)
     with pytest.raises(ArchgradError, match="train result.derive"):

@@ -190,7 +190,6 @@ class Choice(nn.Module):
     """
 
     mixing: Row | None
-
     picks = 1  # how many candidates a derived choice keeps
 
     def __init__(
@@ -208,8 +207,12 @@ class Choice(nn.Module):
         self.mixing = None
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
-        if self.around or any(isinstance(c, Branching) for c in self.candidates):
+        single = len(inputs) == 1 and isinstance(inputs[0], Tensor) and not options
+        if single and (self.around or any(isinstance(c, Branching) for c in self.candidates)):
             return total(self.terms(State(inputs[0], [self])))
+        if self.around:
+            said = f"choice {self.group} has parts around it, and got {shapes([*inputs, options])}"
+            raise ArchgradError(f"{said}; expected one tensor: call it so, or use another method")
         return self.mixture(inputs, options)
 
     def chosen(self, names: Sequence[str]) -> nn.Module:

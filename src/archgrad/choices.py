@@ -97,14 +97,22 @@ class Repeat(Choice):
         return [states[depth] for depth in depths]
 
 
+SOFTMAX = nn.Softmax, nn.LogSoftmax, nn.Softmin
+MIXING = (
+    nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm, nn.Softmax2d, nn.Flatten, nn.GLU,
+    nn.ChannelShuffle, nn.PixelShuffle, nn.PixelUnshuffle,
+)  # fmt: skip
+
+
 class Width(Choice):
     """How many hidden channels: one of ``widths``, with shared weights.
 
     ``layers``: the first a linear layer or a convolution that makes max(widths) channels, the last
     one that takes them; between them batch normalization, depthwise convolutions, and modules
     without tensors that treat every channel alike. A smaller width has the first channels of every
-    layer, and derived layers have no others. In a search all widths share the layers up to the
-    last. Its candidates are called by their width.
+    layer, and derived layers have no others: they hold tensors of their own, so a layer that other
+    modules share too is no longer shared once derived. In a search all widths share the layers up
+    to the last. Its candidates are called by their width.
 
     >>> Width([nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 8)], widths=[8, 16, 32]).names
     ('8', '16', '32')
@@ -120,6 +128,7 @@ class Width(Choice):
                 "two layers and one width, from 1 on"
             )
         for place, layer in enumerate(made):
+            _refuse_mixing(layer, place, made[0])
             for size in _sizes(layer, place, len(made)):
                 if getattr(layer, size) != chosen[-1]:
                     raise ArchgradError(
@@ -142,8 +151,8 @@ class Width(Choice):
     def chosen(self, names: Sequence[str]) -> nn.Module:
         (name,) = names
         layers = list(self.layers)
-        views = [narrowed(layer, int(name), i, len(layers)) for i, layer in enumerate(layers)]
-        return nn.Sequential(*map(_owned, views))
+        views = (narrowed(layer, int(name), i, len(layers)) for i, layer in enumerate(layers))
+        return nn.Sequential(*map(_owned, views, layers))
 
 
 class _Narrow(nn.Module):
@@ -209,17 +218,33 @@ def _sizes(layer: nn.Module, place: int, count: int) -> tuple[str, ...]:
     )
 
 
+def _refuse_mixing(layer: nn.Module, place: int, first: nn.Module) -> None:
+    """Refuse what is known to compute a channel from others."""
+    channels = None, 1, -1 - len(getattr(first, "kernel_size", ()))
+    for module in layer.modules():
+        softmax = isinstance(module, SOFTMAX) and module.dim in channels
+        if softmax or isinstance(module, MIXING):
+            raise ArchgradError(
+                f"width: layer {place} is a {type(module).__name__}, which mixes channels, so that "
+                "fewer of them would have other values; expected batch normalization, or put it "
+                "before or behind the width"
+            )
+
+
 def _axis(first: nn.Module) -> int:
     """Where the channels of the hidden tensor are."""
     return -1 if isinstance(first, nn.Linear) else 1
 
 
-def _owned(view: nn.Module) -> nn.Module:
-    """A layer with copies of the tensors it views."""
+def _owned(view: nn.Module, layer: nn.Module) -> nn.Module:
+    """The view of a layer with copies of the tensors, frozen where those of the layer are."""
     parameters = {
         name: None if p is None else nn.Parameter(p.detach().clone())
         for name, p in view._parameters.items()
     }
+    for name, p in parameters.items():
+        if p is not None:
+            p.requires_grad_(getattr(layer, name).requires_grad)
     buffers = {name: None if b is None else b.clone() for name, b in view._buffers.items()}
     object.__setattr__(view, "_parameters", parameters)
     object.__setattr__(view, "_buffers", buffers)
@@ -239,7 +264,7 @@ def insert_choices(model: nn.Module, where: Where, candidates: Alternatives) -> 
     ``where``: a type or several; a name or a pattern such as "encoder.*.conv"; or a function of
     (name, module) that says whether. ``candidates(module)`` gives the alternatives by name; beside
     them the module itself is a candidate, called "original", with the weights it has. A choice is
-    called by the name of the module in the model.
+    called by its place in the model that is searched, of which this one may be a part.
 
     >>> model = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
     >>> made = insert_choices(model, nn.ReLU, lambda module: {"gelu": nn.GELU()})
@@ -263,7 +288,7 @@ def insert_choices(model: nn.Module, where: Where, candidates: Alternatives) -> 
                 f"insert_choices: the alternatives for {name or 'the model'} are "
                 f'{list(offered)}; expected at least one, and none called "{ORIGINAL}"'
             )
-        choice = Choice({ORIGINAL: module, **offered}, name or ORIGINAL)
+        choice = Choice({ORIGINAL: module, **offered})
         made = replaced(made, {id(module): choice})
     return made
 

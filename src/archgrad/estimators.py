@@ -69,14 +69,20 @@ def squared_error(output: Tensor, target: Tensor) -> Tensor:
 
 
 def train(
-    network: nn.Module, inputs: Tensor, targets: Tensor, task: Task, config: TrainConfig
+    network: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    task: Task,
+    config: TrainConfig,
+    own: bool = False,
 ) -> nn.Module:
     """Train with AdamW, the learning rate along a cosine to 0; in eval mode, on the CPU.
 
-    Order of the examples by the seed of ``config``; the network of the last epoch counts.
+    Order of the examples by the seed of ``config``; the network of the last epoch counts. ``own``:
+    a user's model, whose tensors keep their order in memory.
     """
     device = resolve_device(config.device)
-    network = placed(network, device).train()
+    network = placed(network, device, own).train()
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay)
     schedule = Schedule(len(inputs), min(config.batch_size, len(inputs)), config.seed, shuffle=True)
     for epoch in range(config.epochs):
@@ -102,7 +108,7 @@ def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v.item() if isinstance(v, np.generic) else v for k, v in options.items()}
 
 
-REGRESSION = Task(loss=squared_error, metric=None)
+REGRESSION = Task.of(squared_error, None, None)
 
 
 class _Estimator(BaseEstimator):  # type: ignore[misc]
@@ -176,8 +182,10 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
             method = self.method if isinstance(self.method, Method) else None
             self.result_ = checked(config, data, Augmentation(), space, method).search()
             self.architecture_ = self.result_.architecture
-            network = self.result_.derive(weights="fresh")
-            self.network_ = train(network, inputs, targets, task, config.train)
+            fresh = self._space(outputs)  # what a search starts from, not what it leaves
+            network = fresh.derive(self.architecture_)
+            own = isinstance(fresh, OwnModel)
+            self.network_ = train(network, inputs, targets, task, config.train, own)
         return self
 
     def _configuration(self, examples: int, seed: int) -> RunConfig:
@@ -261,9 +269,10 @@ class ArchgradClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
     an int repeats a fit bit for bit. The random state of torch stays as it is.
 
     Inputs are standardized by feature or channel. The search halves the examples, the training
-    takes all of them. Fitted: ``classes_``, ``network_`` (a plain module for standardized inputs,
-    on the CPU), ``architecture_``, ``result_`` (an `archgrad.SearchResult`), ``n_features_in_``
-    (features or channels), ``input_shape_``, ``kind_``, ``scale_``.
+    takes all of them and starts from what ``model`` makes when it is called again. Fitted:
+    ``classes_``, ``network_`` (a plain module for standardized inputs, on the CPU),
+    ``architecture_``, ``result_`` (an `archgrad.SearchResult`), ``n_features_in_`` (features or
+    channels), ``input_shape_``, ``kind_``, ``scale_``.
 
     Weights of examples are not supported. Raises ValueError for wrong input: NaN, one class alone,
     fewer than four examples, in `predict` another shape than in `fit`; `archgrad.Diverged` where a

@@ -50,8 +50,9 @@ class SearchResult:
 
         Of a named space with fresh weights, at the search's size or another. Of an own model with
         the weights of the search (``weights`` "kept", the default) or "fresh": every module that
-        has a ``reset_parameters`` is asked to draw its weights anew. Parameters that a module of
-        yours holds itself stay: `archgrad.build` gives a network from your own factory.
+        has a ``reset_parameters`` is asked to draw its weights anew, but frozen ones stay.
+        Parameters that a module of yours holds itself stay: `archgrad.build` gives a network from
+        your own factory.
         """
         if weights not in (None, "kept", "fresh"):
             raise unknown("weights", weights, ("kept", "fresh"))
@@ -71,6 +72,9 @@ class SearchResult:
 
 
 def _reset(module: nn.Module) -> None:
+    held = list(module.parameters(recurse=False)) or list(module.parameters())
+    if held and not any(parameter.requires_grad for parameter in held):
+        return
     for name in ("reset_parameters", "_reset_parameters"):  # attention has the second
         reset = getattr(module, name, None)
         if callable(reset):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,8 @@ from archgrad.errors import ArchgradError
 from archgrad.task import CLASSIFICATION, Task
 from archgrad.trees import describe, moved
 
+GENERATOR = "generator"  # its state, in a checkpoint
+
 
 @dataclass(frozen=True)
 class OwnData:
@@ -27,7 +30,9 @@ class OwnData:
 
     Each is a tuple of arrays of one length, a map-style Dataset, or an iterable with a length that
     yields batches, such as a DataLoader. Arrays and a Dataset are cut in two where ``valid`` is
-    None, put together to batches of the search's size, and can be resumed bit by bit.
+    None, put together to batches of the search's size, and can be resumed bit by bit: a Dataset may
+    draw from the global random numbers of torch, numpy and Python. Numbers in lists of one length
+    are taken for arrays.
     """
 
     train: Any
@@ -59,7 +64,8 @@ class OwnData:
         for part in (self.train, self.valid):
             found.update(f"{type(part).__name__} {_length(part)}".encode())
             for array in part if _arrays(part) else ():
-                found.update(f"{tuple(array.shape)}".encode() + some_rows(torch.as_tensor(array)))
+                tensor = torch.as_tensor(array)
+                found.update(f"{tuple(tensor.shape)}".encode() + some_rows(tensor))
         return found.hexdigest()[:16]
 
 
@@ -79,7 +85,7 @@ def batches(
 
 @dataclass(frozen=True)
 class SetBatches:
-    """Batches of a Dataset; order follows from (seed, epoch) alone."""
+    """Batches of a Dataset; order, and what Python and numpy draw, follow from (seed, epoch)."""
 
     dataset: Dataset[Any]
     schedule: Schedule
@@ -93,16 +99,39 @@ class SetBatches:
         """The batches of epoch ``index``."""
         generator = epoch_generator(self.schedule.seed, index)
         plan = [chosen.tolist() for chosen in self.schedule.batches(generator)]
+        if _indexed(self.dataset):
+            return (moved(self.dataset[chosen], self.device) for chosen in plan)
+        seed = int(torch.randint(2**32, (), generator=generator))
         loader: DataLoader[Any] = DataLoader(self.dataset, batch_sampler=plan, generator=generator)
-        return (moved(batch, self.device) for batch in loader)
+        return (moved(batch, self.device) for batch in _apart(loader, seed))
+
+
+def _apart(loader: DataLoader[Any], seed: int) -> Iterator[Any]:
+    """The batches, while Python and numpy draw from states of their own, not the global ones."""
+    own = random.Random(seed).getstate(), np.random.RandomState(seed).get_state()
+    batches = iter(loader)
+    for _ in range(len(loader)):
+        before = random.getstate(), np.random.get_state()
+        _draw_from(*own)
+        try:
+            batch = next(batches)
+            own = random.getstate(), np.random.get_state()
+        finally:
+            _draw_from(*before)
+        yield batch
+
+
+def _draw_from(python: Any, numpy: Any) -> None:
+    random.setstate(python)
+    np.random.set_state(numpy)
 
 
 @dataclass(frozen=True)
 class LoaderBatches:
     """The batches of a loader as they come.
 
-    One that has ``state_dict`` and ``load_state_dict`` is read to its end each time, so that it is
-    between two epochs when its state is kept.
+    One that has ``state_dict`` and ``load_state_dict``, or a DataLoader with a ``generator``, is
+    read to its end each time, so that it is between two epochs when its state is kept.
     """
 
     loader: Any
@@ -113,7 +142,19 @@ class LoaderBatches:
 
     @property
     def exact_resume(self) -> bool:
+        return self._stateful or self._generator is not None
+
+    @property
+    def _stateful(self) -> bool:
         return hasattr(self.loader, "state_dict") and hasattr(self.loader, "load_state_dict")
+
+    @property
+    def _generator(self) -> torch.Generator | None:
+        """What alone draws the order of a DataLoader, if it was given one."""
+        if not isinstance(self.loader, DataLoader):
+            return None
+        found: torch.Generator | None = self.loader.generator
+        return found if getattr(self.loader.sampler, "generator", found) is found else None
 
     def epoch(self, index: int) -> Iterator[Any]:
         """The batches of a pass."""
@@ -128,15 +169,25 @@ class LoaderBatches:
 
     def state_dict(self) -> dict[str, Any] | None:
         """The state of the loader, if it keeps one."""
-        return self.loader.state_dict() if self.exact_resume else None
+        if self._stateful:
+            found: dict[str, Any] = self.loader.state_dict()
+            return found
+        return None if self._generator is None else {GENERATOR: self._generator.get_state()}
 
     def load_state_dict(self, state: dict[str, Any] | None) -> None:
-        if state is not None:
+        """Take up what `state_dict` returned, where the loader can."""
+        if state is not None and self._stateful:
             self.loader.load_state_dict(state)
+        elif state is not None and self._generator is not None:
+            self._generator.set_state(state[GENERATOR].cpu())
 
 
 class Arrays(Dataset[tuple[Tensor, ...]]):
-    """Arrays of one length; floating-point ones become torch's default type."""
+    """Arrays of one length; floating-point ones become torch's default type.
+
+    Indexed by one number or by a list of them. Integers behind the first array, the inputs, become
+    int64, as losses expect of labels.
+    """
 
     def __init__(self, arrays: Sequence[Any], name: str) -> None:
         self.tensors = tuple(_tensor(array, name) for array in arrays)
@@ -149,8 +200,19 @@ class Arrays(Dataset[tuple[Tensor, ...]]):
     def __len__(self) -> int:
         return len(self.tensors[0])
 
-    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
-        return tuple(tensor[index] for tensor in self.tensors)
+    def __getitem__(self, index: int | list[int]) -> tuple[Tensor, ...]:
+        first, *others = (tensor[index] for tensor in self.tensors)
+        return first, *map(_widened, others)
+
+
+def _indexed(part: Dataset[Any]) -> bool:
+    """Whether a whole batch can be had by the list of its indices."""
+    return isinstance(part.dataset if isinstance(part, Subset) else part, Arrays)
+
+
+def _widened(tensor: Tensor) -> Tensor:
+    integers = not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
+    return tensor.long() if integers else tensor
 
 
 def _tensor(array: Any, name: str) -> Tensor:
@@ -193,9 +255,27 @@ def _as_set(part: Any, name: str) -> Any:
 
 
 def _arrays(part: Any) -> bool:
-    """Whether it is arrays, not a list of batches."""
-    listed = isinstance(part, tuple | list) and len(part) > 0
-    return listed and all(isinstance(one, Tensor | np.ndarray) for one in part)
+    """Whether it is arrays, or lists of numbers of one length, not a list of batches."""
+    if not isinstance(part, tuple | list) or not part:
+        return False
+    if all(isinstance(one, Tensor | np.ndarray) for one in part):
+        return True
+    return all(map(_numbers, part)) and len(set(map(_length, part))) == 1
+
+
+def _numbers(one: Any) -> bool:
+    """Whether it is an array, or a list of numbers or of such lists of one length."""
+    if isinstance(one, Tensor | np.ndarray):
+        return True
+    first = one
+    while isinstance(first, tuple | list) and first:
+        first = first[0]
+    if first is one or not isinstance(first, int | float | np.number):
+        return False
+    try:
+        return np.asarray(one).dtype.kind in "biuf"
+    except (TypeError, ValueError):  # lists of several lengths
+        return False
 
 
 def _length(part: Any) -> int:
