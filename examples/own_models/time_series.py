@@ -92,7 +92,7 @@ def main(quick: bool) -> tuple[archgrad.Architecture, nn.Module, float]:
     batches = 15 if quick else 40
     result = archgrad.search(
         network(), train=Loader(batches, seed=1), valid=Loader(batches, seed=2), loss=loss,
-        epochs=2 if quick else 20, learning_rate=0.05, guard="off",
+        epochs=2 if quick else 20, method_options={"alpha_learning_rate": 0.01}, guard="off",
     )  # fmt: skip
     print(result.architecture)
     print("validation loss:", [f"{line['valid_loss']:.2f}" for line in result.metrics])
