@@ -96,7 +96,7 @@ def main(quick: bool) -> tuple[archgrad.Architecture, nn.Module, float]:
     )  # fmt: skip
     print(result.architecture)
     print("validation loss:", [f"{line['valid_loss']:.2f}" for line in result.metrics])
-    model, fresh = result.derive(), Loader(60 if quick else 600, seed=3)
+    model, fresh = result.derive(), Loader(200 if quick else 600, seed=3)
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     for series, following in fresh:
         optimizer.zero_grad()
