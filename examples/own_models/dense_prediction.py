@@ -89,7 +89,8 @@ def main(quick: bool) -> tuple[archgrad.Architecture, nn.Module, float]:
     result = archgrad.search(
         UNet(), train=shapes, loss=F.cross_entropy, metric=overlap,
         forward=lambda model, batch: (model(batch["image"]), batch["mask"]),
-        epochs=4 if quick else 20, batch_size=20, learning_rate=0.1, guard="off",
+        method="single_level", method_options={"alpha_learning_rate": 0.02},
+        epochs=4 if quick else 25, batch_size=20, learning_rate=0.3, guard="off",
     )  # fmt: skip
     print(result.architecture)
     model = result.derive()

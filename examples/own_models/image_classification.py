@@ -70,6 +70,7 @@ def main(quick: bool) -> tuple[archgrad.Architecture, nn.Module, float]:
     result = archgrad.search(
         network(),
         train=(x[TRAIN], y[TRAIN]),
+        method_options={"alpha_learning_rate": 0.01},
         epochs=1 if quick else 15,
         batch_size=64,
         learning_rate=0.1,

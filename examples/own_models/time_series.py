@@ -92,11 +92,11 @@ def main(quick: bool) -> tuple[archgrad.Architecture, nn.Module, float]:
     batches = 15 if quick else 40
     result = archgrad.search(
         network(), train=Loader(batches, seed=1), valid=Loader(batches, seed=2), loss=loss,
-        epochs=2 if quick else 20, learning_rate=0.05, guard="off",
+        epochs=2 if quick else 20, method_options={"alpha_learning_rate": 0.01}, guard="off",
     )  # fmt: skip
     print(result.architecture)
     print("validation loss:", [f"{line['valid_loss']:.2f}" for line in result.metrics])
-    model, fresh = result.derive(), Loader(60 if quick else 600, seed=3)
+    model, fresh = result.derive(), Loader(200 if quick else 600, seed=3)
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     for series, following in fresh:
         optimizer.zero_grad()

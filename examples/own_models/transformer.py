@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import archgrad
 
 TOKENS, LENGTH, FEATURES, BACK = 8, 16, 24, 2
+GUESS = (BACK + (LENGTH - BACK) / TOKENS) / LENGTH  # accuracy of one
 
 
 def sequences(count: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -40,9 +41,7 @@ class Convolution(nn.Module):
         return self.conv(F.pad(x.transpose(1, 2), (3, 0))).transpose(1, 2)
 
 
-class Recurrence(nn.Module):
-    """h(t) = decay h(t - 1) + x(t) for each feature, all steps at once."""
-
+class Recurrence(nn.Module):  # h(t) = decay h(t - 1) + x(t) for each feature, all steps at once
     def __init__(self) -> None:
         super().__init__()
         self.decay = nn.Parameter(torch.linspace(-2, 2, FEATURES))
@@ -60,8 +59,8 @@ class Block(nn.Module):
         super().__init__()
         mixers = {"attention": Attention, "convolution": Convolution, "recurrence": Recurrence}
         self.mixer = archgrad.Choice({**mixers, "none": archgrad.Zero})
-        wide = [nn.Linear(FEATURES, 64), nn.ReLU(), nn.Linear(64, FEATURES)]
-        self.feed_forward = archgrad.Width(wide, widths=[16, 32, 64])
+        layers = nn.Linear(FEATURES, 64), nn.ReLU(), nn.Linear(64, FEATURES)
+        self.feed_forward = archgrad.Width(layers, widths=[16, 32, 64])
         self.norms = nn.ModuleList(nn.LayerNorm(FEATURES) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -93,10 +92,9 @@ def main(quick: bool) -> tuple[archgrad.Architecture, nn.Module, float]:
     torch.manual_seed(0)
     tokens, target = sequences(600 if quick else 1600, seed=1)
     result = archgrad.search(
-        Transformer(), train=(tokens, target), epochs=2 if quick else 25,
-        batch_size=32, learning_rate=0.2, guard="off",
+        Transformer(), train=(tokens, target), method_options={"alpha_learning_rate": 0.01},
+        epochs=2 if quick else 25, batch_size=32, learning_rate=0.2, guard="off",
     )  # fmt: skip
-    print(result.architecture)
     model = result.derive()
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     for _ in range(5 if quick else 20):
@@ -104,9 +102,8 @@ def main(quick: bool) -> tuple[archgrad.Architecture, nn.Module, float]:
             optimizer.zero_grad()
             F.cross_entropy(model(batch), wanted).backward()
             optimizer.step()
-    guess = (BACK + (LENGTH - BACK) / TOKENS) / LENGTH
-    print(f"accuracy {evaluate(model):.3f}, of a guess {guess:.3f}")
-    return result.architecture, model, guess
+    print(f"{result.architecture}\naccuracy {evaluate(model):.3f}, of a guess {GUESS:.3f}")
+    return result.architecture, model, GUESS
 
 
 if __name__ == "__main__":
