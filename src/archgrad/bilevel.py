@@ -195,8 +195,9 @@ class BilevelSearch:
                 listener.step(step + 1, steps)
         if not meter.values:
             raise ArchgradError(
-                "no step could be made: every batch held a single example, and BatchNorm needs two, "
-                "or there was none; use larger batches, and loaders that begin anew every epoch"
+                "no step could be made: every batch held a single example, and BatchNorm needs "
+                "two, or there was none; use larger batches, and loaders that begin anew every "
+                "epoch"
             )
         self._check(meter, epoch, last=True)
         return meter

@@ -36,7 +36,7 @@ def rehearse(space: SearchSpace, task: Task, loaders: Loaders, device: torch.dev
         net = _supernet(space, task, device)
         for name, part in (("train", loaders.train), ("valid", loaders.valid)):
             try:
-                batch = _try(net, part, name)
+                batch = _try(net, part, name, isinstance(space, OwnModel))
             except Exception as error:
                 error.add_note(
                     f"with the first batch of {name}, before the search began; model and batch "
@@ -68,7 +68,29 @@ def _supernet(space: SearchSpace, task: Task, device: torch.device) -> Supernet:
     return net
 
 
-def _try(net: Supernet, part: Batches, name: str) -> Any:
+def _check_met(net: Supernet, batch: Any, mixing: Mixing) -> None:
+    """Whether every choice is called, in training and in evaluation."""
+    met: set[nn.Module] = set()
+    hooks = [c.register_forward_hook(lambda m, i, o: met.add(m)) for c in net.choices]
+    for mode in ("training", "evaluation"):
+        met.clear()
+        if mode == "evaluation":
+            net.evaluation_mode()
+        with torch.no_grad():
+            net.outputs(mixing, batch)
+        missed = sorted({choice.group for choice in net.choices if choice not in met})
+        if missed:
+            raise ArchgradError(
+                f"choice {missed[0]} is not called when the model runs in {mode} mode: either the "
+                "model does not use it, or a module around it computes without it (a fused path, "
+                "such as that of nn.TransformerEncoderLayer); take it out, or call it"
+            )
+    net.model.train()
+    for hook in hooks:
+        hook.remove()
+
+
+def _try(net: Supernet, part: Batches, name: str, own: bool) -> Any:
     """Take the first batch, and return it."""
     batches = part.epoch(0)
     batch = next(batches, None)
@@ -79,6 +101,8 @@ def _try(net: Supernet, part: Batches, name: str) -> Any:
     output, target = net.outputs(mixing, batch)
     loss = net.task.minimized(output, target)
     net.task.reported(output, target)
+    if own:
+        _check_met(net, batch, mixing)
     if not math.isfinite(float(loss.detach())):
         raise ArchgradError(
             f"the loss of the first batch of {name} is {float(loss.detach())}; look for "
