@@ -249,5 +249,5 @@ def test_batches_of_a_single_image_are_left_out() -> None:
     result = archgrad.search(data=loaders[0], valid=loaders[1], classes=3, **TINY)
     assert result.metrics[-1]["epoch"] == 2
     single = [DataLoader(TensorDataset(x, y), batch_size=1) for _ in range(2)]
-    with pytest.raises(ArchgradError, match="every batch held a single image"):
+    with pytest.raises(ArchgradError, match="every batch held a single example"):
         archgrad.search(data=single[0], valid=single[1], classes=3, **TINY)

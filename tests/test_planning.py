@@ -113,7 +113,7 @@ def test_steps_keep_to_the_images_that_a_loader_gives() -> None:
     found = archgrad.plan(data=loaders[0], valid=loaders[1], classes=2, **TINY)
     assert found.batch_size == 8  # not 5, the last one
     single = [DataLoader(TensorDataset(*images(9)), batch_size=1) for _ in range(2)]
-    with pytest.raises(ArchgradError, match="every batch held a single image"):
+    with pytest.raises(ArchgradError, match="every batch held a single example"):
         archgrad.plan(data=single[0], valid=single[1], classes=2, **TINY)
 
 

@@ -101,13 +101,15 @@ def latencies(models: Sequence[nn.Module], images: Tensor, pairs: int) -> list[l
     return found
 
 
-def priced(trained: nn.Module, choices: Sequence[archgrad.Choice], pairs: int) -> dict[str, Tensor]:
-    """Milliseconds of the candidates of each choice, on what comes to its place."""
+def priced(trained: nn.Module, offering: nn.Module, pairs: int) -> dict[str, Tensor]:
+    """Milliseconds of the candidates of each choice, by its place, on what comes there."""
+    places = offering.named_modules()
+    choices = {name: module for name, module in places if isinstance(module, archgrad.Choice)}
     model, seen = deepcopy(trained), dict[str, Tensor]()
     for name, module in model.named_modules():
         module.register_forward_pre_hook(lambda _, given, name=name: seen.update({name: given[0]}))
     model.eval()(x[TRAIN[:64]])
-    found = {c.group: latencies([*c.candidates], seen[c.group], pairs) for c in choices}
+    found = {n: latencies([*c.candidates], seen[n], pairs) for n, c in choices.items()}
     return {name: torch.tensor([median(t) for t in times]) for name, times in found.items()}
 
 
@@ -116,9 +118,8 @@ def main(quick: bool) -> tuple[archgrad.Architecture, nn.Module, float]:
     torch.manual_seed(0)
     trained = train(network(), epochs=3 if quick else 15, rate=3e-3, seed=0)
     model = offered(trained)
-    choices = [module for module in model.modules() if isinstance(module, archgrad.Choice)]
     pairs = 30 if quick else 300
-    price = Price(priced(trained, choices, pairs), weight=0.5)
+    price = Price(priced(trained, model, pairs), weight=0.5)
     method = archgrad.Method(regularizers=(price,), arch_optimizer=Adam(0.05))
     result = archgrad.search(
         model, train=(x[TRAIN], y[TRAIN]), method=method, epochs=2 if quick else 15,

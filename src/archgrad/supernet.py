@@ -82,7 +82,7 @@ class Supernet:
         self.weights: dict[str, Tensor] = {n: p for n, p in parameters.items() if p.requires_grad}
         self.slots = Slots(model)
         buffers = {name: self.slots.buffer(name) for name in self.slots.buffers}
-        self.finite = [n for n, b in buffers.items() if first_infinite({n: b}) is None]
+        self.finite = [n for n, b in buffers.items() if b.is_meta or not first_infinite({n: b})]
         self.device = next((p.device for p in parameters.values()), torch.device("cpu"))
         start = initial({**shapes, **(extra or {})}, generator)
         self.alpha: dict[str, Tensor] = {
