@@ -103,8 +103,7 @@ def latencies(models: Sequence[nn.Module], images: Tensor, pairs: int) -> list[l
 
 def priced(trained: nn.Module, offering: nn.Module, pairs: int) -> dict[str, Tensor]:
     """Milliseconds of the candidates of each choice, by its place, on what comes there."""
-    places = offering.named_modules()
-    choices = {name: module for name, module in places if isinstance(module, archgrad.Choice)}
+    choices = {n: m for n, m in offering.named_modules() if isinstance(m, archgrad.Choice)}
     model, seen = deepcopy(trained), dict[str, Tensor]()
     for name, module in model.named_modules():
         module.register_forward_pre_hook(lambda _, given, name=name: seen.update({name: given[0]}))
