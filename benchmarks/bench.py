@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import Any
 
 import bench_report
-from archgrad.folder import environment, write
+from archgrad.folder import environment
 from bench_cases import CASES, COLD, PROFILED, run
-from page import fill
+from page import fill, keep
 
 HERE = Path(__file__).parent
 TABLES = {"bench": bench_report.table, "profile": bench_report.profile_table}
@@ -102,10 +102,8 @@ def measure(options: argparse.Namespace, arguments: Sequence[str]) -> dict[str, 
             content["turns"].append({})
         content["turns"][turn][case] = found
         if options.out is not None:
-            options.out.mkdir(parents=True, exist_ok=True)
             kind = "profile" if options.profile else "bench"
-            text = json.dumps(content, indent=2) + "\n"
-            write(options.out / f"{kind}-{options.device}.json", text)
+            keep(options.out / f"{kind}-{options.device}.json", content)
     return content
 
 

@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any, Literal, NamedTuple
 
 from bench_cases import CASES, COLD, GROUPS, PROFILED, REST
+from page import made
 
 Turns = Sequence[Mapping[str, Mapping[str, Any]]]  # turn by turn, case -> what was found
 MISSING = "not measured"
@@ -165,7 +166,7 @@ def about(content: Mapping[str, Any]) -> str:
         f"3x{s['image_size']}x{s['image_size']}, float32; turns: {len(content['turns'])}, steps in "
         f"each: {s['steps']}; {e['device']}, {e['cpu_cores']} cores of which one is used, load "
         f"{e['load']:.1f} at the start; torch {e['torch']}, Python {e['python']}, "
-        f"commit {(e['commit'] or 'unknown')[:7]}, {e['started'][:10]}."
+        f"{made(e)}."
     )
 
 

@@ -27,12 +27,12 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from archgrad.folder import environment, write
+from archgrad.folder import environment
 from archgrad.kernels import native
 from archgrad.loops import keep_freed_memory
 from bench_report import markdown
 from growth import QUICK, Point, memory
-from page import fill
+from page import fill, keep, made
 from steps import batches
 from textbook import Textbook
 
@@ -104,8 +104,7 @@ def table(content: dict[str, Any]) -> str:
     about = (
         f"First order, {size['channels']} channels, {size['cells']} cells, batch {size['batch']}, "
         f"3x{size['image_size']}x{size['image_size']}, float32; {env['device']}, one thread, "
-        f"{content['kernels']}; torch {env['torch']}, commit {(env['commit'] or 'unknown')[:7]}, "
-        f"{env['started'][:10]}."
+        f"{content['kernels']}; torch {env['torch']}, {made(env)}."
     )
     head = ["", "work", "rate", "seconds", "measured / it"]
     return "\n".join([about, "", *markdown(head, cells)])
@@ -127,8 +126,7 @@ def main(arguments: Sequence[str]) -> None:
         keep_freed_memory()
         content = measure(options.quick)
         if out is not None:
-            out.mkdir(parents=True, exist_ok=True)
-            write(out / "floor-cpu.json", json.dumps(content, indent=2) + "\n")
+            keep(out / "floor-cpu.json", content)
     print(table(content))
 
 

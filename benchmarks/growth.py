@@ -28,13 +28,13 @@ import torch
 from torch import Tensor
 
 from archgrad import methods
-from archgrad.folder import environment, write
+from archgrad.folder import environment
 from archgrad.kernels import native
 from archgrad.operations import OPERATIONS
 from archgrad.spaces import SearchSpace
 from archgrad.spaces.darts_cnn import DartsCNN
 from bench_report import markdown
-from page import fill
+from page import fill, keep, made
 from steps import Steps, batches, library
 
 HERE = Path(__file__).parent
@@ -224,7 +224,7 @@ def table(content: dict[str, Any]) -> str:
     about = (
         f"Where nothing else is said: {size}; large: {more}; float32; "
         f"{env['device']}, one thread, {content['kernels']}; torch "
-        f"{env['torch']}, commit {(env['commit'] or 'unknown')[:7]}, {env['started'][:10]}."
+        f"{env['torch']}, {made(env)}."
     )
     return "\n".join([about, "", *markdown(head, rows)])
 
@@ -249,8 +249,7 @@ def main(arguments: Sequence[str]) -> None:
         torch.set_num_threads(1)
         content = measure(options)
         if out is not None:
-            out.mkdir(parents=True, exist_ok=True)
-            write(out / name, json.dumps(content, indent=2) + "\n")
+            keep(out / name, content)
     print(table(content))
 
 

@@ -1,12 +1,26 @@
-"""Tables that are written into a page, between two marks."""
+"""Raw results that are kept, and tables that are written into a page, between two marks."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from archgrad.folder import write
 
 END = "<!-- end -->"
+
+
+def keep(path: Path, content: Mapping[str, Any], indent: int = 2) -> None:
+    """Write raw results as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path, json.dumps(content, indent=indent) + "\n")
+
+
+def made(environment: Mapping[str, Any]) -> str:
+    """Commit and date of a measurement, for the text above its table."""
+    return f"commit {(environment['commit'] or 'unknown')[:7]}, {environment['started'][:10]}"
 
 
 def begin(command: str) -> str:

@@ -32,7 +32,7 @@ from archgrad.parts.feasible import cheapest
 from archgrad.spaces import SearchSpace
 from archgrad.statistics import spread
 from bench_report import markdown
-from page import fill
+from page import fill, keep, made
 
 HERE = Path(__file__).parent
 SIZE = {"channels": 16, "cells": 2}
@@ -169,7 +169,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         drawn = within(table, space, limit, options.random)
         others = [measured(one, table, space, options) for one in drawn]
         content["rows"].append({"limit_ms": limit, "found": found, "random": others})
-        write(path, json.dumps(content, indent=1) + "\n")
+        keep(path, content, indent=1)
         print(table_of(content), flush=True)
     return content
 
@@ -200,8 +200,8 @@ def table_of(content: dict[str, Any]) -> str:
         f"epochs a limit, {s['train_epochs']} epochs of retraining, {s['seeds']} seeds; random: "
         f"{s['random']} architectures within the limit, mean and spread over them; latency of "
         f"batch {s['batch']} on {e['device']}, one thread, error of the table on networks that it "
-        f"was not fitted on {content['error']:.1%}; torch {e['torch']}, commit "
-        f"{(e['commit'] or 'unknown')[:7]}, {e['started'][:10]}."
+        f"was not fitted on {content['error']:.1%}; torch {e['torch']}, "
+        f"{made(e)}."
     )
     return "\n".join([about, "", *markdown(head, rows)])
 

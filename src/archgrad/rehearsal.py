@@ -31,12 +31,12 @@ def rehearse(space: SearchSpace, task: Task, loaders: Loaders, device: torch.dev
 
     Random numbers and the states of loaders are as before. What fails says where.
     """
-    states = loaders.state_dict()
+    states, own = loaders.state_dict(), isinstance(space, OwnModel)
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         net = _supernet(space, task, device)
         for name, part in (("train", loaders.train), ("valid", loaders.valid)):
             try:
-                batch = _try(net, part, name, isinstance(space, OwnModel))
+                batch = _try(net, part, name, own and name == "train")
             except Exception as error:
                 error.add_note(
                     f"with the first batch of {name}, before the search began; model and batch "
@@ -90,8 +90,8 @@ def _check_met(net: Supernet, batch: Any, mixing: Mixing) -> None:
         hook.remove()
 
 
-def _try(net: Supernet, part: Batches, name: str, own: bool) -> Any:
-    """Take the first batch, and return it."""
+def _try(net: Supernet, part: Batches, name: str, thorough: bool) -> Any:
+    """Take the first batch, and return it; ``thorough``: see that every choice is called."""
     batches = part.epoch(0)
     batch = next(batches, None)
     del batches  # it reads a loader that keeps a state to its end
@@ -101,7 +101,7 @@ def _try(net: Supernet, part: Batches, name: str, own: bool) -> Any:
     output, target = net.outputs(mixing, batch)
     loss = net.task.minimized(output, target)
     net.task.reported(output, target)
-    if own:
+    if thorough:
         _check_met(net, batch, mixing)
     if not math.isfinite(float(loss.detach())):
         raise ArchgradError(
