@@ -111,6 +111,19 @@ class SearchConfig(_Section):
         2, ge=1, description=f"incoming edges that a derived node keeps ({PAPER})"
     )
     epochs: int = Field(50, ge=1, description=f"passes over the weights' half ({PAPER})")
+    child_epochs: int | None = Field(
+        None,
+        ge=1,
+        description="of a baseline: epochs that train each architecture it tries [half of epochs]",
+    )
+    table: str | None = Field(
+        None,
+        description="of a baseline on nas-bench-201: look scores up in this file of the benchmark "
+        "[none: train]",
+    )
+    evaluations: int | None = Field(
+        None, ge=1, description="of a baseline with a table: how many it may look up [100]"
+    )
     batch_size: int = Field(64, ge=2, description=f"images a step ({PAPER})")
     train_fraction: float = Field(
         0.5, gt=0, lt=1, description=f"part of the training images that trains weights ({PAPER})"

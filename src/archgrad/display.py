@@ -108,6 +108,18 @@ class Display:
         else:
             self.console.print(f"search   {self.done}/{epochs}  {note}", soft_wrap=True)
 
+    def evaluation(self, line: Mapping[str, Any], budget: int) -> None:
+        """A baseline has scored an architecture."""
+        score = "failed" if line["failed"] else f"score {100 * line['score']:.2f}"
+        share = f"{line['spent'] / budget:.0%} of the budget"
+        if self.live:
+            note = f"{score}  {share}"
+            completed = line["evaluation"]
+            self._show(self.searching, total=None, completed=completed, step="", note=note)
+        else:
+            text = f"search   {line['evaluation']}  {score}  {share}"
+            self.console.print(text, soft_wrap=True)
+
     def notice(self, text: str) -> None:
         """The search has something to say."""
         self.console.print(f"note     {text}", soft_wrap=True, markup=False)

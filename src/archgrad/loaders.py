@@ -23,7 +23,8 @@ from archgrad.trees import size
 class Loaders:
     """Batches of the weights' half, of alpha's half, and of two parts without augmentation.
 
-    ``check``: alpha's half; ``watch``: the part of it that neither weights nor alpha see, or None.
+    ``check``: alpha's half; ``watch``: the part of it that neither weights nor alpha see, or None;
+    ``examples``: how many a pass over ``train`` and one over ``check`` see.
     """
 
     train: Batches
@@ -31,6 +32,7 @@ class Loaders:
     check: Batches
     watch: Batches | None = None
     watch_images: int = 0
+    examples: tuple[int, int] = (0, 0)
 
     @classmethod
     def of(
@@ -53,6 +55,7 @@ class Loaders:
             alpha_half.batches(size, **common),  # type: ignore[arg-type]
             None if watched is None else watched.batches(size, **common),  # type: ignore[arg-type]
             0 if watched is None else len(watched),
+            examples=(len(weights_half), len(alpha_half)),
         )
 
     @classmethod
@@ -63,6 +66,7 @@ class Loaders:
             own.batches(weights_half, size, seed=2 * seed, shuffle=True, device=device),
             own.batches(alpha_half, size, seed=2 * seed + 1, shuffle=True, device=device),
             own.batches(alpha_half, size, seed=0, shuffle=False, device=device),
+            examples=(own.examples(weights_half, size), own.examples(alpha_half, size)),
         )
 
     def state_dict(self) -> dict[str, Any]:

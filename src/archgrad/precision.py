@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from archgrad.errors import ArchgradError
+from archgrad.trees import mapped
 
 Precision = Literal["float32", "bf16"]
 
@@ -80,3 +81,8 @@ def lowered(tensor: Tensor) -> torch.dtype | None:
 def full_type(dtype: torch.dtype) -> torch.dtype:
     """The type in which sums over tensors of this type are kept: float32 at least."""
     return torch.promote_types(dtype, torch.float32)
+
+
+def full(value: Any) -> Any:
+    """The same structure with every tensor of floating-point numbers in its `full_type`."""
+    return mapped(lambda t: t.to(full_type(t.dtype)) if t.is_floating_point() else t, value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,8 +11,11 @@ from torch import nn
 
 from archgrad import data as data_sets
 from archgrad import methods, spaces
+from archgrad.baselines import BASELINES
+from archgrad.baselines.beginning import Baseline
 from archgrad.bilevel import bilevel_search
 from archgrad.budget import REPORT, Budget
+from archgrad.calling import defaults, made
 from archgrad.config import OWN, DataConfig, RunConfig, SearchConfig, TrainConfig
 from archgrad.data import Augmentation, Data
 from archgrad.data.own import OwnData
@@ -40,7 +42,7 @@ class Prepared:
     data: Data | OwnData
     augmentation: Augmentation
     space: SearchSpace
-    method: Method
+    method: Method | Baseline
     budget: Budget | None = None
 
     def search(self, run: Run | None = None, listener: Listener | None = None) -> SearchResult:
@@ -48,6 +50,8 @@ class Prepared:
 
         Memory that runs out is an `ArchgradError` that says what would fit.
         """
+        if isinstance(self.method, Baseline):
+            return self.method.search(run, listener)
         if self.budget is not None and run is not None:
             self.budget.keep(run)
         wanted = self._wanted()
@@ -78,6 +82,11 @@ class Prepared:
 
     def _wanted(self) -> Wanted:
         config = section(self.config)
+        if isinstance(self.method, Baseline):
+            raise ArchgradError(
+                f"a plan is made of the steps of a supernet, and {config.method} trains networks "
+                "one by one; its budget says what it costs"
+            )
         return Wanted(self.space, self.data, self.method, config, self.augmentation)
 
 
@@ -116,16 +125,22 @@ def checked(
 ) -> Prepared:
     """Refuse what does not fit, before anything is written."""
     search = section(config)
-    found_method = search_method(search, method)
     device = resolve_device(search.device)
     loaders = Loaders.of(loaded, search, augmentation, device)
-    check(found_space, found_method, search)
     check_precision(search.precision, device)
     if isinstance(loaded, OwnData):
         rehearse(found_space, loaded.task, loaders, device)
-    budget = Budget.of(config, found_space, found_method)
-    if budget is not None:
-        found_method = budget.applied(found_method)
+    found_method: Method | Baseline
+    budget = None
+    if search.method in BASELINES:
+        strategy = made("baseline", BASELINES, search.method, search.method_options)
+        found_method = Baseline.of(found_space, strategy, search, loaded, augmentation)
+    else:
+        found_method = search_method(search, method)
+        check(found_space, found_method, search)
+        budget = Budget.of(config, found_space, found_method)
+        if budget is not None:
+            found_method = budget.applied(found_method)
     filled = {
         "device": str(device),
         "method_options": method_options(search),
@@ -193,8 +208,8 @@ def method_options(config: SearchConfig) -> dict[str, Any]:
     """The options of the method, those left to their defaults included."""
     if config.method == OWN:
         return config.method_options
-    knobs = inspect.signature(methods.RECIPES[config.method]).parameters
-    return {name: knob.default for name, knob in knobs.items()} | config.method_options
+    recipe = {**methods.RECIPES, **BASELINES}[config.method]
+    return defaults(recipe) | config.method_options
 
 
 def search_space(

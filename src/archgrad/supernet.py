@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,10 +16,10 @@ from archgrad.choice import Choice, Group, Row
 from archgrad.errors import ArchgradError
 from archgrad.loops import first_infinite
 from archgrad.mixing import Mixing
-from archgrad.precision import Precision, autocast, full_type
+from archgrad.precision import Precision, autocast, full
 from archgrad.slots import Slots
 from archgrad.task import CLASSIFICATION, Model, Task
-from archgrad.trees import describe, mapped
+from archgrad.trees import describe
 
 Alpha = Mapping[str, Tensor]  # group name -> (edges, operations), and what a relaxation adds
 Initial = Callable[[Mapping[str, tuple[int, ...]], torch.Generator | None], dict[str, Tensor]]
@@ -157,7 +156,7 @@ class Supernet:
 
             with autocast(self.precision, self.device):
                 found = call(model)
-            return mapped(lambda t: t.to(full_type(t.dtype)) if t.is_floating_point() else t, found)
+            return full(found)
         finally:
             for choice in self.choices:
                 choice.mixing = None  # a model that holds no graph can be copied and saved
@@ -224,25 +223,8 @@ class Supernet:
     def evaluate(
         self, mixing: Mixing | Sequence[Row], batches: Iterable[Batch]
     ) -> tuple[float, float]:
-        """Mean loss and metric over all examples; without a metric the loss with a minus sign.
-
-        Added up on the device, so that a GPU is waited for once, at the end.
-        """
-        examples, total = 0, torch.zeros(3, dtype=torch.float64)
-        for batch in batches:
-            output, target = self.outputs(mixing, batch)
-            loss = self.task.minimized(output, target)
-            found = self.task.reported(output, target)
-            metric = -loss if found is None else found.to(loss)
-            known = metric.isfinite()  # one class in a batch: there are metrics that have no value
-            number = self.task.examples(batch, target)
-            row = torch.stack([loss, metric.nan_to_num(0.0, 0.0, 0.0), known.to(loss)])
-            examples += number
-            total = total.to(loss.device) + number * row.double()
-        if not examples:
-            raise ArchgradError("there is nothing to evaluate; give a data set with some examples")
-        loss_sum, metric_sum, measured = total.tolist()
-        return loss_sum / examples, metric_sum / measured if measured else math.nan
+        """Mean loss and metric over all examples; see `Task.evaluate`."""
+        return self.task.evaluate(lambda batch: self.outputs(mixing, batch), batches)
 
     @cached_property
     def parameters_of_candidates(self) -> dict[str, list[str]]:

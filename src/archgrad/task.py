@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +91,31 @@ class Task:
                 f"the metric {self.name} returned {describe(value)}; expected a single number"
             )
         return value
+
+    @torch.no_grad()
+    def evaluate(
+        self, call: Callable[[Any], tuple[Any, Any]], batches: Iterable[Any]
+    ) -> tuple[float, float]:
+        """Mean loss and metric over all examples; without a metric the loss with a minus sign.
+
+        ``call`` gives output and target of a batch. Added up on the device, so that a GPU is waited
+        for once, at the end.
+        """
+        examples, total = 0, torch.zeros(3, dtype=torch.float64)
+        for batch in batches:
+            output, target = call(batch)
+            loss = self.minimized(output, target)
+            found = self.reported(output, target)
+            metric = -loss if found is None else found.to(loss.device)
+            known = metric.isfinite()  # one class in a batch: there are metrics that have no value
+            number = self.examples(batch, target)
+            row = torch.stack([loss, metric.nan_to_num(0.0, 0.0, 0.0), known.to(loss)])
+            examples += number
+            total = total.to(loss.device) + number * row.double()
+        if not examples:
+            raise ArchgradError("there is nothing to evaluate; give a data set with some examples")
+        loss_sum, metric_sum, measured = total.tolist()
+        return loss_sum / examples, metric_sum / measured if measured else math.nan
 
 
 CLASSIFICATION = Task()

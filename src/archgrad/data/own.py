@@ -83,6 +83,13 @@ def batches(
     return LoaderBatches(part, device)
 
 
+def examples(part: Any, batch_size: int) -> int:
+    """How many one half holds; of a loader that does not tell the size of its batches: about."""
+    if isinstance(part, Dataset):
+        return _length(part)
+    return _length(part) * (getattr(part, "batch_size", None) or batch_size)
+
+
 @dataclass(frozen=True)
 class SetBatches:
     """Batches of a Dataset; order, and what Python and numpy draw, follow from (seed, epoch)."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
-from archgrad.errors import ArchgradError, unknown
+from archgrad.calling import made
+from archgrad.errors import ArchgradError
 from archgrad.methods.beyond_gradients import darts_pt, lambda_darts, oles, shapley
 from archgrad.methods.darts import darts, darts_2nd, idarts, single_level_darts
 from archgrad.methods.fair_darts import fair_darts
@@ -53,17 +53,4 @@ def method(name: str | Method, **options: Any) -> Method:
         if options:
             raise ArchgradError(f"options {sorted(options)} go with a method's name, not its value")
         return name
-    if name not in RECIPES:
-        raise unknown("method", name, RECIPES)
-    known = inspect.signature(RECIPES[name]).parameters
-    for option, value in options.items():
-        if option not in known:
-            raise unknown(f"option of method {name}", option, known)
-        expected = type(known[option].default)
-        if expected is float and isinstance(value, int) and not isinstance(value, bool):
-            continue
-        if not isinstance(value, expected) or isinstance(value, bool):
-            raise ArchgradError(
-                f"option {option} of method {name}: found {value!r}, expected {expected.__name__}"
-            )
-    return RECIPES[name](**options)
+    return made("method", RECIPES, name, options)
