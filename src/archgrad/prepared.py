@@ -130,23 +130,22 @@ def checked(
     check_precision(search.precision, device)
     if isinstance(loaded, OwnData):
         rehearse(found_space, loaded.task, loaders, device)
-    found_method: Method | Baseline
-    budget = None
-    if search.method in BASELINES:
-        strategy = made("baseline", BASELINES, search.method, search.method_options)
-        found_method = Baseline.of(found_space, strategy, search, loaded, augmentation)
-    else:
-        found_method = search_method(search, method)
-        check(found_space, found_method, search)
-        budget = Budget.of(config, found_space, found_method)
-        if budget is not None:
-            found_method = budget.applied(found_method)
     filled = {
         "device": str(device),
         "method_options": method_options(search),
         "kernel": _kernel(search, found_space),
     }
     complete = config.model_copy(update={"search": search.model_copy(update=filled)})
+    if search.method in BASELINES:
+        _agree("method", search.method, method)
+        strategy = made("baseline", BASELINES, search.method, search.method_options)
+        baseline = Baseline.of(found_space, strategy, section(complete), loaded, augmentation)
+        return Prepared(complete, loaded, augmentation, found_space, baseline)
+    found_method = search_method(search, method)
+    check(found_space, found_method, search)
+    budget = Budget.of(config, found_space, found_method)
+    if budget is not None:
+        found_method = budget.applied(found_method)
     return Prepared(complete, loaded, augmentation, found_space, found_method, budget)
 
 
