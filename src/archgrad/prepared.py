@@ -19,7 +19,7 @@ from archgrad.calling import defaults, made
 from archgrad.config import OWN, DataConfig, RunConfig, SearchConfig, TrainConfig
 from archgrad.data import Augmentation, Data
 from archgrad.data.own import OwnData
-from archgrad.errors import ArchgradError, out_of_memory
+from archgrad.errors import ArchgradError, out_of_memory, unknown
 from archgrad.folder import Run, write
 from archgrad.leg import check
 from archgrad.loaders import Loaders
@@ -207,8 +207,10 @@ def method_options(config: SearchConfig) -> dict[str, Any]:
     """The options of the method, those left to their defaults included."""
     if config.method == OWN:
         return config.method_options
-    recipe = {**methods.RECIPES, **BASELINES}[config.method]
-    return defaults(recipe) | config.method_options
+    recipes = {**methods.RECIPES, **BASELINES}
+    if config.method not in recipes:
+        raise unknown("method", config.method, recipes)
+    return defaults(recipes[config.method]) | config.method_options
 
 
 def search_space(
