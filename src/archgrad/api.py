@@ -35,6 +35,7 @@ from archgrad.prepared import (
 )
 from archgrad.result import SearchResult
 from archgrad.retraining import Score, check, retrain, retrainings
+from archgrad.sizing import retrained
 from archgrad.spaces import SearchSpace
 from archgrad.spaces.own import OwnModel
 from archgrad.statistics import spread
@@ -244,7 +245,9 @@ def train(
     ``what``: a search result, an architecture, a published name such as "DARTS_V2", a JSON file
     or a run folder; ``data``: as for `search`, with a test part (default: the data of the run
     folder, else "digits"); ``options``: any field of `archgrad.config.TrainConfig` or
-    `archgrad.config.DataConfig`, as ``epochs=20, seeds=1``. Retrainings run one after the other.
+    `archgrad.config.DataConfig`, as ``epochs=20, seeds=1``, or ``recipe="darts-cifar10"``: the
+    options of a paper (`archgrad.recipes`), which others override. Retrainings run one after the
+    other.
     """
     architecture = what.architecture if isinstance(what, SearchResult) else resolve(what)
     if architecture.space == OWN:
@@ -262,7 +265,7 @@ def train(
     loaded, augmentation = prepare_data(config.data, data, test=test, classes=classes)
     space = retraining_space(config.train, loaded, architecture.space)
     if isinstance(what, SearchResult) and fits(what.space, loaded):
-        space = what.space.sized(config.train.channels, config.train.cells)
+        space = retrained(what.space, config.train)
     check(space, architecture, config.train, loaded, augmentation)
     jobs = retrainings("found", architecture, space, config.train)
     done = [retrain(j, loaded, augmentation=augmentation, listener=listener) for j in jobs]

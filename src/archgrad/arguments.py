@@ -25,8 +25,8 @@ TRAIN: Sections = {"data": DataConfig, "train": TrainConfig}
 
 
 OF_IMAGES = (
-    "channels", "cells", "nodes", "edges_per_node", "recompute", "watch_fraction", "classes",
-    *DataConfig.model_fields,
+    "channels", "cells", "nodes", "edges_per_node", "stem", "recompute", "watch_fraction",
+    "classes", *DataConfig.model_fields,
 )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from archgrad.leg import offered
 from archgrad.methods import Method
 from archgrad.parts.cost import CostPenalty, CostRatio, ExpectedCost
 from archgrad.parts.feasible import Feasible, cheapest, within
+from archgrad.sizing import retrained
 from archgrad.spaces import SearchSpace
 from archgrad.units import LIMITS, shown
 
@@ -111,7 +112,7 @@ class Budget:
             return None
         size = "at the size of the search"
         if train is not None:
-            space = space.sized(train.channels, train.cells)
+            space = retrained(space, train)
             size = f"at the size of the retraining ({train.channels} channels, {train.cells} cells)"
         if limit.kind == "latency":
             table = _latency_table(search, space)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -221,17 +222,28 @@ def train_command(
     out: Out = None,
     resume: Resume = None,
     config: Config = None,
+    piece_seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="stop at the end of an epoch where another would not end within this time of this "
+            "call; continue with --resume [none]",
+        ),
+    ] = None,
 ) -> None:
-    """Retrain an architecture from scratch and test it."""
+    """Retrain an architecture from scratch and test it; --recipe takes a paper's options."""
+    import time
+
     from archgrad.api import data_of
     from archgrad.architecture import Architecture, resolve
     from archgrad.display import Display
     from archgrad.folder import Run, free_folder
     from archgrad.prepared import retraining_space
-    from archgrad.processes import retrain_all
+    from archgrad.processes import epochs_done, retrain_all
     from archgrad.report.cells import save_drawing
-    from archgrad.retraining import check, load_data, retrainings
+    from archgrad.retraining import Paused, check, load_data, retrainings
 
+    deadline = math.inf if piece_seconds is None else time.monotonic() + piece_seconds
     if (what is None) == (resume is None):
         raise ArchgradError(
             "give either what to retrain (a folder, a .json file or a published name such as "
@@ -261,7 +273,16 @@ def train_command(
     jobs = retrainings("found", architecture, space, made.train, folder.path)
     with Display(folder) as display, _interruptible("train", folder), folder.working():
         save_drawing(architecture, folder.path)
-        scores = list(retrain_all(jobs, made.data, progress=display.retraining))
+        try:
+            scores = list(retrain_all(jobs, made.data, None, display.retraining, deadline))
+        except Paused:
+            total = sum(job.config.epochs for job in jobs)
+            paused = f"paused after {epochs_done(jobs)} of {total} epochs"
+            typer.echo(
+                f"{paused}; continue with: archgrad train --resume {folder.path} "
+                f"--piece-seconds {piece_seconds:g}"
+            )
+            return
     scores.sort(key=lambda score: score["seed"])
     table = [["seed", "test accuracy, %", "test loss", "training loss", "seconds"]]
     for s in scores:
@@ -317,6 +338,21 @@ def data_command() -> None:
 
     rows = [["data", "what"], *([name, what] for name, what in DATASETS.items())]
     Console(file=sys.stdout).print(_table(rows))
+
+
+@app.command("recipes")
+def recipes_command(
+    name: Annotated[
+        str | None, typer.Argument(help="a recipe, to print in full: source and values")
+    ] = None,
+) -> None:
+    """List the recipes of retraining with their papers; or one in full."""
+    from archgrad.recipes import describe, rows
+
+    if name is None:
+        Console(file=sys.stdout).print(_table(rows()))
+    else:
+        typer.echo(describe(name), nl=False)
 
 
 @app.callback(invoke_without_command=True)

@@ -10,8 +10,6 @@ from typing import Any, Literal, Self
 
 import yaml
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
@@ -19,31 +17,15 @@ from pydantic import (
     model_validator,
 )
 
-from archgrad import units
+from archgrad import recipes, units
 from archgrad.errors import ArchgradError, explain
+from archgrad.section import CODE, PAPER, PRECISION, STAGED, STEM, Section
+from archgrad.train_config import TrainConfig as TrainConfig  # sections are imported from here
 
-PAPER = "arXiv:1806.09055"
-CODE = "the original code"
-STAGED = "nas-bench-201 and mbconv"
 OWN = "own"  # stands for a value that came from Python
-PRECISION = (
-    "float32 (on a GPU without TF32), or bf16: convolutions in bfloat16, weights, statistics and "
-    "losses in float32"
-)
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, bool) and info.field_name != "flip":
-            raise ValueError(f"found {value}, expected no truth value")
-        return value
-
-
-class DataConfig(_Section):
+class DataConfig(Section):
     """Where the images come from."""
 
     data: str = Field(
@@ -80,7 +62,7 @@ def _number(value: Any) -> Any:
     return value
 
 
-class SearchConfig(_Section):
+class SearchConfig(Section):
     """One search. Defaults are the paper's for CIFAR-10."""
 
     space: str = Field("darts-cnn", description="search space (see archgrad spaces)")
@@ -110,6 +92,7 @@ class SearchConfig(_Section):
     edges_per_node: int = Field(
         2, ge=1, description=f"incoming edges that a derived node keeps ({PAPER})"
     )
+    stem: Literal["cifar", "imagenet"] = Field("cifar", description=STEM)
     epochs: int = Field(50, ge=1, description=f"passes over the weights' half ({PAPER})")
     child_epochs: int | None = Field(
         None,
@@ -212,52 +195,7 @@ class SearchConfig(_Section):
         return self
 
 
-class TrainConfig(_Section):
-    """One retraining from scratch. Defaults are the paper's for CIFAR-10."""
-
-    channels: int = Field(
-        36, ge=2, description=f"channels of the first cells, in mbconv of the stem ({PAPER})"
-    )
-    cells: int = Field(
-        20,
-        ge=1,
-        description=f"cells of the network; of a stage in {STAGED}, for mbconv the number that "
-        f"was searched ({PAPER})",
-    )
-    epochs: int = Field(600, ge=1, description=f"passes over the training images ({PAPER})")
-    batch_size: int = Field(96, ge=2, description=f"images a step ({PAPER})")
-    learning_rate: float = Field(0.025, ge=0, description=f"at the start, cosine to 0 ({PAPER})")
-    momentum: float = Field(0.9, ge=0, lt=1, description=f"of SGD ({PAPER})")
-    weight_decay: float = Field(3e-4, ge=0, description=f"of the weights ({PAPER})")
-    clip: float = Field(5.0, gt=0, description=f"largest gradient norm ({CODE})")
-    cutout: int = Field(16, ge=0, description=f"side of the square cut out, pixels ({PAPER})")
-    drop_path: float = Field(
-        0.2, ge=0, lt=1, description=f"drop path probability at the end, rising from 0 ({PAPER})"
-    )
-    auxiliary_weight: float = Field(
-        0.4, ge=0, description=f"weight of the auxiliary head's loss; 0: no head ({PAPER})"
-    )
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing (paper: 0)")
-    seeds: int = Field(3, ge=1, description="retrainings, with the seeds seed, seed + 1, ...")
-    seed: int = Field(0, ge=0, lt=2**32, description="first seed of the retrainings")
-    device: str = Field("auto", description="cpu, cuda, cuda:N, or auto: cuda where there is one")
-    threads: int = Field(
-        1,
-        ge=1,
-        description="CPU threads of torch a retraining (on shared cores more can be slower)",
-    )
-    precision: Literal["float32", "bf16"] = Field("float32", description=PRECISION)
-    compile: Literal["off", "on"] = Field(
-        "off",
-        description="on: train through torch.compile, which takes minutes to begin; where that "
-        "fails, without",
-    )
-    jobs: int = Field(
-        0, ge=0, description="retrainings at a time; 0: one a CPU core, or one on a GPU"
-    )
-
-
-class RunConfig(_Section):
+class RunConfig(Section):
     """Everything that `config.yaml` of a run folder holds; running from it repeats the run."""
 
     data: DataConfig = DataConfig()
@@ -315,7 +253,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 
-SECTIONS: dict[str, type[_Section]] = {
+SECTIONS: dict[str, type[Section]] = {
     "data": DataConfig,
     "search": SearchConfig,
     "train": TrainConfig,
@@ -328,13 +266,16 @@ def build(
     random_cells: int | None = None,
     space: str | None = None,
 ) -> RunConfig:
-    """A configuration from explicit options a section, over a base or the presets.
+    """A configuration from explicit options a section, over a recipe, a base or the presets.
 
     The presets are those of the data set and of the space, which a retraining without a search
-    gives as ``space``. A section is present if it is a key of ``sections``. Bad values: an error
-    that names the field.
+    gives as ``space``. A recipe that is named among the explicit options wins over the base and
+    the presets. A section is present if it is a key of ``sections``. Bad values: an error that
+    names the field.
     """
-    data = sections.get("data", {}).get("data", (base.data if base else DataConfig()).data)
+    published = recipes.values(sections.get("train", {}).get("recipe"))
+    named = {**published.get("data", {}), **sections.get("data", {})}
+    data = named.get("data", (base.data if base else DataConfig()).data)
     search = (base.search if base else None) or SearchConfig()
     space = space or sections.get("search", {}).get("space", search.space)
     values: dict[str, Any] = {"random_cells": random_cells}
@@ -345,7 +286,7 @@ def build(
         given = getattr(base, section, None)
         if given is not None:
             start = given.model_dump()
-        values[section] = {**start, **sections[section]}
+        values[section] = {**start, **published.get(section, {}), **sections[section]}
     return validated(values, "options")
 
 

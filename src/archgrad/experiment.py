@@ -26,6 +26,7 @@ from archgrad.processes import retrain_all
 from archgrad.report.cells import save_drawing
 from archgrad.result import SearchResult
 from archgrad.retraining import Score, check, retrainings
+from archgrad.sizing import retrained
 from archgrad.spaces import SearchSpace
 from archgrad.statistics import Comparison, compare, spread
 from archgrad.trained import of_folder
@@ -75,7 +76,7 @@ def prepare_main_job(config: RunConfig, **own: Any) -> MainJob:
     train = config.train.model_copy(update={"device": str(resolve_device(config.train.device))})
     search = replace(search, config=search.config.model_copy(update={"train": train}))
     drawn = draw_random(search.space, config.search.seed, config.random_cells)
-    space = search.space.sized(train.channels, train.cells)
+    space = retrained(search.space, train)
     assert isinstance(search.data, Data)
     check(space, drawn[0], train, search.data, search.augmentation)
     return MainJob(search, drawn, space)

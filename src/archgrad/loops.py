@@ -96,8 +96,8 @@ def restore_random_state(states: Mapping[str, Tensor], device: torch.device) -> 
 def placed(model: Model, device: torch.device, own: bool = False) -> Model:
     """The model on the device, in channels_last order (2 to 6 times faster on a CPU).
 
-    That order exists for images and volumes; weights for signals stay as they are. A user's ``own``
-    model keeps its order: it may call ``view``.
+    That order exists for images and volumes; weights for signals stay as they are. A model that is
+    ``own`` keeps its order: a user's may call ``view``.
     """
     moved: Model = model.to(device=device)
     if own:

@@ -167,7 +167,8 @@ class Network(Classifier):
 
     ``dims``: 2, or 1 for signals (B, in_channels, L), or 3 for volumes (B, in_channels, D, H, W).
     ``wirings`` and ``outputs`` hold "normal" and "reduce". Reduction cells stand at 1/3 and 2/3 of
-    the depth and double the channels. The stem's BatchNorm is affine even in search.
+    the depth and double the channels. The stem's BatchNorm is affine even in search. ``stem``: how
+    many channels it gives (None: 3 ``channels``, in the ImageNet form ``channels``).
     """
 
     def __init__(
@@ -183,9 +184,11 @@ class Network(Classifier):
         imagenet: bool = False,
         auxiliary: bool = False,
         dims: int = 2,
+        stem: int | None = None,
     ) -> None:
         super().__init__()
-        self.stem0, self.stem1, width = _stems(in_channels, channels, imagenet, dims)
+        width = stem or (channels if imagenet else 3 * channels)
+        self.stem0, self.stem1 = _stems(in_channels, width, imagenet, dims)
         before, previous, after_reduction = width, width, imagenet
         self.cells = nn.ModuleList()
         self.auxiliary: AuxiliaryHead | None = None
@@ -226,10 +229,8 @@ def reductions(cells: int) -> tuple[int, int]:
     return cells // 3, 2 * cells // 3
 
 
-def _stems(
-    inputs: int, channels: int, imagenet: bool, dims: int
-) -> tuple[nn.Module, nn.Module, int]:
-    """The two stems, the second applied to the first's output, and their output channels."""
+def _stems(inputs: int, width: int, imagenet: bool, dims: int) -> tuple[nn.Module, nn.Module]:
+    """The two stems, the second applied to the first's output, that give ``width`` channels."""
     layers = LAYERS[dims]
 
     def conv(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
@@ -239,7 +240,7 @@ def _stems(
         ]
 
     if not imagenet:
-        return nn.Sequential(*conv(inputs, 3 * channels, 1)), nn.Identity(), 3 * channels
-    half = channels // 2
-    first = nn.Sequential(*conv(inputs, half, 2), nn.ReLU(), *conv(half, channels, 2))
-    return first, nn.Sequential(nn.ReLU(), *conv(channels, channels, 2)), channels
+        return nn.Sequential(*conv(inputs, width, 1)), nn.Identity()
+    half = width // 2
+    first = nn.Sequential(*conv(inputs, half, 2), nn.ReLU(), *conv(half, width, 2))
+    return first, nn.Sequential(nn.ReLU(), *conv(width, width, 2))

@@ -31,6 +31,7 @@ from archgrad.probe import Wanted
 from archgrad.rehearsal import rehearse
 from archgrad.result import SearchResult
 from archgrad.retraining import augmentation_of, load_data
+from archgrad.sizing import retrained, stem_option
 from archgrad.spaces import SearchSpace
 
 
@@ -153,7 +154,7 @@ def timed_space(config: RunConfig) -> tuple[SearchSpace, SearchConfig]:
     """The space whose latency a configuration asks for, at the size of its retraining, if any."""
     search, train = section(config), config.train
     space = search_space(search, load_data(config.data)[0])
-    return (space if train is None else space.sized(train.channels, train.cells)), search
+    return (space if train is None else retrained(space, train)), search
 
 
 def section(config: RunConfig) -> SearchConfig:
@@ -234,10 +235,10 @@ def search_space(
     return value
 
 
-def space_options(config: SearchConfig) -> dict[str, int]:
+def space_options(config: SearchConfig) -> dict[str, Any]:
     """The options of the space; one that it does not have must be left at its default."""
     known = spaces.options(config.space)
-    chosen: dict[str, int] = {}
+    chosen: dict[str, Any] = stem_option(config.space, config.stem)
     for option in ("channels", "cells", "nodes", "edges_per_node"):
         value, default = getattr(config, option), SearchConfig.model_fields[option].default
         if option in known:
@@ -251,7 +252,8 @@ def space_options(config: SearchConfig) -> dict[str, int]:
 
 def retraining_space(config: TrainConfig, data: Data, name: str) -> SearchSpace:
     """The space called ``name`` at the size of the retraining, for the shape of the data."""
-    return spaces.space(name, channels=config.channels, cells=config.cells, **_shape(data))
+    sizes = {"channels": config.channels, "cells": config.cells}
+    return spaces.space(name, **sizes, **stem_option(name, config.stem), **_shape(data))
 
 
 def fits(space: SearchSpace, data: Data) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -20,6 +22,7 @@ from archgrad.loops import keep_freed_memory, resolve_device
 from archgrad.retraining import (
     METRICS,
     RESULT,
+    Paused,
     Retraining,
     Score,
     begun_with,
@@ -33,12 +36,14 @@ def retrain_all(
     data: DataConfig,
     own: tuple[Data, Augmentation] | None = None,
     progress: Callable[[int, int], None] = lambda epochs, total: None,
+    deadline: float = math.inf,
 ) -> Iterator[Score]:
     """Run retrainings side by side, each in a process of its own; yields each score as it comes.
 
     Scores do not depend on how many run at a time. Finished ones are read back, not repeated.
     ``own``: data from Python, which no other process can load: then one after the other, here.
-    ``progress`` hears now and then how many epochs of how many are done.
+    ``progress`` hears now and then how many epochs of how many are done. ``deadline``: as in
+    `retrain`; raises `Paused` where something is left to do.
     """
     open_jobs = []
     for job in jobs:
@@ -51,18 +56,30 @@ def retrain_all(
     workers = min(parallel_jobs(open_jobs[0].config), len(open_jobs))
     if workers == 1 or own is not None:
         loaded, augmentation = own or load_data(data)
-        for job in open_jobs:
-            yield retrain(job, loaded, augmentation=augmentation)[0]
-            progress(_epochs_done(jobs), sum(job.config.epochs for job in jobs))
+        for number, job in enumerate(open_jobs):
+            if number and time.monotonic() > deadline:
+                raise Paused
+            yield retrain(job, loaded, augmentation=augmentation, deadline=deadline)[0]
+            progress(epochs_done(jobs), sum(job.config.epochs for job in jobs))
         return
     others = set(active_children())
     with ProcessPoolExecutor(workers, get_context("spawn"), _end_with_parent) as pool:
         try:
-            waiting = {pool.submit(_work, job, data) for job in open_jobs}
+            waiting = {pool.submit(_work, job, data, deadline) for job in open_jobs}
+            paused = False
             while waiting:
                 done, waiting = wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
-                progress(_epochs_done(jobs), sum(job.config.epochs for job in jobs))
-                yield from (future.result() for future in done)
+                progress(epochs_done(jobs), sum(job.config.epochs for job in jobs))
+                for future in done:
+                    if future.cancelled() or isinstance(future.exception(), Paused):
+                        paused = True
+                    else:
+                        yield future.result()
+                if time.monotonic() > deadline:
+                    for future in waiting:
+                        future.cancel()  # does nothing to one that is running
+            if paused:
+                raise Paused
         except BrokenProcessPool:
             raise ArchgradError(
                 "a retraining process was killed, perhaps for want of memory; finished epochs are "
@@ -75,7 +92,8 @@ def retrain_all(
             raise
 
 
-def _epochs_done(jobs: Sequence[Retraining]) -> int:
+def epochs_done(jobs: Sequence[Retraining]) -> int:
+    """Whole epochs of all jobs together, finished and unfinished ones."""
     files = [job.folder / METRICS for job in jobs if job.folder is not None]
     return sum(file.read_bytes().count(b"\n") for file in files if file.is_file())
 
@@ -119,6 +137,6 @@ def parallel_jobs(config: TrainConfig) -> int:
 _load_once = lru_cache(maxsize=1)(load_data)  # a worker's jobs share their data
 
 
-def _work(job: Retraining, data: DataConfig) -> Score:
+def _work(job: Retraining, data: DataConfig, deadline: float) -> Score:
     loaded, augmentation = _load_once(data)
-    return retrain(job, loaded, augmentation=augmentation)[0]
+    return retrain(job, loaded, augmentation=augmentation, deadline=deadline)[0]

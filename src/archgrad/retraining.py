@@ -16,7 +16,9 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from archgrad import data as data_sets
+from archgrad import recipes
 from archgrad.architecture import Architecture
+from archgrad.averaging import Average
 from archgrad.compiling import Forward, compiled
 from archgrad.config import DataConfig, TrainConfig
 from archgrad.cost import cost
@@ -37,7 +39,6 @@ from archgrad.loops import (
     Silent,
     accuracy,
     check_interval,
-    cosine,
     evaluate,
     first_infinite,
     placed,
@@ -49,6 +50,7 @@ from archgrad.loops import (
 from archgrad.network import Classifier, DropPath
 from archgrad.precision import autocast, full_type, without_tf32
 from archgrad.precision import check as check_precision
+from archgrad.schedules import learning_rate
 from archgrad.spaces import SearchSpace
 
 METRICS, RESULT, WEIGHTS = "metrics.jsonl", "result.json", "weights.safetensors"
@@ -72,6 +74,10 @@ class Retraining:
             raise ArchgradError(f"{self.label}, seed {self.seed}, left no weights on disk")
         network.load_state_dict(load_file(self.folder / WEIGHTS))
         return network.eval()
+
+
+class Paused(Exception):
+    """The time given for a piece of a retraining is over; its checkpoint is written."""
 
 
 Score = dict[str, Any]  # label, seed, accuracy, loss, train_loss, seconds, parameters, ...
@@ -99,12 +105,17 @@ def retrain(
     *,
     augmentation: Augmentation | None = None,
     listener: Listener | None = None,
+    deadline: float = math.inf,
 ) -> tuple[Score, Classifier]:
     """Train on the whole training part, test once at the end: the last epoch's network counts.
 
-    SGD with cosine to 0, clipping, cutout, drop path rising linearly from 0, auxiliary head
-    (arXiv:1806.09055, appendix A.1). A killed retraining goes on after its last whole epoch. The
-    test is in float32, whatever the precision, so the weights that are kept give it again.
+    SGD with the schedule of `archgrad.schedules`, clipping, cutout, drop path rising linearly from
+    0, auxiliary head (arXiv:1806.09055, appendix A.1); with ``ema`` the average of
+    `archgrad.averaging` is tested and kept. A killed retraining goes on after its last whole epoch.
+    The test is in float32, whatever the precision, so the weights that are kept give it again.
+
+    ``deadline``: of `time.monotonic`; raises `Paused` after an epoch where another one of that
+    length would not end before it.
     """
     if data.test is None:
         raise _no_test(data)
@@ -114,9 +125,12 @@ def retrain(
     with seeded(job.seed, config.threads, device), without_tf32():
         training = Training(job, data, augmentation, device)
         for epoch in range(training.done, config.epochs):
-            listener.epoch(training.epoch(epoch), config.epochs)
+            metrics = training.epoch(epoch)
+            listener.epoch(metrics, config.epochs)
+            if time.monotonic() + metrics["seconds"] > deadline and epoch + 1 < config.epochs:
+                raise Paused
         test = data.test.batches(config.batch_size, normalization=data.normalization, device=device)
-        network = training.network.eval()
+        network = training.result.eval()
         loss, right = evaluate(network, test.epoch(0))
         if not math.isfinite(loss):
             raise training.diverged("test loss", config.epochs - 1, len(training.batches))
@@ -156,7 +170,9 @@ class Training:
     ) -> None:
         self.job, self.config, self.device = job, job.config, device
         network = job.space.derive(job.architecture, auxiliary=job.config.auxiliary_weight > 0)
-        self.network = placed(network, device)
+        contiguous = job.config.memory_format == "contiguous"
+        self.network = placed(network, device, own=contiguous)
+        self.average = Average(self.network, job.config.ema) if job.config.ema else None
         self.fast: Forward | None = None
         self.drop_path = torch.zeros((), device=device)
         self.batches = training_batches(data, job.config, augmentation, job.seed, device)
@@ -165,14 +181,20 @@ class Training:
             lr=job.config.learning_rate,
             momentum=job.config.momentum,
             weight_decay=job.config.weight_decay,
+            nesterov=job.config.nesterov,
         )
         self.train_loss, self.seconds = float("nan"), 0.0
         self.begun_with = begun_with(job) | {"data": data.fingerprint()}
         self.done = self._restore()
 
+    @property
+    def result(self) -> Classifier:
+        """The network that is tested and kept: the average, where there is one."""
+        return self.network if self.average is None else self.average.network
+
     def epoch(self, epoch: int) -> dict[str, Any]:
         started, config = time.perf_counter(), self.config
-        rate = cosine(config.learning_rate, 0.0, epoch, config.epochs)
+        rate = learning_rate(config, epoch)
         self.optimizer.param_groups[0]["lr"] = rate
         self._drop_paths(config.drop_path * epoch / config.epochs)
         self.network.train()
@@ -189,8 +211,11 @@ class Training:
             )
             self.optimizer.zero_grad(set_to_none=True)
             total.backward()
-            nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
+            if config.clip:
+                nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
             self.optimizer.step()
+            if self.average is not None:
+                self.average.update()
             meter.add(train_loss=total, train_accuracy=accuracy(logits, target))
             meter.next()
             self._check(meter, epoch)
@@ -245,6 +270,7 @@ class Training:
             "begun_with": self.begun_with,
             "model": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "average": self.average and self.average.state_dict(),
             "random": random_state(self.device),
             "seconds": self.seconds,
             "train_loss": self.train_loss,
@@ -264,6 +290,8 @@ class Training:
             done = int(content["epoch"])
             self.network.load_state_dict(content["model"])
             self.optimizer.load_state_dict(content["optimizer"])
+            if self.average is not None:
+                self.average.load_state_dict(content["average"])
             self.seconds, self.train_loss = content["seconds"], content["train_loss"]
             restore_random_state(content["random"], self.device)
         truncate(folder / METRICS, done)
@@ -300,6 +328,7 @@ def check(
     """Refuse, before any work, a retraining that cannot be done."""
     if data.test is None:
         raise _no_test(data)
+    recipes.check(config.model_dump(), space.name, data.shape)
     space.derive(architecture, auxiliary=config.auxiliary_weight > 0)
     device = resolve_device(config.device)
     check_precision(config.precision, device)

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from archgrad import recipes
 from archgrad.architecture import Architecture, published, published_names, resolve
 from archgrad.config import OWN, RunConfig
 from archgrad.errors import ArchgradError
@@ -170,8 +171,12 @@ class Trained:
         cost = f"{score['parameters']:,} parameters, {score['multiply_adds']:,} multiply-adds"
         if self.sizes is not None:
             cost += f" for an image of {'x'.join(map(str, self.sizes.shape))}"
+        recipe = ""
+        if options.get("recipe"):
+            changes = ", ".join(f"{k}={v}" for k, v in recipes.changed(options).items())
+            recipe = f"recipe {options['recipe']}{f' with {changes}' if changes else ''}, "
         return {
-            "training": f"from scratch, {_epochs(options['epochs'])}, seed {score['seed']}",
+            "training": f"from scratch, {recipe}{_epochs(options['epochs'])}, seed {score['seed']}",
             "cost": cost,
             "accuracy": f"{test}, on {score['test_images']:,} test images",
         }

@@ -28,7 +28,9 @@ class DartsCNN(CellSpace):
     (doubled by each reduction cell); ``nodes``: intermediate nodes of a cell; ``operations``: on
     every edge, unless ``candidates`` gives them for each edge of the normal and of the reduction
     cell; ``imagenet``: the three-convolution stem of the ImageNet form, which divides the image by
-    8 before the first cell; ``edges_per_node``: how many edges a derived node keeps. A derived node
+    8 before the first cell (in derived networks ``channels`` wide, as in arXiv:1806.09055, in the
+    supernet three times as wide, as in the ImageNet search of arXiv:1907.05737);
+    ``edges_per_node``: how many edges a derived node keeps. A derived node
     may have fewer, or none at all (arXiv:1911.12126): it is then left out of the cell's output.
 
     The same cells in one to three dimensions: ``dims`` 1 with ``image_size`` (L,) for signals, 3
@@ -100,7 +102,8 @@ class DartsCNN(CellSpace):
 
     def supernet(self, edges: Sequence[Edge] = ()) -> Network:
         """The network with a choice on every edge, BatchNorm without affine parameters."""
-        return self._network(self._choices(edges), self._whole, affine=False)
+        wirings, stem = self._choices(edges), 3 * self.channels
+        return self._network(wirings, self._whole, affine=False, stem=stem)
 
     def plain(self) -> Network:
         """The supernet whose candidates are as derived networks have them, to see their cost."""
@@ -130,6 +133,7 @@ class DartsCNN(CellSpace):
         *,
         affine: bool,
         auxiliary: bool = False,
+        stem: int | None = None,
     ) -> Network:
         return Network(
             in_channels=self.in_channels,
@@ -142,6 +146,7 @@ class DartsCNN(CellSpace):
             imagenet=self.imagenet,
             auxiliary=auxiliary,
             dims=self.dims,
+            stem=stem,
         )
 
     def _validate_nodes(self, group: Group, cell: Cell) -> None:
