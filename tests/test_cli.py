@@ -172,7 +172,7 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     for command, expected in {
         "methods": ["darts_2nd", "Exact", "arXiv:1806.09055"],
         "spaces": ["darts-cnn", "s1", "s4", "nas-bench-201", "mbconv", "arXiv:1909.09656"],
-        "data": ["digits", "cifar10", "npz:FILE", "folder:DIR"],
+        "data": ["digits", "cifar10", "cifar100", "npz:FILE", "folder:DIR"],
     }.items():
         assert run(command) == 0
         out = capsys.readouterr().out

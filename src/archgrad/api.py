@@ -41,6 +41,7 @@ from archgrad.spaces.own import OwnModel
 from archgrad.statistics import spread
 from archgrad.task import Task
 from archgrad.trained import Trained, of_folder, of_training
+from archgrad.transfer import transferred_from
 
 if TYPE_CHECKING:
     from archgrad.experiment import Report
@@ -237,6 +238,7 @@ def train(
     *,
     test: Any = None,
     classes: int | None = None,
+    transfer: bool = False,
     listener: Listener | None = None,
     **options: Any,
 ) -> TrainResult:
@@ -244,10 +246,11 @@ def train(
 
     ``what``: a search result, an architecture, a published name such as "DARTS_V2", a JSON file
     or a run folder; ``data``: as for `search`, with a test part (default: the data of the run
-    folder, else "digits"); ``options``: any field of `archgrad.config.TrainConfig` or
-    `archgrad.config.DataConfig`, as ``epochs=20, seeds=1``, or ``recipe="darts-cifar10"``: the
-    options of a paper (`archgrad.recipes`), which others override. Retrainings run one after the
-    other.
+    folder, else "digits"); ``transfer``: the data may have other classes than those of the search,
+    which are refused without it; each score notes the search's data as "transferred_from";
+    ``options``: any field of `archgrad.config.TrainConfig` or `archgrad.config.DataConfig`, as
+    ``epochs=20, seeds=1``, or ``recipe="darts-cifar10"``: the options of a paper
+    (`archgrad.recipes`), which others override. Retrainings run one after the other.
     """
     architecture = what.architecture if isinstance(what, SearchResult) else resolve(what)
     if architecture.space == OWN:
@@ -263,11 +266,12 @@ def train(
     config = configuration.build(sections, space=architecture.space)
     assert config.train is not None
     loaded, augmentation = prepare_data(config.data, data, test=test, classes=classes)
+    origin = transferred_from(what, loaded, transfer)
     space = retraining_space(config.train, loaded, architecture.space)
     if isinstance(what, SearchResult) and fits(what.space, loaded):
         space = retrained(what.space, config.train)
     check(space, architecture, config.train, loaded, augmentation)
-    jobs = retrainings("found", architecture, space, config.train)
+    jobs = retrainings("found", architecture, space, config.train, transferred_from=origin)
     done = [retrain(j, loaded, augmentation=augmentation, listener=listener) for j in jobs]
     return TrainResult(architecture, [score for score, _ in done], [net for _, net in done])
 

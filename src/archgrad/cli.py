@@ -230,6 +230,9 @@ def train_command(
             "call; continue with --resume [none]",
         ),
     ] = None,
+    transfer: Annotated[
+        bool, typer.Option("--transfer", help="the data may have other classes than the search")
+    ] = False,
 ) -> None:
     """Retrain an architecture from scratch and test it; --recipe takes a paper's options."""
     import time
@@ -242,6 +245,7 @@ def train_command(
     from archgrad.processes import epochs_done, retrain_all
     from archgrad.report.cells import save_drawing
     from archgrad.retraining import Paused, check, load_data, retrainings
+    from archgrad.transfer import transferred_from
 
     deadline = math.inf if piece_seconds is None else time.monotonic() + piece_seconds
     if (what is None) == (resume is None):
@@ -250,7 +254,7 @@ def train_command(
             "DARTS_V2) or --resume FOLDER"
         )
     if resume is not None:
-        _refuse_options(resume, given, out=out, config=config)
+        _refuse_options(resume, given, out=out, config=config, transfer=transfer or None)
         made = Run.open(resume).config
         architecture = Architecture.load(resume / "architecture.json")
     else:
@@ -263,14 +267,16 @@ def train_command(
     if made.train is None:
         raise ArchgradError("this folder holds no retraining; give one that train wrote")
     data, augmentation = load_data(made.data)
+    origin = made.transferred_from if what is None else transferred_from(what, data, transfer)
     space = retraining_space(made.train, data, architecture.space)
     check(space, architecture, made.train, data, augmentation)
     if resume is not None:
         folder = Run.open(resume)
     else:
         place = out or free_folder(made, f"train-{Path(str(what)).stem}")
-        folder = Run.create(place, made, {"architecture.json": architecture.to_json()})
-    jobs = retrainings("found", architecture, space, made.train, folder.path)
+        kept = made.model_copy(update={"transferred_from": origin})
+        folder = Run.create(place, kept, {"architecture.json": architecture.to_json()})
+    jobs = retrainings("found", architecture, space, made.train, folder.path, origin)
     with Display(folder) as display, _interruptible("train", folder), folder.working():
         save_drawing(architecture, folder.path)
         try:

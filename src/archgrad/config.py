@@ -30,9 +30,12 @@ class DataConfig(Section):
 
     data: str = Field(
         "digits",
-        description="data set: digits, cifar10, npz:FILE or folder:DIR (see archgrad data)",
+        description="data set: digits, cifar10, cifar100, npz:FILE or folder:DIR (see archgrad "
+        "data)",
     )
-    data_root: str | None = Field(None, description="folder that holds the data set, for cifar10")
+    data_root: str | None = Field(
+        None, description="folder that holds the data set, for cifar10 and cifar100"
+    )
     dims: int = Field(
         2,
         ge=1,
@@ -51,6 +54,27 @@ class DataConfig(Section):
     )
     flip: bool | None = Field(
         None, description="flip left and right at random [none: the data set's own]"
+    )
+    resized_crop: bool | None = Field(
+        None,
+        description="resize a random box of 8 to 100 % of the image to its size, in place of the "
+        "padding unless that is given [none: the data set's own; on where a folder streams]",
+    )
+    color_jitter: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="random brightness, contrast, saturation and half as much hue, such as 0.4 "
+        "[none: the data set's own]",
+    )
+    stream: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="on: images of a folder are read when needed (short side to 256/224 of "
+        "image_size, the middle cut out); off: all at once, each squeezed to a square; auto: on "
+        "where they take more than 1 GiB",
+    )
+    workers: int = Field(
+        0, ge=0, description="processes that read a streamed folder; 0: the training's own"
     )
 
 
@@ -202,6 +226,7 @@ class RunConfig(Section):
     search: SearchConfig | None = None
     train: TrainConfig | None = None
     random_cells: int | None = Field(None, ge=2)
+    transferred_from: str | None = None  # the data set of the search, where a retraining has other
 
     @model_validator(mode="after")
     def _something(self) -> Self:

@@ -29,10 +29,11 @@ from archgrad.planning import Plan, plan, ran_out
 from archgrad.precision import check as check_precision
 from archgrad.probe import Wanted
 from archgrad.rehearsal import rehearse
-from archgrad.result import SearchResult
+from archgrad.result import Origin, SearchResult
 from archgrad.retraining import augmentation_of, load_data
 from archgrad.sizing import retrained, stem_option
 from archgrad.spaces import SearchSpace
+from archgrad.transfer import keep_classes
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Prepared:
 
         Memory that runs out is an `ArchgradError` that says what would fit.
         """
+        if run is not None and isinstance(self.data, Data):
+            keep_classes(run, self.data)
         if isinstance(self.method, Baseline):
             return self.method.search(run, listener)
         if self.budget is not None and run is not None:
@@ -69,7 +72,10 @@ class Prepared:
         raise ran_out(wanted, run, reason)  # here no traceback holds that search any more
 
     def _reported(self, result: SearchResult) -> SearchResult:
-        """The result, with what it costs where there is a limit."""
+        """The result, with its classes, and with what it costs where there is a limit."""
+        if isinstance(self.data, Data):
+            origin = Origin(self.config.data.data, self.data.classes)
+            result = replace(result, origin=origin)
         if self.budget is None:
             return result
         report = self.budget.report(result.architecture)

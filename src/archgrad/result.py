@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
@@ -17,6 +17,13 @@ from archgrad.spaces import SearchSpace
 from archgrad.spaces.own import OwnModel
 
 
+class Origin(NamedTuple):
+    """The name of a search's data set, and its classes where they are known."""
+
+    data: str
+    classes: tuple[str, ...] | None
+
+
 @dataclass(frozen=True)
 class SearchResult:
     """What a search found.
@@ -25,7 +32,7 @@ class SearchResult:
     ``metrics``: one entry an epoch, as in metrics.jsonl; ``path``: the run folder, if there is one;
     ``stopped``: what the stopping rule or the guard ended it for, or None; ``model``: an own
     model's trained supernet; ``cost``: whether the architecture meets the limit of cost, if there
-    is one.
+    is one; ``origin``: the data set, where it has classes.
     """
 
     architecture: Architecture
@@ -38,6 +45,7 @@ class SearchResult:
     stopped: str | None = None
     model: nn.Module | None = None
     cost: CostReport | None = None
+    origin: Origin | None = None
 
     def derive(
         self,

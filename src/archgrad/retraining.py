@@ -66,6 +66,7 @@ class Retraining:
     config: TrainConfig
     seed: int
     folder: Path | None = None
+    transferred_from: str | None = None  # the data set of the search, where this one is another
 
     def network(self) -> Classifier:
         """The trained network of a finished retraining, in eval mode, on the CPU."""
@@ -89,12 +90,13 @@ def retrainings(
     space: SearchSpace,
     config: TrainConfig,
     folder: Path | None = None,
+    transferred_from: str | None = None,
 ) -> list[Retraining]:
     """One job a seed; each keeps what it leaves under ``folder/label``."""
     seeds = range(config.seed, config.seed + config.seeds)
     folders = [folder / label / f"seed-{seed}" if folder else None for seed in seeds]
     return [
-        Retraining(label, architecture, space, config, seed, place)
+        Retraining(label, architecture, space, config, seed, place, transferred_from)
         for seed, place in zip(seeds, folders, strict=True)
     ]
 
@@ -145,6 +147,7 @@ def retrain(
         "input_shape": list(data.shape),
         "normalization": _normalization(data),
         "seconds": round(training.seconds, 3),
+        "transferred_from": job.transferred_from,
         **vars(cost(job.space, job.architecture)),
     }
     if job.folder is not None:
@@ -347,11 +350,16 @@ def load_data(config: DataConfig) -> tuple[Data, Augmentation]:
         image_size=config.image_size,
         subset=config.subset,
         dims=config.dims,
+        stream=config.stream,
+        workers=config.workers,
     )
     return data, augmentation_of(data, config)
 
 
 def augmentation_of(data: Data, config: DataConfig) -> Augmentation:
     """The data set's own augmentation with what the configuration changes."""
-    changes = {"crop_padding": config.crop_padding, "flip": config.flip}
-    return replace(data.augmentation, **{k: v for k, v in changes.items() if v is not None})  # type: ignore[arg-type]
+    names = ("crop_padding", "flip", "resized_crop", "color_jitter")
+    given = {name: value for name in names if (value := getattr(config, name)) is not None}
+    if config.resized_crop:
+        given = {"crop_padding": 0, **given}
+    return replace(data.augmentation, **given)

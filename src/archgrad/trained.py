@@ -134,10 +134,10 @@ class Trained:
     def _data(self) -> dict[str, str]:
         found = {}
         if self.config is not None and self.config.data.data != OWN:
-            kind, _, place = self.config.data.data.partition(":")
-            source = f"{kind}:{PureWindowsPath(place).name}" if place else kind
             subset = self.config.data.subset
-            found["data"] = source + (f", {subset:,} training images" if subset else "")
+            found["data"] = _source(self.config.data.data) + (
+                f", {subset:,} training images" if subset else ""
+            )
         if self.score.get("normalization"):
             mean, std = (
                 ", ".join(f"{value:.6g}" for value in self.score["normalization"][key])
@@ -159,6 +159,8 @@ class Trained:
                 f"seed {search.seed}, {_epochs(len(self.search))} in {seconds:,.0f} s, "
                 f"{search.channels} channels, {search.cells} cells"
             )
+        if self.score.get("transferred_from"):
+            found["searched on"] = f"{_source(self.score['transferred_from'])}, not these data"
         return found
 
     def _training(self) -> dict[str, str]:
@@ -277,6 +279,12 @@ def rebuilt(folder: str | Path) -> Classifier:
         architecture = Architecture.from_json(json.dumps(description["architecture"]), MODEL)
         sizes = {**description["sizes"], "image_size": tuple(description["sizes"]["image_size"])}
         return Sizes(**sizes).network(architecture, load_file(Path(folder) / WEIGHTS))
+
+
+def _source(data: str) -> str:
+    """A data set without the place where it lies."""
+    kind, _, place = data.partition(":")
+    return f"{kind}:{PureWindowsPath(place).name}" if place else kind
 
 
 def _epochs(count: int) -> str:

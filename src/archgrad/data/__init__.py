@@ -4,6 +4,7 @@ from archgrad.data.arrays import ArraySource
 from archgrad.data.base import Augmentation, Batch, Batches, Normalization, Source
 from archgrad.data.dataset import Data
 from archgrad.data.loading import DATASETS, as_data, load
+from archgrad.data.stream import StreamSource
 from archgrad.data.torchdata import DatasetSource, LoaderSource
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "LoaderSource",
     "Normalization",
     "Source",
+    "StreamSource",
     "as_data",
     "load",
 ]

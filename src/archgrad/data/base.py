@@ -26,18 +26,24 @@ Indices: TypeAlias = "Sequence[int] | np.ndarray[Any, Any] | Tensor"
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random changes of training images, in the order crop, flip, normalization, cutout.
+    """Random changes of training images, in the order of crops, flip, color jitter, normalization,
+    cutout.
 
+    `resized_crop`: a random box of 8 % to 100 % of the image, resized to the image's size.
     `crop_padding`: pixels of black (raw zero) around the image before a random crop back to its
     size. `flip`: mirror left and right with probability 1/2. `cutout`: side in pixels of a square
     set to 0 after normalization, its center uniform over the image, clipped at the borders
     (DeVries and Taylor 2017, arXiv:1708.04552). Of signals and volumes likewise: crop and cutout in
-    every dimension, flip along the last one.
+    every dimension, flip along the last one. `color_jitter`: up to how far brightness, contrast and
+    saturation of color images change, as a part of themselves, and twice how far hue, in turns
+    (0..1); see `archgrad.data.photographs`.
     """
 
     crop_padding: int = 0
     flip: bool = False
     cutout: int = 0
+    resized_crop: bool = False
+    color_jitter: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("crop_padding", "cutout"):
@@ -46,6 +52,11 @@ class Augmentation:
                     f"{name} is {getattr(self, name)}; expected a number of pixels, 0 or more "
                     "(0 turns it off)"
                 )
+        if not 0 <= self.color_jitter <= 1:
+            raise ArchgradError(
+                f"color_jitter is {self.color_jitter}; expected a number from 0 to 1, such as 0.4 "
+                "(0 turns it off)"
+            )
 
 
 @dataclass(frozen=True)

@@ -46,29 +46,24 @@ def read_cifar10(root: Path) -> Parts:
     `cifar-10-python.tar.gz`. Raises ArchgradError naming the file that is missing or broken.
     """
     for folder in (root, root / "cifar10"):
-        numbered = {
-            int(match[1]): path
-            for path in folder.glob("cifar10_part*.npz")
-            if (match := re.fullmatch(r"cifar10_part(\d+)\.npz", path.name))
-        }
-        if numbered:
-            return _read_npz_parts([numbered[number] for number in sorted(numbered)])
+        if (parts := read_npz_parts(folder, "cifar10", CLASSES)) is not None:
+            return parts
         for names, decode, extracted, archive in (
             (_BINARY, _decode_binary, "cifar-10-batches-bin", "cifar-10-binary.tar.gz"),
-            (_PYTHON, _decode_python, "cifar-10-batches-py", "cifar-10-python.tar.gz"),
+            (_PYTHON, decode_python, "cifar-10-batches-py", "cifar-10-python.tar.gz"),
         ):
             for place in (folder, folder / extracted):
                 if any((place / name).is_file() for name in names):
-                    return _join(_read_folder(place, names), decode)
+                    return _join(read_files(place, names), decode)
             if (folder / archive).is_file():
-                return _join(_read_archive(folder / archive, names), decode)
+                return _join(read_archive(folder / archive, names), decode)
     raise ArchgradError(
         f"no CIFAR-10 found in {root}; expected cifar-10-binary.tar.gz, cifar-10-python.tar.gz, "
         "either one extracted, or cifar10_part*.npz, so give the folder that holds one as root"
     )
 
 
-def _read_folder(folder: Path, names: tuple[str, ...]) -> dict[str, bytes]:
+def read_files(folder: Path, names: tuple[str, ...]) -> dict[str, bytes]:
     """The bytes of each named file, by its path."""
     contents = {}
     for name in names:
@@ -81,7 +76,8 @@ def _read_folder(folder: Path, names: tuple[str, ...]) -> dict[str, bytes]:
     return contents
 
 
-def _read_archive(path: Path, names: tuple[str, ...]) -> dict[str, bytes]:
+def read_archive(path: Path, names: tuple[str, ...]) -> dict[str, bytes]:
+    """The bytes of each named file of a .tar.gz archive, by archive and name."""
     found: dict[str, bytes] = {}
     try:
         with gzip.open(path) as stream:
@@ -122,20 +118,28 @@ def _decode_binary(content: bytes, name: str) -> Labeled:
     return rows[:, 1:].reshape(-1, 3, 32, 32), rows[:, 0]
 
 
-def _decode_python(content: bytes, name: str) -> Labeled:
+def unpickled(content: bytes, name: str, *keys: str) -> list[Any]:
+    """What a pickled dict of the CIFAR sets holds under each key; nothing in it is run."""
     try:
         batch = _SafeUnpickler(io.BytesIO(content), encoding="bytes").load()
     except ArchgradError as error:
         raise ArchgradError(f"{name}: {error}") from None
     except Exception as error:  # broken pickles raise errors of almost every type
         raise ArchgradError(
-            f"{name} cannot be read ({error}); expected a python batch of CIFAR-10, so get it again"
+            f"{name} cannot be read ({error}); expected a python file of CIFAR, so get it again"
         ) from error
-    if not isinstance(batch, dict) or not {b"data", b"labels"} <= batch.keys():
+    wanted = [key.encode() for key in keys]
+    if not isinstance(batch, dict) or not set(wanted) <= batch.keys():
         raise ArchgradError(
-            f"{name} holds no data and labels; expected a python batch of CIFAR-10, so get it again"
+            f"{name} holds no {' and '.join(keys)}; expected a python file of CIFAR, so get it "
+            "again"
         )
-    data, labels = batch[b"data"], batch[b"labels"]
+    return [batch[key] for key in wanted]
+
+
+def decode_python(content: bytes, name: str, of_labels: str = "labels") -> Labeled:
+    """Images (N, 3, 32, 32) uint8 and labels (N,) of a pickled batch."""
+    data, labels = unpickled(content, name, "data", of_labels)
     shape, kind = getattr(data, "shape", None), getattr(data, "dtype", None)
     if kind != np.uint8 or not isinstance(labels, list) or shape != (len(labels), _PIXELS):
         count = len(labels) if isinstance(labels, list) else f"a {type(labels).__name__} of"
@@ -164,18 +168,30 @@ _ADMITTED: dict[tuple[str, str], Any] = {
 
 
 class _SafeUnpickler(pickle.Unpickler):
-    """Admits the few names that the files of CIFAR-10 hold, so that no code of theirs can run."""
+    """Admits the few names that the files of CIFAR hold, so that no code of theirs can run."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ADMITTED:
             raise ArchgradError(
-                f"the pickle asks for {module}.{name}, which CIFAR-10 does not need; it was not "
+                f"the pickle asks for {module}.{name}, which CIFAR does not need; it was not "
                 "run, so get the file from its source"
             )
         return _ADMITTED[module, name]
 
 
-def _read_npz_parts(paths: list[Path]) -> Parts:
+def read_npz_parts(folder: Path, stem: str, classes: tuple[str, ...]) -> Parts | None:
+    """The parts `stem`_part*.npz of a folder in the order of their numbers; None without any.
+
+    `classes`: their names where the files do not tell.
+    """
+    numbers = {
+        int(match[1]): path
+        for path in folder.glob(f"{stem}_part*.npz")
+        if (match := re.fullmatch(rf"{stem}_part(\d+)\.npz", path.name))
+    }
+    if not numbers:
+        return None
+    paths = [numbers[number] for number in sorted(numbers)]
     contents = [read_npz(path) for path in paths]
     for path, arrays in zip(paths, contents, strict=True):
         shapes = [arrays[key].shape[1:] for key in ("x", "x_test") if key in arrays]
@@ -183,7 +199,7 @@ def _read_npz_parts(paths: list[Path]) -> Parts:
             raise ArchgradError(
                 f"{path} has images of shape {shapes[0]}; expected (32, 32, 3), so get it again"
             )
-    names = [tuple(map(str, arrays.get("classes", CLASSES))) for arrays in contents]
+    names = [tuple(map(str, arrays.get("classes", classes))) for arrays in contents]
     if len(set(names)) > 1:
         raise ArchgradError(
             f"{paths[0].parent} has parts with different classes; expected those of one data set"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from torch import Tensor
@@ -13,11 +13,14 @@ from archgrad.data.arrays import ArraySource, check_labels
 from archgrad.data.base import Augmentation, Normalization, Shape, Source
 from archgrad.data.fingerprint import fingerprint
 from archgrad.data.splits import balanced, check_every_class, shuffled, stratified
+from archgrad.data.stream import StreamSource
 from archgrad.data.torchdata import LoaderSource
 from archgrad.errors import ArchgradError
 from archgrad.task import CLASSIFICATION, Task
 
 _HELD_OUT = 0.2
+
+Images: TypeAlias = ArraySource | StreamSource
 
 
 @dataclass(frozen=True)
@@ -90,9 +93,9 @@ class Data:
 class Parts:
     """Images as read, before any choice; `classes` None: numbered 0..largest training label."""
 
-    train: ArraySource
-    test: ArraySource | None = None
-    valid: ArraySource | None = None
+    train: Images
+    test: Images | None = None
+    valid: Images | None = None
     classes: tuple[str, ...] | None = None
 
 
@@ -110,6 +113,7 @@ def assemble(
     """Check the parts, hold out a test part of 20 % if asked and missing, cut and resize.
 
     The usual crop padding is an eighth of the height of images, and 0 of signals and volumes;
+    images that are streamed get random resized crops instead.
     `normalization` None is computed from the training images. A `subset` is class-balanced and
     split by class, not by `paper_split`.
     """
@@ -125,6 +129,10 @@ def assemble(
         train = train.subset(balanced(train.labels, subset))
         check_subset(train.labels, classes)
     train = train.resized(image_size)
+    if isinstance(train, StreamSource):
+        augmentation = Augmentation(flip=flip, resized_crop=True)
+    else:
+        augmentation = Augmentation(train.shape[1] // 8 if train.dims == 2 else 0, flip)
     test = None if test is None else test.resized(image_size)
     valid = None if parts.valid is None else parts.valid.resized(image_size)
     return Data(
@@ -134,7 +142,7 @@ def assemble(
         shape=train.shape,
         classes=classes,
         normalization=normalization or train.normalization(),
-        augmentation=Augmentation(train.shape[1] // 8 if train.dims == 2 else 0, flip),
+        augmentation=augmentation,
         valid=valid,
         paper_split=paper_split and subset is None,
     )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import zipfile
 import zlib
+from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
@@ -15,14 +14,17 @@ import torch
 
 from archgrad.data.arrays import ArraySource, array_source
 from archgrad.data.dataset import Parts
+from archgrad.data.images import needed, read_image, squeezed, subfolders
+from archgrad.data.stream import StreamSource
 from archgrad.errors import ArchgradError
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
+_IN_MEMORY = 2**30  # bytes of images that are read at once, not streamed
 
 
 def read_digits() -> Parts:
     """The 1,797 handwritten digits of scikit-learn, 8x8 in 16 gray levels scaled to [0, 1]."""
-    bunch = _needed("sklearn.datasets").load_digits()
+    bunch = needed("sklearn.datasets").load_digits()
     images = (bunch.images / 16).astype(np.float32)
     return Parts(array_source(images, bunch.target, "train"))
 
@@ -79,10 +81,15 @@ def npz_parts(path: Path, dims: int = 2) -> Parts:
     return Parts(train, test, classes=None if names is None else tuple(map(str, names)))
 
 
-def read_folder(path: Path, image_size: int | None) -> Parts:
+def read_folder(
+    path: Path, image_size: int | None, stream: str = "auto", workers: int = 0
+) -> Parts:
     """The images of a folder with one subfolder a class, or of its `train` and `test` folders.
 
-    A folder that holds `train` alone has no test part.
+    `val` serves as `test` where there is none. A folder that holds `train` alone has no test part.
+    `stream`: "off" reads all images at once, each squeezed to a square; "on" reads them when they
+    are needed, in `workers` processes (see `StreamSource`, which keeps their ratio); "auto" streams
+    where the images would take more than 1 GiB of memory.
     """
     if not path.is_dir():
         raise ArchgradError(f"{path} is not a folder; expected one subfolder of images a class")
@@ -91,66 +98,26 @@ def read_folder(path: Path, image_size: int | None) -> Parts:
             f"image_size is {image_size} for the images of {path}; expected a side in pixels, so "
             "give image_size, such as 32"
         )
-    if not ((path / "train").is_dir() and (path / "test").is_dir()):
-        alone = [folder.name for folder in _subfolders(path)] == ["train"]
-        train, classes = _read_classes(path / "train" if alone else path, image_size, "train")
-        return Parts(train, classes=classes)
-    train, classes = _read_classes(path / "train", image_size, "train")
-    test, test_classes = _read_classes(path / "test", image_size, "test")
-    if classes != test_classes:
-        odd = sorted(set(classes) ^ set(test_classes))[0]
+    folders = subfolders(path)
+    held = next((name for name in ("test", "val") if {"train", name} <= set(folders)), None)
+    inside = held is not None or folders == ["train"]
+    train = StreamSource.of(path / "train" if inside else path, image_size, workers, "train")
+    test = None if held is None else StreamSource.of(path / held, image_size, workers, "test")
+    if test is not None and train.classes != test.classes:
+        odd = sorted(set(train.classes) ^ set(test.classes))[0]
         raise ArchgradError(
-            f'class "{odd}" is in only one of the train and test folders of {path}; expected the '
+            f'class "{odd}" is in only one of the train and {held} folders of {path}; expected the '
             "same subfolders in both"
         )
-    return Parts(train, test, classes=classes)
+    bytes_needed = 3 * image_size**2 * (len(train) + (0 if test is None else len(test)))
+    if stream == "on" or (stream == "auto" and bytes_needed > _IN_MEMORY):
+        return Parts(train, test, classes=train.classes)
+    return Parts(_read(train), None if test is None else _read(test), classes=train.classes)
 
 
-def _read_classes(path: Path, side: int, part: str) -> tuple[ArraySource, tuple[str, ...]]:
-    folders = _subfolders(path)
-    if not folders:
-        raise ArchgradError(f"{path} holds no subfolder; expected one subfolder of images a class")
-    images: list[Array] = []
-    labels: list[int] = []
-    for label, folder in enumerate(folders):
-        files = [entry for entry in _visible(folder) if entry.is_file()]
-        if not files:
-            raise ArchgradError(
-                f'class folder {folder} is empty; expected images of the class "{folder.name}", '
-                "so add some or remove the folder"
-            )
-        images += [_read_image(file, side) for file in files]
-        labels += [label] * len(files)
-    x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
-    return ArraySource(x, torch.tensor(labels), part), tuple(folder.name for folder in folders)
-
-
-def _subfolders(path: Path) -> list[Path]:
-    return [entry for entry in _visible(path) if entry.is_dir()]
-
-
-def _visible(path: Path) -> list[Path]:
-    return sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-
-
-def _read_image(path: Path, side: int) -> Array:
-    image = _needed("PIL.Image")
-    try:
-        with image.open(path) as file:
-            resized = file.convert("RGB").resize((side, side), image.Resampling.BILINEAR)
-    except (OSError, SyntaxError, ValueError, image.DecompressionBombError) as error:
-        raise ArchgradError(
-            f"{path} cannot be read as an image ({error}); expected a whole image file, so mend "
-            "or remove it"
-        ) from error
-    return np.array(resized)
-
-
-def _needed(module: str) -> ModuleType:
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        raise ArchgradError(
-            f"this data set needs {module.split('.')[0]}, which is not installed; expected the "
-            'extra packages, so run: pip install "archgrad[data]"'
-        ) from None
+def _read(source: StreamSource) -> ArraySource:
+    """All images at once."""
+    treat = partial(squeezed, side=source.side)
+    x = np.stack([read_image(source.path(index), treat) for index in range(len(source))])
+    images = torch.from_numpy(x).permute(0, 3, 1, 2).contiguous()
+    return ArraySource(images, source.labels, source.name)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from archgrad.data.arrays import ArraySource
 from archgrad.data.base import Shape, Source
+from archgrad.data.stream import StreamSource
 from archgrad.data.torchdata import DatasetSource, LoaderSource, collate
 
 _SAMPLES = 64
@@ -24,9 +25,9 @@ def fingerprint(
     """16 hexadecimal digits of SHA-256 over the shape, the class names and each source.
 
     Of a source: its length, all labels that are known and some images: about 64 evenly spaced ones
-    of an ArraySource; the first and the last one of a DatasetSource, unless reading them draws
-    from a global random generator (whose state is put back) or gives other images each time. A
-    DataLoader is not read.
+    of an ArraySource; the names of all files of a StreamSource and the contents of some; the first
+    and the last one of a DatasetSource, unless reading them draws from a global random generator
+    (whose state is put back) or gives other images each time. A DataLoader is not read.
     """
     digest = hashlib.sha256(repr((shape, tuple(classes), valid is None)).encode())
     for source in (train, valid):
@@ -43,6 +44,8 @@ def _parts(source: Source) -> Iterator[bytes]:
         yield _bytes(source.labels)
     if isinstance(source, ArraySource):
         yield some_rows(source.x)
+    if isinstance(source, StreamSource):
+        yield source.sample()
     if isinstance(source, DatasetSource):
         yield from _ends(source.dataset, source.dims)
 

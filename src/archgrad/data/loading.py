@@ -9,9 +9,9 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from archgrad.data import cifar, cifar100
 from archgrad.data.arrays import ArraySource, array_source
 from archgrad.data.base import Augmentation
-from archgrad.data.cifar import NORMALIZATION, read_cifar10
 from archgrad.data.dataset import (
     Data,
     Parts,
@@ -30,11 +30,26 @@ from archgrad.errors import ArchgradError, unknown
 DATASETS: dict[str, str] = {
     "digits": "1,797 handwritten digits, 8x8 gray (scikit-learn; nothing to download)",
     "cifar10": "CIFAR-10, 60,000 color images of 32x32, read from a folder given as root",
+    "cifar100": "CIFAR-100, 60,000 color images of 32x32 in 100 classes, read likewise",
     "npz:FILE": "arrays x, y and optionally x_test, y_test, classes of an npz file",
-    "folder:DIR": "image files in one subfolder a class, or in train/ and test/ of such (train/ "
-    "alone: a test part is held out); needs image_size",
+    "folder:DIR": "image files in one subfolder a class, or in train/ and test/ (or val/) of such "
+    "(train/ alone: a test part is held out); needs image_size; streams from disk where large",
 }
 """The names `load` takes, and a line on each."""
+
+STREAM = ("auto", "on", "off")
+_CIFAR = {
+    "cifar10": (
+        cifar.read_cifar10,
+        cifar.NORMALIZATION,
+        "cifar-10-binary.tar.gz, cifar-10-python.tar.gz or cifar10_part*.npz",
+    ),
+    "cifar100": (
+        cifar100.read_cifar100,
+        cifar100.NORMALIZATION,
+        "cifar-100-python.tar.gz or cifar100_part*.npz",
+    ),
+}
 
 
 def load(
@@ -44,17 +59,24 @@ def load(
     image_size: int | None = None,
     subset: int | None = None,
     dims: int = 2,
+    stream: str = "auto",
+    workers: int = 0,
 ) -> Data:
     """A data set by its name in DATASETS, or by the path of an npz file or a folder.
 
-    `root`: where CIFAR-10 lies; relative paths of files and folders start from it too.
+    `root`: where CIFAR-10 or CIFAR-100 lies; relative paths of files and folders start from it too.
     `image_size`: side in pixels to resize the images to, by area averaging (folders: bilinear).
     `subset`: how many training images to keep, class-balanced; test images are never cut.
     `dims`: 1 where an npz file holds signals (N, C, L), 3 where it holds volumes (N, C, D, H, W).
+    `stream`: whether the images of a folder are read when they are needed, "on", "off" or "auto":
+    where they would take more than 1 GiB; `workers`: how many processes read them then (0: this
+    one); see `archgrad.data.stream.StreamSource`.
     The same arguments always give the same data. Raises ArchgradError for all that is wrong.
     """
-    _check_whole(image_size=image_size, subset=subset, dims=dims)
+    _check_whole(image_size=image_size, subset=subset, dims=dims, workers=workers)
     _check_dims(dims)
+    if stream not in STREAM:
+        raise unknown("stream", stream, STREAM)
     if not isinstance(root, str | Path | None):
         raise ArchgradError(f"root is a {type(root).__name__}; expected the path of a folder")
     text = str(name)
@@ -69,31 +91,32 @@ def load(
         raise ArchgradError(
             f"dims is {dims} for {text}, which holds images; expected 2, so leave it out"
         )
+    if text in ("digits", *_CIFAR):
+        _check_stream(text, False, stream)
     if text == "digits":
         return assemble(text, read_digits(), image_size=image_size, subset=subset, hold_out=True)
-    if text == "cifar10":
+    if text in _CIFAR:
+        read, normalization, files = _CIFAR[text]
         if root is None:
             raise ArchgradError(
-                "cifar10 needs root; expected the folder that holds cifar-10-binary.tar.gz, "
-                "cifar-10-python.tar.gz or cifar10_part*.npz, so give it"
+                f"{text} needs root; expected the folder that holds {files}, so give it"
             )
         return assemble(
             text,
-            read_cifar10(base),
+            read(base),
             image_size=image_size,
             subset=subset,
             flip=True,
-            normalization=NORMALIZATION,
+            normalization=normalization,
             paper_split=True,
         )
     prefixed = kind in ("npz", "folder") and bool(rest)
     path = base / Path(rest if prefixed else text).expanduser()
     if not prefixed and not path.exists():
         raise unknown("data set", text, DATASETS)
-    if kind == "folder" if prefixed else path.is_dir():
-        parts = read_folder(path, image_size)
-    else:
-        parts = npz_parts(path, dims)
+    is_folder = kind == "folder" if prefixed else path.is_dir()
+    _check_stream(text, is_folder, stream)
+    parts = read_folder(path, image_size, stream, workers) if is_folder else npz_parts(path, dims)
     return assemble(text, parts, image_size=image_size, subset=subset, hold_out=True)
 
 
@@ -159,6 +182,14 @@ def _check_whole(**options: Any) -> None:
                 f"{name} is {value!r}, a {type(value).__name__}; expected a whole number, so give "
                 "an int"
             )
+
+
+def _check_stream(name: str, is_folder: bool, stream: str) -> None:
+    if stream == "on" and not is_folder:
+        raise ArchgradError(
+            f"stream is on for {name}, which is read at once; expected a folder of images with it, "
+            "so leave it out"
+        )
 
 
 def _check_dims(dims: int) -> None:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from archgrad.data.base import Augmentation, Normalization, Shape
+from archgrad.data.photographs import crop, jitter
 from archgrad.dimensions import shown, wide
 from archgrad.errors import ArchgradError
 
@@ -60,7 +61,7 @@ class Schedule:
 
 
 class Transform:
-    """Crop, flip, scaling to [0, 1], normalization and cutout of whole batches on one device."""
+    """An `Augmentation`, scaling to [0, 1] and normalization of whole batches on one device."""
 
     def __init__(
         self,
@@ -83,6 +84,16 @@ class Transform:
                 f"normalization has {self._scale[0].numel()} channels, the images have "
                 f"{channels}; give one mean and one std for each channel"
             )
+        if self.augmentation.resized_crop and len(size) != 2:
+            raise ArchgradError(
+                f"resized_crop is on for data of shape {shape}; expected images (channels, height, "
+                "width), so turn it off"
+            )
+        if self.augmentation.color_jitter and (channels != 3 or len(size) != 2):
+            raise ArchgradError(
+                f"color_jitter is {self.augmentation.color_jitter} for data of shape {shape}; "
+                "expected color images (3, height, width), so set it to 0"
+            )
         side = min(size)
         for name in ("crop_padding", "cutout"):
             found = getattr(self.augmentation, name)
@@ -94,22 +105,29 @@ class Transform:
                 )
 
     def noise(self, count: int, size: Sequence[int], generator: Generator) -> Tensor:
-        """Random numbers (count, 5) int64 on the CPU, one row an image; 3 of signals, 7 of volumes.
+        """Random numbers (count, 6) int64 on the CPU, one row an image; 4 of signals, 8 of volumes.
 
-        Columns: crop row, crop column, flip, cutout center row and column. All are always drawn,
-        so that turning one augmentation on leaves the others as they were.
+        Columns: crop row, crop column, flip, cutout center row and column, and a key from which
+        resized crop and color jitter follow. All are always drawn, so that turning one
+        augmentation on leaves the others as they were.
         """
         shifts = 2 * self.augmentation.crop_padding + 1
         draws = [
             torch.randint(high, (count,), generator=generator, device="cpu")
             for high in (*[shifts] * len(size), 2, *size)
         ]
-        return torch.stack(draws, dim=1)
+        apart = Generator(device="cpu").set_state(generator.get_state())  # keys move nothing else
+        keys = torch.randint(2**62, (count,), generator=apart, device="cpu")
+        return torch.stack([*draws, keys], dim=1)
 
     def __call__(self, images: Tensor, noise: Tensor) -> Tensor:
         """Images (B, C, H, W) uint8 or float and their rows of `noise` -> float32 images."""
-        moved = self._crop_and_flip(images, noise)
-        scaled = moved.float() / 255 if moved.dtype == torch.uint8 else moved.float()
+        keys, augmentation = noise[:, -1], self.augmentation
+        if augmentation.resized_crop:
+            images = crop(_scaled(images), keys)
+        scaled = _scaled(self._crop_and_flip(images, noise))
+        if augmentation.color_jitter:
+            scaled = jitter(scaled, keys, augmentation.color_jitter)
         if self._scale is not None:
             mean, std = (wide(value, images) for value in self._scale)
             scaled = (scaled - mean) / std
@@ -138,7 +156,13 @@ class Transform:
         side, size = self.augmentation.cutout, images.shape[2:]
         if not side:
             return images
-        return images.masked_fill(boxes(noise[:, len(size) + 1 :], side, size), 0.0)
+        centers = noise[:, len(size) + 1 : 2 * len(size) + 1]
+        return images.masked_fill(boxes(centers, side, size), 0.0)
+
+
+def _scaled(images: Tensor) -> Tensor:
+    """As float32, uint8 divided by 255."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images.float()
 
 
 def boxes(centers: Tensor, side: int, size: Sequence[int]) -> Tensor:
