@@ -25,7 +25,7 @@ class SearchResult:
     ``metrics``: one entry an epoch, as in metrics.jsonl; ``path``: the run folder, if there is one;
     ``stopped``: what the stopping rule or the guard ended it for, or None; ``model``: an own
     model's trained supernet; ``cost``: whether the architecture meets the limit of cost, if there
-    is one.
+    is one; ``spent``: multiply-adds of all passes of the search, see `archgrad.counting`.
     """
 
     architecture: Architecture
@@ -38,6 +38,7 @@ class SearchResult:
     stopped: str | None = None
     model: nn.Module | None = None
     cost: CostReport | None = None
+    spent: int = 0
 
     def derive(
         self,
