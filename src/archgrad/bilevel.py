@@ -130,6 +130,7 @@ class BilevelSearch:
             rows = {name: value.tolist() for name, value in strength.items()}
             candidates = shrink(before.space.groups, rows, stage.candidates)
         self.begin(self.stage + 1, candidates)
+        self.leg.net.spent = before.net.spent
         if stage.inherit:
             self.leg.inherit(before)
         self.memory.clear()
@@ -156,6 +157,7 @@ class BilevelSearch:
                 expected = self.method.cost(self.leg.net.alpha, self.state())
             metrics["expected_cost"] = float(expected)
         net = self.leg.net
+        metrics["spent"] = net.spent
         kept = {**net.weights, **{name: net.slots.buffer(name) for name in net.finite}}
         kept |= {**net.alpha, "valid_loss": torch.tensor(metrics["valid_loss"])}
         if (bad := first_infinite(kept)) is not None:
@@ -366,6 +368,7 @@ class BilevelSearch:
             self.records.run.path if self.records.run else None,
             None if self.verdict is None else self.verdict.reason,
             self.leg.net.model.cpu() if self.space.input_shape is None else None,
+            spent=self.leg.net.spent,
         )
 
 

@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from archgrad.architecture import Architecture, Cell
 from archgrad.choice import Choice, Group, State, Summand, term
 from archgrad.cost import cost, count_parameters, run
+from archgrad.counting import signature
 from archgrad.errors import ArchgradError
 from archgrad.operations import Zero
 from archgrad.spaces import SearchSpace
@@ -27,7 +28,6 @@ FORMAT = "archgrad-cost-table/1"
 UNITS: dict[str, str] = {
     "parameters": "parameters", "multiply_adds": "multiply-adds", "latency": "ms"
 }  # fmt: skip
-OF_MODULES = frozenset(vars(nn.Module()))  # what every module has, and no setting
 CHECKED, CHECKED_OWN = 2, 8  # random networks whose costs are compared with the predicted ones
 
 
@@ -347,19 +347,6 @@ def _walk(space: SearchSpace, device: torch.device, batch: int) -> Walk:
             for method in ("mixture", "terms"):
                 del vars(choice)[method]
     return Walk(met, device, examples)
-
-
-def signature(module: nn.Module) -> object:
-    """Equal for modules that compute at equal cost: kinds, settings and shapes of all parts."""
-    return tuple(
-        (name, type(part), _settings(part), tuple(tuple(p.shape) for p in part.parameters(False)))
-        for name, part in module.named_modules()
-    )
-
-
-def _settings(module: nn.Module) -> str:
-    plain: Mapping[str, object] = vars(module)
-    return repr([(name, plain[name]) for name in sorted(plain.keys() - OF_MODULES)])
 
 
 def _multiply_adds(candidate: nn.Module, given: Given) -> float:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from archgrad.choice import Row
-from archgrad.graphs import Graphed, Recorder, Tensors
+from archgrad.graphs import Graphed, Recorder, Result, Tensors
 from archgrad.loops import random_state
 from archgrad.mixing import Mixing
 from archgrad.parts.derivatives import leaves
@@ -64,6 +64,7 @@ class Passes:
         self.alpha: Graphed[Estimate | None] | None = None
         self.weights: Graphed[Learned] | None = None
         if recorder is not None:
+            recorder = Counting(recorder, net)
             self.alpha = Graphed("alpha's step", self._estimate, self._try_estimate, recorder)
             self.weights = Graphed("the weights' step", self._learn, self._try_learn, recorder)
             for graphed in (self.alpha, self.weights) if net.moving else ():
@@ -146,6 +147,31 @@ class Passes:
         loss.backward()
         gradient = {name: weight.grad for name, weight in weights.items()}
         return Learned(loss.detach(), metric, gradient, examples)
+
+
+@dataclass(frozen=True)
+class Counting:
+    """A recorder after whose replays a supernet has spent what it did in the recording."""
+
+    inner: Recorder
+    net: Supernet
+
+    def aside(self, run: Callable[[], Result]) -> Result:
+        return self.inner.aside(run)
+
+    def record(self, run: Callable[[], Result]) -> Callable[[], Result]:
+        before = self.net.spent
+        try:
+            replay = self.inner.record(run)
+            cost = self.net.spent - before
+        finally:
+            self.net.spent = before  # nothing was computed
+
+        def counted() -> Result:
+            self.net.spent += cost
+            return replay()
+
+        return counted
 
 
 @dataclass(frozen=True)

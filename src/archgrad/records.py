@@ -77,6 +77,7 @@ class Records:
             "recovered": search.recovered,
             "verdict": None if search.verdict is None else asdict(search.verdict),
             "memory": search.memory,
+            "spent": search.leg.net.spent,
             "model": search.leg.net.model.state_dict(),
             "alpha": {name: value.detach() for name, value in search.leg.net.alpha.items()},
             "weight_optimizer": search.leg.weight_optimizer.state_dict(),
@@ -128,7 +129,9 @@ class Records:
                 f"the search shall go back to epoch {epoch}, whose checkpoint is not kept (the "
                 f"last {KEPT} are); use a stopping rule that looks less far back"
             )
+        spent = search.leg.net.spent
         _take(search, copy.deepcopy(content))
+        search.leg.net.spent = spent  # what is gone was paid for
         self._cut(search, epoch)
 
     def _cut(self, search: BilevelSearch, done: int) -> None:
@@ -151,6 +154,7 @@ def _take(search: BilevelSearch, content: Mapping[str, Any]) -> None:
     search.done, search.recovered = int(content["epoch"]), int(content["recovered"])
     verdict = content["verdict"]
     search.verdict = None if verdict is None else Verdict(**verdict)
+    search.leg.net.spent = int(content["spent"])
     search.memory.clear()
     search.memory.update(content["memory"])
     search.leg.net.model.load_state_dict(content["model"])

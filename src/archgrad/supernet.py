@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from archgrad.choice import Choice, Group, Row
+from archgrad.counting import Count, counted
 from archgrad.errors import ArchgradError
 from archgrad.loops import first_infinite
 from archgrad.mixing import Mixing
 from archgrad.precision import Precision, autocast, full
 from archgrad.slots import Slots
 from archgrad.task import CLASSIFICATION, Model, Task
-from archgrad.trees import describe
+from archgrad.trees import describe, size, tensors
 
 Alpha = Mapping[str, Tensor]  # group name -> (edges, operations), and what a relaxation adds
 Initial = Callable[[Mapping[str, tuple[int, ...]], torch.Generator | None], dict[str, Tensor]]
@@ -48,6 +49,7 @@ class Supernet:
     shapes of the groups and of ``extra``, what the relaxation has beside the weights of candidates.
     ``task``: loss and metric, and how the model is called with a batch.
     ``precision``: of every forward pass, see `archgrad.precision.autocast`.
+    ``spent``: multiply-adds of all passes so far, see `archgrad.counting`.
     """
 
     def __init__(
@@ -63,7 +65,8 @@ class Supernet:
     ) -> None:
         self.model = model
         self.groups = tuple(groups)
-        self.task, self.precision = task, precision
+        self.task, self.precision, self.spent = task, precision, 0
+        self.count: Count | None = None  # known after the first pass
         self.choices = [module for module in model.modules() if isinstance(module, Choice)]
         shapes = {group.name: group.shape for group in groups}
         if len(shapes) < len(self.groups):
@@ -109,7 +112,7 @@ class Supernet:
         Unless ``update_statistics``, buffers such as BatchNorm's running statistics are left
         as they are: the model works on copies.
         """
-        output: Tensor = self._run(mixing, lambda model: model(inputs), weights, update_statistics)
+        output: Tensor = self._run(mixing, _called, inputs, weights, update_statistics)
         return output
 
     def outputs(
@@ -121,9 +124,7 @@ class Supernet:
         update_statistics: bool = False,
     ) -> tuple[Any, Any]:
         """Output and target of a batch, as the task has them; else as `forward`."""
-        found: Any = self._run(
-            mixing, lambda model: self.task.forward(model, batch), weights, update_statistics
-        )
+        found = self._run(mixing, self.task.forward, batch, weights, update_statistics)
         if not isinstance(found, tuple | list) or len(found) != 2:
             raise ArchgradError(f"forward returned {describe(found)}; expected (output, target)")
         return found[0], found[1]
@@ -131,7 +132,8 @@ class Supernet:
     def _run(
         self,
         mixing: Mapping[str, Tensor] | Sequence[Row],
-        call: Callable[[Model], Any],
+        call: Callable[[Model, Batch], Any],
+        batch: Batch,
         weights: Weights | None,
         update_statistics: bool,
     ) -> Any:
@@ -155,11 +157,14 @@ class Supernet:
                 return functional_call(self.model, placed, inputs, options, tie_weights=False)
 
             with autocast(self.precision, self.device):
-                found = call(model)
-            return full(found)
+                found = call(model, batch)
         finally:
             for choice in self.choices:
                 choice.mixing = None  # a model that holds no graph can be copied and saved
+        self.count = self.count or counted(self, call, batch)
+        backward = any(tensor.requires_grad for tensor in tensors(found))
+        self.spent += self.count.spent(rows, size(batch), backward)
+        return full(found)
 
     def _computed(self, rows: Sequence[Row]) -> Iterator[str]:
         """Names of the parameters and buffers of what is computed with these rows.
@@ -239,3 +244,7 @@ class Supernet:
                 if names:
                     found[place] = names
         return found
+
+
+def _called(model: Model, inputs: Tensor) -> Any:
+    return model(inputs)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from archgrad.counting import second_derivative
 from archgrad.errors import out_of_memory
 from archgrad.kernels.normalization import forward_differentiable
 
@@ -48,7 +49,8 @@ def hessian_vector(
     squared error in torch 2.13), the gradient of <gradient, vector> is taken instead: the same
     number, slower. Kinks (ReLU, max-pooling) are ignored, as by every derivative of such a network.
     """
-    with sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
+    # fused attention has no second derivative
+    with sdpa_kernel(SDPBackend.MATH), second_derivative():
         try:
             return _forward_over_reverse(loss, at, vector, by)
         except RuntimeError as error:  # NotImplementedError is one; a wrong loss fails again below
