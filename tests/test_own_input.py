@@ -48,7 +48,10 @@ BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "no choices": ({"space": nn.Linear(4, 3)}, ArchgradError, "this Linear has no choices"),
     "one name, two choices": (
         {"space": nn.Sequential(linear(b=nn.Linear(4, 3)), linear(c=nn.Linear(3, 3)))},
-        ArchgradError, r"two choices are called here, with the candidates \['a', 'b'\]"),
+        ArchgradError, r"two choices are called here, .* \['a', 'b'\], one 1 of \['a', 'c'\]"),
+    "one name, other picks": (
+        {"space": nn.Sequential(archgrad.InputChoice(2, 1, "m"), archgrad.InputChoice(2, 2, "m"))},
+        ArchgradError, r"called m, one keeps 1 of the candidates .* one 2 of \['0', '1'\]"),
     "a candidate that raises": ({"space": linear(b=Boom())}, ValueError,
                                 r"boom\nin choice here, candidate b, called with a tensor of"),
     "weights without a shape": ({"space": nn.Sequential(nn.LazyLinear(4), linear())},
@@ -116,17 +119,6 @@ def test_a_loader_that_ends_for_good_is_told() -> None:
         archgrad.search(
             linear(b=nn.Linear(4, 3)), train=Once(), valid=[examples(6)], **{**TINY, "epochs": 2}
         )
-
-
-def test_other_epochs_of_an_own_model_are_not_derived_from_its_folder(tmp_path: Path) -> None:
-    model = linear(b=nn.Linear(4, 3))
-    result = archgrad.search(model, train=examples(), out=tmp_path / "run", **TINY)
-    said = "space of this run .* last epoch's architecture, result.architecture or architecture.jso"
-    for epoch in (None, 1):
-        with pytest.raises(ArchgradError, match=f"{said}n in the folder: that of another epoch "):
-            archgrad.derive(tmp_path / "run", epoch=epoch)
-    kept = archgrad.Architecture.load(tmp_path / "run" / "architecture.json")
-    assert kept == result.architecture
 
 
 def test_verbs_of_images_send_own_models_away() -> None:

@@ -30,7 +30,6 @@ from archgrad.prepared import (
     prepare_data,
     retraining_space,
     search_method,
-    search_space,
     section,
 )
 from archgrad.result import SearchResult
@@ -178,6 +177,9 @@ def derive(
     "perturbation": from the trained supernet itself (arXiv:2108.04392), with ``tuning_epochs``
     epochs of training between decisions; it takes the last epoch and needs the data of the search
     (``data`` where they came from Python).
+
+    Of an own model or space the architecture is read from the folder, without it; a method that
+    came from Python is not in the folder, and such a run is refused.
     """
     run = Run.open(folder)
     if rule == deriving.PERTURBATION:
@@ -196,7 +198,7 @@ def derive(
     method = deriving.with_rule(search_method(config), rule)
     if method.selection is not None and rule is None and epoch is None:
         return resolve(run.path)  # what the selection found at the end of the search
-    return deriving.derive(run, search_space(config, None), kept(run, config, method), epoch)
+    return deriving.derive(run, kept(run, config, method), epoch)
 
 
 @dataclass(frozen=True)

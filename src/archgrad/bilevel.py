@@ -11,12 +11,13 @@ import torch
 from torch import nn
 
 from archgrad.architecture import Architecture
-from archgrad.config import SearchConfig
+from archgrad.config import OWN, SearchConfig
 from archgrad.data import Augmentation, Data
 from archgrad.data.own import OwnData
 from archgrad.errors import ArchgradError, Diverged
 from archgrad.folder import Run, write
 from archgrad.graphs import recorder
+from archgrad.groups import Groups
 from archgrad.kernels import native
 from archgrad.leg import Leg, stages
 from archgrad.loaders import Loaders
@@ -67,6 +68,8 @@ def bilevel_search(
     random = seeded(config.seed, config.threads, device)
     with held, native.use(config.kernel), without_tf32(), random:
         search = BilevelSearch(space, data, method, config, augmentation, device, run)
+        if run is not None and config.space == OWN:
+            Groups.of(space, method).keep(run.path)
         if search.done == 0 and (price := search.monitor.price()) is not None:
             listener.notice(price)
         if config.graphs == "on" and recorder(device) is None:

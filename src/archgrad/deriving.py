@@ -7,17 +7,18 @@ from dataclasses import replace
 
 from archgrad.architecture import Architecture, Cell
 from archgrad.bilevel import BilevelSearch
+from archgrad.config import OWN
 from archgrad.errors import ArchgradError, unknown
 from archgrad.folder import Run, fitting, read_lines
+from archgrad.groups import GROUPS, Groups
 from archgrad.kernels import native
 from archgrad.loops import resolve_device, seeded
 from archgrad.methods import Method
 from archgrad.parts.discretization import SkipLimit, StrongestEdges, Threshold
 from archgrad.parts.selection import Perturbation
 from archgrad.parts.state import State
-from archgrad.prepared import Prepared, section
-from archgrad.records import ALPHAS, alpha_from
-from archgrad.spaces import SearchSpace
+from archgrad.prepared import Prepared, search_space, section
+from archgrad.records import ALPHAS
 from archgrad.supernet import Alpha
 from archgrad.tuning import Tuning
 
@@ -38,8 +39,17 @@ def with_rule(method: Method, rule: str | None) -> Method:
     return replace(method, discretization=RULES[rule])
 
 
-def derive(run: Run, space: SearchSpace, method: Method, epoch: int | None = None) -> Architecture:
+def groups_of(run: Run, method: Method) -> Groups:
+    """What the search of a run decides; of a space from Python what its folder holds."""
+    config = section(run.config)
+    if config.space == OWN and (run.path / GROUPS).is_file():
+        return Groups.load(run.path)
+    return Groups.of(search_space(config, None), method)
+
+
+def derive(run: Run, method: Method, epoch: int | None = None) -> Architecture:
     """The discretization of a finished or running search, of its last or of the given epoch."""
+    decided = groups_of(run, method)
     lines = read_lines(run.path / ALPHAS)
     epochs = [line.get("epoch") for line in lines]
     chosen = next((line for line in lines if line.get("epoch") == (epoch or epochs[-1])), None)
@@ -49,16 +59,16 @@ def derive(run: Run, space: SearchSpace, method: Method, epoch: int | None = Non
             + (f"expected {epochs[0]} to {epochs[-1]}" if epochs else "it finished none so far")
         )
     with fitting(run.path / ALPHAS):
-        groups, alpha = alpha_from(chosen, space, method)
+        groups, alpha = decided.at(chosen)
         if any(tuple(alpha[group.name].shape) != group.shape for group in groups):
-            raise ValueError("other groups than the space of config.yaml")
+            raise ValueError("other groups than the search")
     state = State(
         problem=None,  # type: ignore[arg-type]
         relaxation=method.relaxation,
         groups=groups,
         progress=chosen["epoch"] / section(run.config).epochs,
     )
-    return Architecture(space=space.name, cells=method.discretization(alpha, state))
+    return Architecture(space=decided.space, cells=method.discretization(alpha, state))
 
 
 def derive_by_perturbation(run: Run, prepared: Prepared, epochs: int) -> Architecture:

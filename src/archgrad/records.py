@@ -23,12 +23,10 @@ from archgrad.folder import (
     save_checkpoint,
     truncate,
 )
-from archgrad.leg import offered
+from archgrad.groups import Groups
 from archgrad.loops import random_state, restore_random_state
-from archgrad.methods import Method
 from archgrad.parts.stage import Candidates
 from archgrad.parts.stopping import Verdict
-from archgrad.spaces import SearchSpace
 
 if TYPE_CHECKING:
     from archgrad.bilevel import BilevelSearch
@@ -145,7 +143,7 @@ class Records:
         self, search: BilevelSearch, epoch: int
     ) -> tuple[tuple[Group, ...], dict[str, Tensor]]:
         """The groups and alpha after an epoch, counted from 1."""
-        return alpha_from(self.alphas[epoch - 1], search.space, search.method)
+        return Groups.of(search.space, search.method).at(self.alphas[epoch - 1])
 
 
 def _take(search: BilevelSearch, content: Mapping[str, Any]) -> None:
@@ -174,11 +172,3 @@ def _left_out(model: nn.Module) -> dict[str, Tensor]:
     """The buffers that are not persistent, which a state_dict does not hold."""
     kept = model.state_dict().keys()
     return {name: buffer for name, buffer in model.named_buffers() if name not in kept}
-
-
-def alpha_from(
-    line: Mapping[str, Any], space: SearchSpace, method: Method
-) -> tuple[tuple[Group, ...], dict[str, Tensor]]:
-    """The groups and alpha that a line of alphas.jsonl stands for."""
-    groups = offered(space, method, line.get("candidates")).groups
-    return groups, {name: torch.tensor(value) for name, value in line["alpha"].items()}

@@ -189,9 +189,9 @@ def _groups(model: nn.Module) -> tuple[Group, ...]:
         first = found.setdefault(choice.group, choice)
         if (first.names, first.picks) != (choice.names, choice.picks):
             raise ArchgradError(
-                f"two choices are called {choice.group}, with the candidates {list(first.names)} "
-                f"and {list(choice.names)}; choices of one name are decided together, so give "
-                "them the same candidates, or other names"
+                f"two choices are called {choice.group}, one keeps {first.picks} of the candidates "
+                f"{list(first.names)}, one {choice.picks} of {list(choice.names)}; choices of one "
+                "name are decided together, so give them the same candidates, or other names"
             )
     if not found:
         raise ArchgradError(

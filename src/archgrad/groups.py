@@ -1,0 +1,63 @@
+"""The groups of a search, kept in its folder: what alpha stands for without the space itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from archgrad.choice import Group
+from archgrad.folder import fitting, write
+from archgrad.leg import offered
+from archgrad.methods import Method
+from archgrad.spaces import SearchSpace
+
+GROUPS, FORMAT = "groups.json", "archgrad-groups/1"
+
+
+class Groups(NamedTuple):
+    """The name of a space and its groups, without the candidates that the method leaves out."""
+
+    space: str
+    groups: tuple[Group, ...]
+
+    @classmethod
+    def of(cls, space: SearchSpace, method: Method) -> Groups:
+        """What a search of this space by this method decides."""
+        return cls(space.name, offered(space, method).groups)
+
+    @classmethod
+    def load(cls, folder: Path) -> Groups:
+        """What `keep` wrote."""
+        with fitting(folder / GROUPS):
+            kept = json.loads((folder / GROUPS).read_text(encoding="utf-8"))
+            if kept["format"] != FORMAT:
+                raise ValueError(f"format {kept['format']}, expected {FORMAT}")
+            groups = ({key: _tuples(value) for key, value in g.items()} for g in kept["groups"])
+            return cls(kept["space"], tuple(Group(**values) for values in groups))
+
+    def keep(self, folder: Path) -> None:
+        """Write them to a run folder."""
+        groups = [asdict(group) for group in self.groups]
+        content = {"format": FORMAT, "space": self.space, "groups": groups}
+        write(folder / GROUPS, json.dumps(content, indent=1) + "\n")
+
+    def at(self, line: Mapping[str, Any]) -> tuple[tuple[Group, ...], dict[str, Tensor]]:
+        """The groups and alpha of a line of alphas.jsonl: a stage may offer fewer candidates."""
+        rows = line.get("candidates") or {g.name: g.candidates for g in self.groups}
+        groups = tuple(replace(g, candidates=_tuples(rows[g.name])) for g in self.groups)
+        for group, whole in zip(groups, self.groups, strict=True):
+            pairs = zip(group.candidates, whole.candidates, strict=True)
+            if not all(set(some) <= set(every) for some, every in pairs):
+                raise ValueError(f"group {group.name} has other candidates than the search")
+        return groups, {name: torch.tensor(value) for name, value in line["alpha"].items()}
+
+
+def _tuples(value: Any) -> Any:
+    """Lists as tuples, at any depth."""
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
