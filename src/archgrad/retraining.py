@@ -108,6 +108,7 @@ def retrain(
     augmentation: Augmentation | None = None,
     listener: Listener | None = None,
     deadline: float = math.inf,
+    tested: bool = True,
 ) -> tuple[Score, Classifier]:
     """Train on the whole training part, test once at the end: the last epoch's network counts.
 
@@ -117,9 +118,10 @@ def retrain(
     The test is in float32, whatever the precision, so the weights that are kept give it again.
 
     ``deadline``: of `time.monotonic`; raises `Paused` after an epoch where another one of that
-    length would not end before it.
+    length would not end before it. Without ``tested`` no test part is needed or read, and the
+    score has neither accuracy nor loss.
     """
-    if data.test is None:
+    if data.test is None and tested:
         raise _no_test(data)
     config, device = job.config, resolve_device(job.config.device)
     listener = listener or Silent()
@@ -131,19 +133,14 @@ def retrain(
             listener.epoch(metrics, config.epochs)
             if time.monotonic() + metrics["seconds"] > deadline and epoch + 1 < config.epochs:
                 raise Paused
-        test = data.test.batches(config.batch_size, normalization=data.normalization, device=device)
         network = training.result.eval()
-        loss, right = evaluate(network, test.epoch(0))
-        if not math.isfinite(loss):
-            raise training.diverged("test loss", config.epochs - 1, len(training.batches))
+        judged = _judged(training, network, data) if tested else {}
     score = {
         "begun_with": training.begun_with,
         "label": job.label,
         "seed": job.seed,
-        "accuracy": right,
-        "loss": loss,
+        **judged,
         "train_loss": training.train_loss,
-        "test_images": len(data.test),
         "input_shape": list(data.shape),
         "normalization": _normalization(data),
         "seconds": round(training.seconds, 3),
@@ -157,6 +154,17 @@ def retrain(
         write(job.folder / RESULT, json.dumps(score, indent=2, allow_nan=False) + "\n")
         shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
     return score, network
+
+
+def _judged(training: Training, network: Classifier, data: Data) -> dict[str, Any]:
+    """Accuracy and loss on the test part."""
+    assert data.test is not None
+    size, normalization = training.config.batch_size, data.normalization
+    test = data.test.batches(size, normalization=normalization, device=training.device)
+    loss, right = evaluate(network, test.epoch(0))
+    if not math.isfinite(loss):
+        raise training.diverged("test loss", training.config.epochs - 1, len(training.batches))
+    return {"accuracy": right, "loss": loss, "test_images": len(data.test)}
 
 
 def _normalization(data: Data) -> dict[str, list[float]] | None:

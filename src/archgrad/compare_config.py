@@ -1,0 +1,68 @@
+"""The options of a comparison, and the file that holds a whole one. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, field_validator, model_validator
+
+from archgrad.config import RunConfig
+from archgrad.section import Section
+
+METHODS = "darts,pc_darts,drnas,random,evolution"
+
+
+class CompareConfig(Section):
+    """What is compared, and how its architectures are judged."""
+
+    methods: str = Field(
+        METHODS, description="methods and baselines, with commas between (see archgrad methods)"
+    )
+    seeds: int = Field(
+        3, ge=1, description="searches of each method, with the seeds seed, seed + 1, ..."
+    )
+    selection_fraction: float = Field(
+        0.2,
+        gt=0,
+        lt=1,
+        description="part of the training images that no search sees: it judges the short "
+        "retrainings",
+    )
+    short_epochs: int | None = Field(
+        None,
+        ge=1,
+        description="epochs of the short retraining (arXiv:1806.09055: 100 of 600) [a sixth of "
+        "train-epochs]",
+    )
+    parallel: int = Field(
+        0, ge=0, description="searches at a time; 0: one a CPU core, or one on a GPU"
+    )
+    tuning: str = Field(
+        "", description="how the options of the methods were found, for the checklist [not known]"
+    )
+
+    @field_validator("methods")
+    @classmethod
+    def _names(cls, text: str) -> str:
+        names = [name.strip() for name in text.split(",")]
+        if not all(names) or len(set(names)) < len(names):
+            raise ValueError(f'found "{text}", expected different names with commas between')
+        return ",".join(names)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The methods, in order."""
+        return tuple(self.methods.split(","))
+
+
+class ComparisonConfig(Section):
+    """A whole comparison: ``runs`` holds one complete configuration a data set and method."""
+
+    compare: CompareConfig
+    runs: tuple[RunConfig, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if any(run.search is None or run.train is None for run in self.runs):
+            raise ValueError("a run without search or train section; expected both in each")
+        return self
