@@ -130,8 +130,8 @@ def _test(results: Results) -> Finding:
         return None, "reads of the test data are not recorded for all searches"
     if reads != {1} or early:
         most = max(entry.test_reads or 0 for entry in results.entries)
-        return False, f"read up to {most} times a search, for {len(early)} failed searches too"
-    return True, "read once for each search that is done, by the code"
+        return False, f"read up to {most} times a search, and for {len(early)} failed ones"
+    return True, "read once for each search that is done, and for no other"
 
 
 def _budget(results: Results) -> Finding:

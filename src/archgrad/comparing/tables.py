@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import textwrap
 from collections.abc import Iterable, Sequence
 
 from archgrad.comparing.results import Phase, Results
@@ -27,18 +28,20 @@ from archgrad.comparing.statistics import (
 )
 
 GAP, FAILED = "-", "failed"
+WIDTH = 100
 FEW = 4  # below that many searches a rank correlation says next to nothing
 
 
 def text(results: Results) -> str:
-    """For the terminal: accuracies, then costs."""
+    """For the terminal: accuracies, costs, and what has to be said with them."""
     header, *body = _cells(results)
     ids, accuracy = slice(0, 2), slice(0, 9)
     parts = [
         aligned([row[accuracy] for row in (header, *body)]),
         aligned([[*row[ids], *row[9:]] for row in (header, *body)]),
     ]
-    return "\n".join(parts)
+    said = (textwrap.fill(note, WIDTH, subsequent_indent="  ") for note in notes(results))
+    return "\n".join([*parts, *said]) + "\n"
 
 
 def markdown(results: Results) -> str:
@@ -98,7 +101,12 @@ def anytime_text(results: Results, points: int = 5) -> str:
     for line in summaries(results):
         mine = [r for r in found if (r.data, r.method) == (line.data, line.method)]
         rows.append([line.data, line.method, *(_percent(r.accuracy) for r in mine)])
-    return aligned(rows)
+    said = (
+        f"Best validation accuracy so far, %, over {results.budget.unit} spent; mean over the "
+        "searches that are done. It is of what a search looks at, a supernet or a child, so a method "
+        "compares with itself."
+    )
+    return f"{aligned(rows)}\n{textwrap.fill(said, WIDTH, subsequent_indent='  ')}\n"
 
 
 def correlations_text(results: Results) -> str:
@@ -117,10 +125,13 @@ def notes(results: Results) -> list[str]:
     lines = summaries(results)
     said = [
         "Test accuracy: mean ± sample standard deviation over searches, 95 % t interval of the "
-        "mean. Selected: the one search that validation after the short retraining selects.",
+        "mean. Selected: the one search that validation after the short retraining selects. Search: "
+        "the mean of one search. Total: all phases of all searches, failed ones too.",
     ]
     if RANDOM not in results.settings.methods:
         said.append("No method random: nothing says whether a method is better than it.")
+    elif not any(line.done for line in lines if line.method == RANDOM):
+        said.append("No search of random is done: nothing says whether a method is better than it.")
     said += _tests([line.difference for line in lines if line.difference is not None])
     said += [note for data in results.settings.data for note in _correction(data, lines)]
     for entry in sorted(results.entries, key=lambda entry: entry.key):
@@ -135,7 +146,8 @@ def _tests(found: Sequence[Difference]) -> list[str]:
     if any(d.test == "paired" for d in found):
         said.append(
             "Minus random, paired: t interval and two-sided sign-flip permutation test over the "
-            "seeds that both have; p (Holm) is corrected for the methods of a data set."
+            "seeds that both have; p (Holm) is corrected for the methods of a data set. The interval "
+            "rests on normal differences, which few seeds cannot show; the test does not."
         )
     few = sorted({d.n for d in found if d.smallest is not None and d.smallest > ALPHA})
     said += [
@@ -174,9 +186,9 @@ def _cells(results: Results) -> list[list[str]]:
     """The table for people, header first."""
     unit = results.budget.unit
     header = [
-        "data", "method", "searches", "test accuracy, %", "95 % interval", "minus random", "p",
-        "p (Holm)", "selected, %", "parameters, M", "multiply-adds, M", f"a search, {unit}",
-        "a search, s", f"all phases and searches, {unit}", "all phases and searches, s",
+        "data", "method", "searches", "test accuracy, %", "95 % interval", "minus random, points",
+        "p", "p (Holm)", "selected, %", "parameters, M", "multiply-adds, M", f"search, {unit}",
+        "search, s", f"total, {unit}", "total, s",
     ]  # fmt: skip
     return [header, *(_row(line) for line in summaries(results))]
 
@@ -233,7 +245,11 @@ def _millions(value: float | None) -> str:
 
 
 def _phase(phase: Phase | None) -> list[str]:
-    return [GAP, GAP] if phase is None else [f"{phase.spent:.3g}", f"{phase.seconds:.0f}"]
+    return [GAP, GAP] if phase is None else [f"{phase.spent:.3g}", _seconds(phase.seconds)]
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
 def _exact(line: Summary) -> list[object]:
