@@ -1,0 +1,1 @@
+"""Comparing methods: what was measured, its statistics, the tables and the checklist."""

@@ -1,0 +1,297 @@
+"""Means over searches, differences to random search, rank correlations, accuracy over spending.
+
+Everything here follows from `archgrad.comparing.results.Results` alone, whatever the order of its
+entries. The unit is the search: one accuracy a seed, the mean over searches is the headline and
+never the best of them. What cannot be computed is None.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from archgrad import statistics
+from archgrad.comparing.results import Entry, Phase, Results
+
+RANDOM = "random"
+EXACT = 16  # pairs; up to here all sign flips are enumerated
+DRAWS = 9_999  # sign flips beyond that, from a fixed seed
+ALPHA = 0.05
+DIGITS = 12  # of differences of accuracies: what is beyond is rounding, not spread
+
+Test = Literal["paired", "welch"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Test accuracy of a method minus that of random search, means over searches.
+
+    ``test`` paired: over the ``n`` seeds that both have; the interval is the paired t interval,
+    ``p`` that of the sign-flip permutation test, and ``smallest`` the least that n pairs can give.
+    welch: where fewer than two pairs are; interval and p are Welch's t. None: too few searches for
+    either. ``holm``: p corrected for all methods of the data set (Holm 1979).
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    p: float | None
+    test: Test | None
+    n: int
+    smallest: float | None = None
+    holm: float | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One method on one data set: a line of the table.
+
+    ``planned``, ``done``, ``failed``: searches; what is neither done nor failed was not run.
+    ``mean``, ``deviation`` (sample standard deviation) and the 95 % t interval from ``low`` to
+    ``high`` are of the test accuracy over searches. ``selected``: the test accuracy of the one
+    search that validation after the short retraining selects (ties: the smallest seed).
+    ``parameters``, ``multiply_adds`` and ``search`` are means over the searches that are done,
+    ``total`` is the sum over all phases of all searches, failed ones too.
+    """
+
+    data: str
+    method: str
+    planned: int
+    done: int
+    failed: int
+    mean: float | None = None
+    deviation: float | None = None
+    low: float | None = None
+    high: float | None = None
+    difference: Difference | None = None
+    selected: float | None = None
+    parameters: float | None = None
+    multiply_adds: float | None = None
+    search: Phase | None = None
+    total: Phase | None = None
+
+
+class Correlation(NamedTuple):
+    """Rank correlation of two accuracies over ``n`` searches of a method, or of "all methods"."""
+
+    data: str
+    scope: str
+    first: str
+    second: str
+    n: int
+    tau: float | None
+    rho: float | None
+
+
+class Reached(NamedTuple):
+    """The mean over ``searches`` of the best validation accuracy so far, at what was ``spent``."""
+
+    data: str
+    method: str
+    spent: float
+    accuracy: float | None
+    searches: int
+
+
+def sign_flip(differences: Sequence[float]) -> float:
+    """Two-sided p-value of the paired permutation test on the mean (Fisher's randomization test).
+
+    Under the hypothesis that method and reference are alike, each difference may as well have the
+    other sign: p is the share of the 2^n sign flips, the one found among them, whose mean is as far
+    from 0. Exact up to `EXACT` pairs; beyond, of `DRAWS` random flips and the one found.
+    """
+    values = np.array(sorted(differences, key=lambda value: (abs(value), value)))
+    n = len(values)
+    if n <= EXACT:
+        flips = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
+    else:
+        drawn = np.random.default_rng(0).integers(0, 2, (DRAWS, n))
+        flips = np.concatenate([np.zeros((1, n), dtype=drawn.dtype), drawn])
+    sums = np.abs((1 - 2 * flips) @ values)
+    rounding = 1e-9 * np.abs(values).sum()
+    return float(np.mean(sums >= abs(values.sum()) - rounding))
+
+
+def smallest_p(n: int) -> float:
+    """The least p-value that `sign_flip` can give for n pairs: 2/2^n, two-sided.
+
+    >>> [smallest_p(n) for n in (1, 2, 3, 5, 6)]
+    [1.0, 0.5, 0.25, 0.0625, 0.03125]
+    """
+    return 2.0 ** (1 - n) if n <= EXACT else 1 / (DRAWS + 1)
+
+
+def pairs_needed(alpha: float = ALPHA) -> int:
+    """How many pairs `sign_flip` needs to be able to reach ``alpha``.
+
+    >>> pairs_needed()
+    6
+    """
+    return math.ceil(1 - math.log2(alpha))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction of several p-values, in their order.
+
+    >>> [round(p, 6) for p in holm([0.01, 0.04, 0.03])]
+    [0.03, 0.06, 0.06]
+    """
+    adjusted, least = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        least = max(least, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = least
+    return adjusted
+
+
+def difference(found: Sequence[Entry], reference: Sequence[Entry]) -> Difference | None:
+    """Of the test accuracy, paired by seed where at least two seeds are on both sides."""
+    mine, theirs = _accuracies(found), _accuracies(reference)
+    if not mine or not theirs:
+        return None
+    both = sorted(mine.keys() & theirs.keys())
+    if len(both) < 2:
+        first, second = list(mine.values()), list(theirs.values())
+        estimate = statistics.welch(first, second)
+        low, high = _interval(estimate)
+        test: Test | None = "welch" if min(len(first), len(second)) > 1 else None
+        return Difference(estimate.value, low, high, _known(estimate.p_value()), test, len(both))
+    gaps = [round(mine[seed] - theirs[seed], DIGITS) for seed in both]
+    estimate, n = statistics.mean(gaps), len(both)
+    low, high = _interval(estimate)
+    return Difference(estimate.value, low, high, sign_flip(gaps), "paired", n, smallest_p(n))
+
+
+def summaries(results: Results) -> list[Summary]:
+    """A line for each method on each data set, in the order of the settings."""
+    lines = []
+    for data in results.settings.data:
+        lines += _corrected([_summary(results, m, data) for m in results.settings.methods])
+    return lines
+
+
+def _summary(results: Results, method: str, data: str) -> Summary:
+    done, failed = results.of(method, data), results.of(method, data, "failed")
+    summary = Summary(data, method, len(results.settings.seeds), len(done), len(failed))
+    if done or failed:
+        total = sum((entry.costs.total for entry in (*done, *failed)), Phase())
+        summary = replace(summary, total=total)
+    if not done:
+        return summary
+    accuracies = list(_accuracies(done).values())
+    estimate = statistics.mean(accuracies)
+    low, high = _interval(estimate)
+    search = sum((entry.costs.search for entry in done), Phase())
+    return replace(
+        summary,
+        mean=estimate.value,
+        deviation=_known(statistics.spread(accuracies)),
+        low=low,
+        high=high,
+        difference=None if method == RANDOM else difference(done, results.of(RANDOM, data)),
+        selected=_selected(done),
+        parameters=fmean(entry.parameters or 0 for entry in done),
+        multiply_adds=fmean(entry.multiply_adds or 0 for entry in done),
+        search=Phase(spent=search.spent / len(done), seconds=search.seconds / len(done)),
+    )
+
+
+def _corrected(lines: list[Summary]) -> list[Summary]:
+    """With Holm's correction over the lines that have a p-value."""
+    p_values = {
+        i: line.difference.p
+        for i, line in enumerate(lines)
+        if line.difference is not None and line.difference.p is not None
+    }
+    for i, adjusted in zip(p_values, holm(list(p_values.values()))):
+        found = lines[i].difference
+        assert found is not None
+        lines[i] = replace(lines[i], difference=replace(found, holm=adjusted))
+    return lines
+
+
+def correlations(results: Results) -> list[Correlation]:
+    """Kendall's tau-b and Spearman's rho between the accuracies of the phases.
+
+    Over the searches of all methods together and of each. Search-time accuracies of different
+    methods are of different things (a supernet, a child), so over all methods their ranks also tell
+    methods apart.
+    """
+    found = []
+    for data in results.settings.data:
+        scopes = {method: results.of(method, data) for method in results.settings.methods}
+        everything = [entry for entries in scopes.values() for entry in entries]
+        for scope, entries in {"all methods": everything, **scopes}.items():
+            found += [_correlation(data, scope, *pair, entries) for pair in ACCURACIES]
+    return found
+
+
+ACCURACIES = (("search", "test"), ("short", "test"), ("search", "short"))
+
+
+def _correlation(
+    data: str, scope: str, first: str, second: str, entries: Sequence[Entry]
+) -> Correlation:
+    values = [(getattr(e, f"{first}_accuracy"), getattr(e, f"{second}_accuracy")) for e in entries]
+    known = [(x, y) for x, y in values if x is not None and y is not None]
+    tau = rho = None
+    if all(len(set(column)) > 1 for column in zip(*known)) and known:
+        from scipy import stats  # half a second: not at import
+
+        x, y = (np.array(column) for column in zip(*known))
+        tau = float(stats.kendalltau(x, y, variant="b").statistic)
+        rho = float(np.corrcoef(stats.rankdata(x), stats.rankdata(y))[0, 1])
+    return Correlation(data, scope, first, second, len(known), tau, rho)
+
+
+def anytime(results: Results, points: int = 20) -> list[Reached]:
+    """Accuracy over spending: the mean of the best validation accuracy so far, on a grid.
+
+    ``points`` evenly spaced amounts up to the budget, or to the most that a search spent where the
+    budget is in seconds. Only searches that are done count; an amount at which not all of them have
+    a first accuracy has None, so that a mean is always over the same searches.
+    """
+    spent = [entry.costs.search.spent for entry in results.entries]
+    top = results.budget.amount or max(spent, default=0.0)
+    return [
+        _reached(results, method, data, top * step / points)
+        for data in results.settings.data
+        for method in results.settings.methods
+        for step in range(1, points + 1)
+    ]
+
+
+def _reached(results: Results, method: str, data: str, spent: float) -> Reached:
+    entries = results.of(method, data)
+    best = [
+        max(so_far)
+        for e in entries
+        if (so_far := [p.accuracy for p in e.curve if p.spent <= spent])
+    ]
+    whole = len(best) == len(entries) > 0
+    return Reached(data, method, spent, fmean(best) if whole else None, len(best))
+
+
+def _accuracies(entries: Sequence[Entry]) -> dict[int, float]:
+    """Test accuracy by seed."""
+    return {e.seed: e.test_accuracy for e in entries if e.test_accuracy is not None}
+
+
+def _selected(done: Sequence[Entry]) -> float | None:
+    """The test accuracy of what validation selects; None where one has no validation."""
+    if any(entry.short_accuracy is None for entry in done):
+        return None
+    return max(done, key=lambda entry: (entry.short_accuracy or 0.0, -entry.seed)).test_accuracy
+
+
+def _interval(estimate: statistics.Estimate) -> tuple[float | None, float | None]:
+    low, high = estimate.interval()
+    return _known(low), _known(high)
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None

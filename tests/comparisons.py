@@ -1,0 +1,71 @@
+"""Made-up comparisons for the tests of `archgrad.comparing`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from archgrad.architecture import published
+from archgrad.comparing.results import Budget, Costs, Entry, Phase, Point, Results, Settings
+
+CELL = published("DARTS_V2")
+COSTS = Costs(
+    search=Phase(spent=1e9, seconds=10.0),
+    short=Phase(spent=2e9, seconds=20.0),
+    full=Phase(spent=4e9, seconds=40.0),
+    test=Phase(spent=1e8, seconds=1.0),
+)
+CURVE = (
+    Point(spent=2.5e8, seconds=2.0, accuracy=0.5),
+    Point(spent=1e9, seconds=10.0, accuracy=0.75),
+)
+HERE: dict[str, Any] = {
+    "archgrad": "1.0", "commit": "abc", "torch": "2.9", "python": "3.11", "device": "a CPU",
+}  # fmt: skip
+
+
+def done(method: str, seed: int, test: float, data: str = "digits", **changes: Any) -> Entry:
+    fields: dict[str, Any] = {
+        "architecture": CELL,
+        "test_accuracy": test,
+        "parameters": 2_000_000,
+        "multiply_adds": 300_000_000,
+        "costs": COSTS,
+        "curve": CURVE,
+        "conditions": {"data": "d", "short": "s", "full": "f"},
+        "test_reads": 1,
+    }
+    fields |= changes
+    return Entry(method=method, data=data, seed=seed, status="done", **fields)
+
+
+def failed(method: str, seed: int, reason: str = "out of memory", data: str = "digits") -> Entry:
+    costs = Costs(search=Phase(spent=5e8, seconds=5.0))
+    return Entry(method=method, data=data, seed=seed, status="failed", error=reason, costs=costs)
+
+
+def results(
+    accuracies: Mapping[str, Sequence[float | None]],
+    seeds: int | None = None,
+    budget: Budget | None = None,
+    short: Mapping[str, Sequence[float]] | None = None,
+    **settings: Any,
+) -> Results:
+    """A comparison on digits: test accuracies by method in order of the seeds, None: failed."""
+    entries = []
+    for method, values in accuracies.items():
+        for seed, value in enumerate(values):
+            extra = {} if short is None else {"short_accuracy": short[method][seed]}
+            made = failed(method, seed) if value is None else done(method, seed, value, **extra)
+            entries.append(made)
+    number = max(map(len, accuracies.values())) if seeds is None else seeds
+    fields: dict[str, Any] = {
+        "space": "darts-cnn", "methods": tuple(accuracies), "data": ("digits",),
+        "seeds": tuple(range(number)),
+    }  # fmt: skip
+    return Results(
+        settings=Settings(**(fields | settings)),
+        budget=budget or Budget(amount=1e9),
+        environment=(HERE,),
+        entries=tuple(entries),
+    )
