@@ -56,9 +56,13 @@ class CompareConfig(Section):
 
 
 class ComparisonConfig(Section):
-    """A whole comparison: ``runs`` holds one complete configuration a data set and method."""
+    """A whole comparison: ``runs`` holds one complete configuration a data set and method.
+
+    ``table``: of the benchmark that stands for the retrainings.
+    """
 
     compare: CompareConfig
+    table: str | None = None
     runs: tuple[RunConfig, ...] = Field(min_length=1)
 
     @model_validator(mode="after")

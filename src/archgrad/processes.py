@@ -8,11 +8,12 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
 from multiprocessing import active_children, connection, get_context, parent_process
 from pathlib import Path
+from typing import Any, TypeVar
 
 from archgrad.config import DataConfig, TrainConfig
 from archgrad.data import Augmentation, Data
@@ -29,6 +30,9 @@ from archgrad.retraining import (
     load_data,
     retrain,
 )
+
+
+Result = TypeVar("Result")
 
 
 def retrain_all(
@@ -62,28 +66,52 @@ def retrain_all(
             yield retrain(job, loaded, augmentation=augmentation, deadline=deadline)[0]
             progress(epochs_done(jobs), sum(job.config.epochs for job in jobs))
         return
+    def meanwhile() -> None:
+        progress(epochs_done(jobs), sum(job.config.epochs for job in jobs))
+
+    calls = [(job, data, deadline) for job in open_jobs]
+    paused = False
+    for future in side_by_side(_work, calls, workers, meanwhile, deadline):
+        if future.cancelled() or isinstance(future.exception(), Paused):
+            paused = True
+        else:
+            yield future.result()
+    if paused:
+        raise Paused
+
+
+def side_by_side(
+    work: Callable[..., Result],
+    calls: Sequence[tuple[Any, ...]],
+    workers: int,
+    meanwhile: Callable[[], None] = lambda: None,
+    deadline: float = math.inf,
+) -> Iterator[Future[Result]]:
+    """Make the calls in ``workers`` processes; yields each as it is done, or cancelled.
+
+    ``meanwhile`` is called about every second; after ``deadline`` (`time.monotonic`) nothing is
+    begun any more. A process that is killed is an ArchgradError; what was begun ends with it.
+    """
     others = set(active_children())
     with ProcessPoolExecutor(workers, get_context("spawn"), _end_with_parent) as pool:
         try:
-            waiting = {pool.submit(_work, job, data, deadline) for job in open_jobs}
-            paused = False
+            waiting = {pool.submit(work, *call) for call in calls}
             while waiting:
                 done, waiting = wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
-                progress(epochs_done(jobs), sum(job.config.epochs for job in jobs))
+                meanwhile()
                 for future in done:
-                    if future.cancelled() or isinstance(future.exception(), Paused):
-                        paused = True
-                    else:
-                        yield future.result()
+                    if not future.cancelled() and isinstance(
+                        future.exception(), BrokenProcessPool
+                    ):
+                        future.result()
+                    yield future
                 if time.monotonic() > deadline:
                     for future in waiting:
                         future.cancel()  # does nothing to one that is running
-            if paused:
-                raise Paused
         except BrokenProcessPool:
             raise ArchgradError(
-                "a retraining process was killed, perhaps for want of memory; finished epochs are "
-                "kept: go on with --resume, if need be after lowering jobs in config.yaml"
+                "a worker process was killed, perhaps for want of memory; what was finished is "
+                "kept: go on with --resume, if need be after lowering jobs in the configuration"
             ) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)

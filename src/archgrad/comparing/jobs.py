@@ -35,13 +35,15 @@ class Job:
     """A method with a seed on a data set, in a folder of its own.
 
     ``config``: complete, as the search takes it; ``selection``: the part of the training images
-    that no search sees; ``short``: epochs of the short retraining.
+    that no search sees; ``short``: epochs of the short retraining; ``table``: of the benchmark that
+    stands for both retrainings.
     """
 
     config: RunConfig
     folder: Path
     selection: float
     short: int
+    table: str | None = None
 
     @property
     def search(self) -> SearchConfig:
@@ -82,15 +84,14 @@ class Job:
         """Whether nothing but the test is left to do."""
         if not (self.folder / "architecture.json").is_file():
             return False
-        full = range(self.train.seeds)
-        made = [place for place in (self.folder / "full").glob(f"seed-*/{RESULT}")]
-        return self.search.table is not None or len(made) == len(full)
+        trained = list((self.folder / "full").glob(f"seed-*/{RESULT}"))
+        return self.table is not None or len(trained) == self.train.seeds
 
 
-def work(job: Job, own: Own | None = None) -> None:
+def worked(job: Job, own: Own | None = None) -> Job:
     """Search, derive, retrain shortly and fully; goes on where it was interrupted.
 
-    An error is kept in the folder, as one line: the others go on.
+    An error is kept in the folder, as one line: the others go on. Returns the job.
     """
     (job.folder / FAILED).unlink(missing_ok=True)
     try:
@@ -104,13 +105,14 @@ def work(job: Job, own: Own | None = None) -> None:
                 space = search_space(job.search, given.search)
                 wanted = checked(run.config, given.search, given.augmentation, space, None)
                 wanted.search(run)
-            if job.search.table is None:
+            if job.table is None:
                 _retrain(job, given)
     except Exception as error:  # whatever it is, the other searches are not lost
         reason = " ".join(str(error).split()) or type(error).__name__
         if not isinstance(error, ArchgradError):
             reason = f"{type(error).__name__}: {reason}"
         write(job.folder / FAILED, json.dumps({"error": reason}) + "\n")
+    return job
 
 
 def _retrain(job: Job, given: Parts) -> None:
@@ -170,7 +172,7 @@ class Finished:
         return Phase(spent=float(self._lines[-1]["spent"]), seconds=seconds)
 
     def _costs(self, multiply_adds: int, test: dict[str, Any]) -> Costs:
-        if self.job.search.table is not None:
+        if self.job.table is not None:
             return Costs(search=self._searched())
         short, full = self.job.retrainings(self.given)
         passes = len(self.given.short.train) * 3
@@ -196,8 +198,8 @@ class Finished:
         return max(line["score"] for line in self._lines if line["architecture"] == found)
 
     def _short_accuracy(self, found: Architecture) -> float | None:
-        if self.job.search.table is not None:
-            return TableObjective(nas_bench_201(self.job.search.table))(found)
+        if self.job.table is not None:
+            return TableObjective(nas_bench_201(self.job.table))(found)
         short, _ = self.job.retrainings(self.given)
         assert short.folder is not None
         return float(json.loads((short.folder / RESULT).read_text(encoding="utf-8"))["accuracy"])

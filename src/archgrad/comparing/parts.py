@@ -1,4 +1,4 @@
-"""The data of a comparison, part by part; only `test_part` leads to the test images."""
+"""The data of a comparison, part by part; only `with_test` leads to the test images."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _cut(loaded: Data, selection: float) -> tuple[Source, Source]:
     return loaded.train.subset(rest), loaded.train.subset(selecting)
 
 
-def test_part(config: DataConfig, own: Own | None = None) -> Data:
+def with_test(config: DataConfig, own: Own | None = None) -> Data:
     """The data set with its test part; for the end of a comparison alone."""
     loaded = load_data(config)[0] if own is None else own[0]
     if loaded.test is None:
