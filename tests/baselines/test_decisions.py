@@ -339,3 +339,12 @@ def test_a_space_of_one_architecture_cannot_be_mutated() -> None:
     one = decisions.uniform(seeded())
     with pytest.raises(ArchgradError, match="space small has a single architecture.*offer more"):
         decisions.mutated(one, seeded())
+
+
+def test_choices_inside_a_candidate_that_is_not_chosen_are_decided_too() -> None:
+    inner = nn.Sequential(Choice({"a": nn.Linear(4, 4), "b": nn.Tanh()}, name="inner"))
+    found = OwnModel(nn.Sequential(Choice({"x": nn.Identity(), "y": inner}, name="outer")))
+    architectures = list(Decisions.of(found).different(seeded()))
+    assert len(architectures) == 4
+    outputs = [found.derive(one)(torch.ones(1, 4)).detach() for one in architectures]
+    assert len({tuple(output.flatten().tolist()) for output in outputs}) == 3
