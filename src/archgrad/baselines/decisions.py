@@ -60,6 +60,9 @@ class Decision(Generic[Option]):
         return total
 
 
+Drawn = tuple[Decision[int] | Decision[str], tuple[int, ...]]  # and its places, in their order
+
+
 class Node(NamedTuple):
     """What is decided about one node: its sources, and the operations on the edge from each."""
 
@@ -90,6 +93,18 @@ class Node(NamedTuple):
         """In how many ways a node can be decided."""
         each = [decision.ways for decision in self.operations.values()]
         return sum(math.prod(kept) for kept in combinations(each, self.sources.picks))
+
+    def draw(self, keys: Sequence[float]) -> tuple[Edges, list[Drawn]]:
+        """The node as the largest keys have it; operations are decided on kept edges alone."""
+        kept = self.sources.top(keys)
+        drawn: list[Drawn] = [(self.sources, kept)]
+        edges = {}
+        for source in (self.sources.options[place] for place in sorted(kept)):
+            decision = self.operations[source]
+            places = decision.top(keys)
+            drawn.append((decision, places))
+            edges[source] = frozenset(decision.options[place] for place in places)
+        return edges, drawn
 
     def listed(self, edges: Edges) -> tuple[tuple[str, int], ...]:
         """As a cell lists them: by source, operations of one edge in the order of the space."""
@@ -134,10 +149,10 @@ class Node(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """A drawn architecture, and the places that were drawn, in their order, for each decision."""
+    """A drawn architecture, and what was drawn for it, decision by decision."""
 
     architecture: Architecture
-    drawn: tuple[tuple[Decision[int] | Decision[str], tuple[int, ...]], ...]
+    drawn: tuple[Drawn, ...]
 
 
 class Change(NamedTuple):
@@ -150,7 +165,11 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True)
 class Decisions:
-    """All decisions of a space, node by node of each group."""
+    """All decisions of a space, node by node of each group.
+
+    In an own model all choices are decided, also those inside a candidate that is not chosen: then
+    architectures can differ and be the same network, as isomorphic cells of NAS-Bench-201 are.
+    """
 
     space: str
     groups: tuple[Group, ...]
@@ -185,26 +204,21 @@ class Decisions:
 
         Where a decision keeps several, they are drawn one after the other without replacement, from
         the softmax over those that are left (the Plackett-Luce model), here as the largest of the
-        logits with Gumbel noise (arXiv:1903.06059). Operations are decided on kept edges alone.
+        logits with Gumbel noise (arXiv:1903.06059).
+
         Logits of 0 draw every architecture with the same probability, if all edges of a node offer
         equally many operations, as those of all spaces here do.
         """
         noise = torch.empty_like(logits).exponential_(generator=generator)
         keys = (logits.detach() - noise.log()).tolist()
-        drawn: list[tuple[Decision[int] | Decision[str], tuple[int, ...]]] = []
+        drawn: list[Drawn] = []
         cells = []
         for group, nodes in zip(self.groups, self.nodes, strict=True):
             listed = []
             for node in nodes:
-                kept = node.sources.top(keys)
-                drawn.append((node.sources, kept))
-                edges = {}
-                for place in sorted(kept):
-                    source = node.sources.options[place]
-                    decision = node.operations[source]
-                    drawn.append((decision, decision.top(keys)))
-                    edges[source] = frozenset(decision.options[i] for i in drawn[-1][1])
+                edges, more = node.draw(keys)
                 listed.append(node.listed(edges))
+                drawn += more
             cells.append(_cell(group, listed))
         return Draw(Architecture(space=self.space, cells=tuple(cells)), tuple(drawn))
 
@@ -228,7 +242,8 @@ class Decisions:
     def different(self, generator: torch.Generator) -> Iterator[Architecture]:
         """Uniform draws, none twice, until the space has no other."""
         seen: set[Architecture] = set()
-        while len(seen) < self.count:
+        count = self.count
+        while len(seen) < count:
             found = self.uniform(generator)
             if found not in seen:
                 seen.add(found)
