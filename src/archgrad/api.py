@@ -14,6 +14,7 @@ from archgrad import config as configuration
 from archgrad import deriving
 from archgrad.architecture import Architecture, resolve
 from archgrad.arguments import SEARCH, TRAIN, beginning, resumed, sections_of
+from archgrad.baselines import BASELINES
 from archgrad.budget import Limit, kept
 from archgrad.config import OWN, SearchConfig, TrainConfig
 from archgrad.errors import ArchgradError
@@ -182,6 +183,13 @@ def derive(
     came from Python is not in the folder, and such a run is refused.
     """
     run = Run.open(folder)
+    if section(run.config).method in BASELINES:
+        if (epoch, rule) != (None, None):
+            raise ArchgradError(
+                f"{section(run.config).method} has no alpha of any epoch to derive from; its lines "
+                "are in evaluations.jsonl: leave out epoch and rule for the best of them"
+            )
+        return resolve(run.path)
     if rule == deriving.PERTURBATION:
         if epoch is not None:
             raise ArchgradError(

@@ -79,6 +79,7 @@ def derive_by_perturbation(run: Run, prepared: Prepared, epochs: int) -> Archite
     config = section(prepared.config)
     device = resolve_device(config.device)
     selection = Perturbation(epochs)
+    assert isinstance(prepared.method, Method)
     replace(prepared.method, selection=selection)  # refuses what does not go together
     random = seeded(config.seed, config.threads, device)
     with run.working(), native.use(config.kernel), random:

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 from torch import Tensor, nn
 
 from archgrad.architecture import Architecture
+from archgrad.baselines.value import Strategy
 from archgrad.budget import CostReport
 from archgrad.config import SearchConfig
 from archgrad.errors import ArchgradError, unknown
@@ -38,7 +39,7 @@ class SearchResult:
 
     architecture: Architecture
     space: SearchSpace
-    method: Method
+    method: Method | Strategy
     config: SearchConfig
     alpha: dict[str, Tensor]
     metrics: list[dict[str, Any]]

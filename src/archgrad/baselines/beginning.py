@@ -64,7 +64,7 @@ class Baseline:
     ) -> Baseline:
         """Refuse what does not fit, and a budget that does not pay for a first evaluation."""
         _check(config, space)
-        begun_with = {"options": config.model_dump(mode="json")}
+        begun_with: dict[str, Any] = {"options": config.model_dump(mode="json")}
         if config.table is None:
             begun_with["data"] = data.fingerprint()
             objective: Objective = Children(space, data, config, augmentation)

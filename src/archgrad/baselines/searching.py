@@ -27,7 +27,9 @@ Lines = list[dict[str, Any]]
 class Objective(Protocol):
     """What scores a proposal, and at what price in the budget's ``unit``."""
 
-    unit: str
+    @property
+    def unit(self) -> str:
+        """What a price is counted in."""
 
     def price(self, proposal: Proposal) -> int:
         """What the score will cost."""
@@ -93,7 +95,7 @@ def baseline_search(
         if run is not None:
             write(run.path / "architecture.json", found.to_json())
     path = None if run is None else run.path
-    return SearchResult(found, space, strategy, config, {}, lines, path)
+    return SearchResult(found, space, strategy, config, {}, lines, path, spent=lines[-1]["spent"])
 
 
 def too_small(budget: float, price: float, unit: str) -> ArchgradError:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import yaml
+from pydantic import ValidationError
 
 from archgrad.baselines import BASELINES
 from archgrad.baselines.beginning import EVALUATIONS
@@ -145,8 +146,8 @@ def prepare(
         if search.table is None:
             drawn = space.random_architecture(torch.Generator().manual_seed(0))
             check(retrained(space, train), drawn, train, given.short, given.augmentation)
-    config = ComparisonConfig(compare=compare, runs=tuple(runs), table=section(bases[0]).table)
-    return Comparison(config, folder, own)
+    whole = ComparisonConfig(compare=compare, runs=tuple(runs), table=section(bases[0]).table)
+    return Comparison(whole, folder, own)
 
 
 def _same_budget(
@@ -189,9 +190,11 @@ def opened(folder: Path, own: Own | None = None) -> Comparison:
             f"folder {folder} holds no comparison (no {CONFIG}); give the folder that archgrad "
             "compare wrote"
         ) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError) as error:
-        reason = explain(error) if hasattr(error, "errors") else " ".join(str(error).split())
-        raise ArchgradError(f"{path}: {reason}") from None
+    except ValidationError as error:
+        raise ArchgradError(f"{path}: {explain(error)}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ArchgradError(f"{path} cannot be read: {reason}; restore it") from None
 
 
 def _budget(runs: Sequence[RunConfig]) -> Budget:

@@ -195,7 +195,8 @@ class Finished:
             found = self._lines[-1].get("valid_accuracy")
             return None if found is None else float(found)
         found = self.job.architecture.model_dump(mode="json")
-        return max(line["score"] for line in self._lines if line["architecture"] == found)
+        scores = [line["score"] for line in self._lines if line["architecture"] == found]
+        return float(max(scores))
 
     def _short_accuracy(self, found: Architecture) -> float | None:
         if self.job.table is not None:
