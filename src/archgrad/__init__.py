@@ -10,11 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from archgrad import data, methods, spaces
+    from archgrad import baselines, benchmarks, data, methods, spaces
     from archgrad.api import TrainResult, build, derive, export, plan, run, search, train
     from archgrad.architecture import Architecture, Cell, published
     from archgrad.choice import Choice, Group
     from archgrad.choices import InputChoice, Repeat, Width, insert_choices
+    from archgrad.comparing.verb import compare
     from archgrad.costs import CostTable, cost_table
     from archgrad.errors import ArchgradError, Diverged
     from archgrad.estimators import ArchgradClassifier, ArchgradRegressor
@@ -49,6 +50,7 @@ _HOMES = {
     "Width": "archgrad.choices",
     "Zero": "archgrad.operations",
     "build": "archgrad.api",
+    "compare": "archgrad.comparing.verb",
     "cost_table": "archgrad.costs",
     "derive": "archgrad.api",
     "export": "archgrad.api",
@@ -82,7 +84,10 @@ __all__ = [
     "TrainResult",
     "Width",
     "Zero",
+    "baselines",
+    "benchmarks",
     "build",
+    "compare",
     "cost_table",
     "data",
     "derive",
@@ -101,7 +106,7 @@ __all__ = [
 ]
 
 
-_PACKAGES = ("data", "methods", "spaces")
+_PACKAGES = ("baselines", "benchmarks", "data", "methods", "spaces")
 
 
 def __getattr__(name: str) -> Any:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from archgrad import config as configuration
+from archgrad.cli_compare import compare_command
 from archgrad.config import DataConfig, SearchConfig, TrainConfig
 from archgrad.errors import ArchgradError, out_of_memory
 from archgrad.options import Given, with_options
-
-if TYPE_CHECKING:
-    from archgrad.folder import Run
+from archgrad.terminal import Config, Out, Resume, interruptible, refuse_options
 
 app = typer.Typer(
     name="archgrad",
@@ -30,14 +27,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # its markup would swallow the brackets of the defaults
 )
-Out = Annotated[Path | None, typer.Option(help="new folder for the results [runs/...]")]
-Resume = Annotated[
-    Path | None, typer.Option(help="continue the run in this folder, with its options")
-]
-Config = Annotated[
-    Path | None, typer.Option(help="take the options from this config.yaml; others override it")
-]
-
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; wrong input ends with one line and status 2."""
@@ -81,7 +70,7 @@ def run_command(
     from archgrad.folder import Run, free_folder
 
     if resume is not None:
-        _refuse_options(resume, given, out=out, config=config, random_cells=random_cells)
+        refuse_options(resume, given, out=out, config=config, random_cells=random_cells)
         folder = Run.open(resume)
         job = prepare_main_job(folder.config)
     else:
@@ -90,7 +79,7 @@ def run_command(
         job = prepare_main_job(configuration.build(given, base, random_cells=cells))
         made = job.search.config
         folder = Run.create(out or free_folder(made), made)
-    with Display(folder) as display, _interruptible("run", folder):
+    with Display(folder) as display, interruptible("run", folder.path):
         report = main_job(folder, job, display, display.searched, display.retraining)
     typer.echo(summary(report))
     typer.echo(f"everything is in {folder.path}")
@@ -160,14 +149,14 @@ def search_command(
     from archgrad.report.cells import save_drawing
 
     if resume is not None:
-        _refuse_options(resume, given, out=out, config=config)
+        refuse_options(resume, given, out=out, config=config)
         folder = Run.open(resume)
         prepared = prepare(folder.config)
     else:
         base = configuration.load(config) if config else None
         prepared = prepare(configuration.build(given, base))
         folder = Run.create(out or free_folder(prepared.config), prepared.config)
-    with Display(folder) as display, _interruptible("search", folder):
+    with Display(folder) as display, interruptible("search", folder.path):
         result = prepared.search(folder, display)
     save_drawing(result.architecture, folder.path)
     typer.echo(str(result.architecture))
@@ -254,7 +243,7 @@ def train_command(
             "DARTS_V2) or --resume FOLDER"
         )
     if resume is not None:
-        _refuse_options(resume, given, out=out, config=config, transfer=transfer or None)
+        refuse_options(resume, given, out=out, config=config, transfer=transfer or None)
         made = Run.open(resume).config
         architecture = Architecture.load(resume / "architecture.json")
     else:
@@ -277,7 +266,7 @@ def train_command(
         kept = made.model_copy(update={"transferred_from": origin})
         folder = Run.create(place, kept, {"architecture.json": architecture.to_json()})
     jobs = retrainings("found", architecture, space, made.train, folder.path, origin)
-    with Display(folder) as display, _interruptible("train", folder), folder.working():
+    with Display(folder) as display, interruptible("train", folder.path), folder.working():
         save_drawing(architecture, folder.path)
         try:
             scores = list(retrain_all(jobs, made.data, None, display.retraining, deadline))
@@ -299,6 +288,9 @@ def train_command(
         f"{scores[0]['parameters']:,} parameters, {scores[0]['multiply_adds']:,} multiply-adds; "
         f"everything is in {folder.path}"
     )
+
+
+app.command("compare")(compare_command)
 
 
 @app.command("export")
@@ -370,29 +362,6 @@ def _version(
 
         typer.echo(f"archgrad {__version__}")
         raise typer.Exit
-
-
-def _refuse_options(resume: Path, given: Given, **others: object) -> None:
-    """A resumed run keeps its options."""
-    changed = [field for section in given.values() for field in section]
-    changed += [name for name, value in others.items() if value is not None]
-    if changed:
-        raise ArchgradError(
-            f"a resumed run keeps its options; leave out {', '.join(changed)}, or begin a new run "
-            f"from its options with --config {resume / 'config.yaml'}"
-        )
-
-
-@contextmanager
-def _interruptible(command: str, folder: Run) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo(
-            f"archgrad: interrupted; continue with: archgrad {command} --resume {folder.path}",
-            err=True,
-        )
-        raise typer.Exit(130) from None
 
 
 def _table(rows: list[list[str]]) -> Table:

@@ -31,7 +31,6 @@ from archgrad.retraining import (
     retrain,
 )
 
-
 Result = TypeVar("Result")
 
 

@@ -14,12 +14,12 @@ from pydantic import ValidationError
 
 from archgrad.baselines import BASELINES
 from archgrad.baselines.beginning import EVALUATIONS
+from archgrad.compare_config import CompareConfig, ComparisonConfig
 from archgrad.comparing.final import final_test
 from archgrad.comparing.jobs import FAILED, TEST, Finished, Job, conditions, worked
 from archgrad.comparing.parts import Own, Parts, parts, with_test
 from archgrad.comparing.results import Budget, Results, Settings
 from archgrad.comparing.writing import files
-from archgrad.compare_config import CompareConfig, ComparisonConfig
 from archgrad.config import RunConfig, SearchConfig
 from archgrad.errors import ArchgradError, explain
 from archgrad.folder import environment, write
@@ -52,7 +52,9 @@ class Comparison:
             assert train is not None
             short = compared.short_epochs or max(1, train.epochs // 6)
             for seed in range(search.seed, search.seed + compared.seeds):
-                of_seed = run.model_copy(update={"search": search.model_copy(update={"seed": seed})})
+                of_seed = run.model_copy(
+                    update={"search": search.model_copy(update={"seed": seed})}
+                )
                 name = "".join(c if c.isalnum() else "-" for c in run.data.data)
                 place = self.folder / "searches" / name / search.method / f"seed-{seed}"
                 found.append(
@@ -98,7 +100,9 @@ class Comparison:
             some = list(group)
             given = parts(some[0].config.data, self.own, compared.selection_fraction)
             equal = conditions(some[0], given)
-            ended = (j for j in some if (j.folder / FAILED).is_file() or (j.folder / TEST).is_file())
+            ended = (
+                j for j in some if (j.folder / FAILED).is_file() or (j.folder / TEST).is_file()
+            )
             entries += [Finished(job, given).entry(equal) for job in ended]
         return Results(
             settings=Settings(
