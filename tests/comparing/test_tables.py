@@ -187,6 +187,12 @@ def test_signs_and_small_numbers_in_latex() -> None:
     assert "digits & 1e-5 -2 & 15 of 15 & " in text
 
 
+def test_a_difference_that_rounds_to_zero_has_no_minus() -> None:
+    found = results({"darts": [0.5, 0.50001], "random": [0.50002, 0.5]})
+    assert "+0.00 [-0.02, +0.02]" in tables.text(found)
+    assert "-0.00" not in tables.text(found)
+
+
 def test_the_unit_of_the_budget_is_that_of_the_table() -> None:
     looked_up = results({"random": [0.9]}, budget=Budget(amount=100, unit="evaluations"))
     assert "search, evaluations" in tables.text(looked_up)

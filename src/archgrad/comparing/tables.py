@@ -226,8 +226,8 @@ def _accuracy(line: Summary) -> str:
 def _difference(found: Difference | None) -> list[str]:
     if found is None:
         return [GAP] * 3
-    bounds = _bounds(found.low, found.high, "+.2f")
-    value = f"{100 * found.value:+.2f}" + ("" if bounds == GAP else f" {bounds}")
+    bounds = _bounds(found.low, found.high, "+z.2f")
+    value = f"{100 * found.value:+z.2f}" + ("" if bounds == GAP else f" {bounds}")
     p = GAP if found.p is None else f"{found.p:.2g}"
     if found.test == "welch":
         p += " (Welch)"
