@@ -94,7 +94,8 @@ def _space(results: Results) -> Finding:
     found = {e.architecture.space for e in _done(results) if e.architecture is not None}
     if not found:
         return NOTHING
-    return found == {results.settings.space}, f"found architectures of {_list(found)}"
+    asked = results.settings.space
+    return found == {asked}, f"architectures of {_list(found)}, where {asked} was asked for"
 
 
 def _same(results: Results, names: Sequence[str]) -> Finding:

@@ -108,11 +108,11 @@ def sign_flip(differences: Sequence[float]) -> float:
     values = np.array(sorted(differences, key=lambda value: (abs(value), value)))
     n = len(values)
     if n <= EXACT:
-        flips = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
+        flips = ((np.arange(2**n)[:, None] >> np.arange(n)) & 1).astype(np.int8)
     else:
-        drawn = np.random.default_rng(0).integers(0, 2, (DRAWS, n))
-        flips = np.concatenate([np.zeros((1, n), dtype=drawn.dtype), drawn])
-    sums = np.abs((1 - 2 * flips) @ values)
+        drawn = np.random.default_rng(0).integers(0, 2, (DRAWS, n), dtype=np.int8)
+        flips = np.concatenate([np.zeros((1, n), dtype=np.int8), drawn])
+    sums = np.abs(values.sum() - 2 * (flips.astype(float) @ values))
     rounding = 1e-9 * np.abs(values).sum()
     return float(np.mean(sums >= abs(values.sum()) - rounding))
 

@@ -55,7 +55,9 @@ def markdown(results: Results) -> str:
 
 def latex(results: Results) -> str:
     """A tabular with booktabs' rules; what has to be said with it stands below as comments."""
-    header, *body = [[_escape_latex(cell) for cell in row] for row in _cells(results)]
+    header, *body = [
+        [*map(_escape_latex, row[:2]), *map(_latex_number, row[2:])] for row in _cells(results)
+    ]
     lines = [
         "% needs \\usepackage{booktabs}",
         f"\\begin{{tabular}}{{ll{'r' * (len(header) - 2)}}}",
@@ -103,8 +105,8 @@ def anytime_text(results: Results, points: int = 5) -> str:
         rows.append([line.data, line.method, *(_percent(r.accuracy) for r in mine)])
     said = (
         f"Best validation accuracy so far, %, over {results.budget.unit} spent; mean over the "
-        "searches that are done. It is of what a search looks at, a supernet or a child, so a method "
-        "compares with itself."
+        "searches that are done. It is of what a search looks at, a supernet or a child, so "
+        "compare a method with itself."
     )
     return f"{aligned(rows)}\n{textwrap.fill(said, WIDTH, subsequent_indent='  ')}\n"
 
@@ -125,8 +127,8 @@ def notes(results: Results) -> list[str]:
     lines = summaries(results)
     said = [
         "Test accuracy: mean ± sample standard deviation over searches, 95 % t interval of the "
-        "mean. Selected: the one search that validation after the short retraining selects. Search: "
-        "the mean of one search. Total: all phases of all searches, failed ones too.",
+        "mean. Selected: the one search that validation after the short retraining selects. "
+        "Search: the mean of one search. Total: all phases of all searches, failed ones too.",
     ]
     if RANDOM not in results.settings.methods:
         said.append("No method random: nothing says whether a method is better than it.")
@@ -146,8 +148,8 @@ def _tests(found: Sequence[Difference]) -> list[str]:
     if any(d.test == "paired" for d in found):
         said.append(
             "Minus random, paired: t interval and two-sided sign-flip permutation test over the "
-            "seeds that both have; p (Holm) is corrected for the methods of a data set. The interval "
-            "rests on normal differences, which few seeds cannot show; the test does not."
+            "seeds that both have; p (Holm) is corrected for the methods of a data set. The "
+            "interval rests on normal differences, which few seeds cannot show; the test does not."
         )
     few = sorted({d.n for d in found if d.smallest is not None and d.smallest > ALPHA})
     said += [
@@ -224,8 +226,8 @@ def _accuracy(line: Summary) -> str:
 def _difference(found: Difference | None) -> list[str]:
     if found is None:
         return [GAP] * 3
-    bounds = _bounds(found.low, found.high, "+.2f")
-    value = f"{100 * found.value:+.2f}" + ("" if bounds == GAP else f" {bounds}")
+    bounds = _bounds(found.low, found.high, "+z.2f")
+    value = f"{100 * found.value:+z.2f}" + ("" if bounds == GAP else f" {bounds}")
     p = GAP if found.p is None else f"{found.p:.2g}"
     if found.test == "welch":
         p += " (Welch)"
@@ -290,10 +292,16 @@ SIGNED = re.compile(r"(?<![\w.$^{-])([+-]\d+(?:\.\d+)?)(?![\w-])")
 
 
 def _escape_latex(cell: str) -> str:
+    return "".join(SPECIAL.get(character, character) for character in cell)
+
+
+def _latex_number(cell: str) -> str:
+    """Escaped, with signs and powers of ten in math mode."""
     if cell == GAP:
         return "--"
-    cell = "".join(SPECIAL.get(character, character) for character in cell)
-    cell = POWER.sub(lambda m: f"${m[1]}\\cdot10^{{{m[2].replace('+', '')}{m[3]}}}$", cell)
+    cell = POWER.sub(
+        lambda m: f"${m[1]}\\cdot10^{{{m[2].replace('+', '')}{m[3]}}}$", _escape_latex(cell)
+    )
     return SIGNED.sub(r"$\1$", cell)
 
 
