@@ -33,8 +33,8 @@ class SearchResult:
     ``metrics``: one entry an epoch, as in metrics.jsonl; ``path``: the run folder, if there is one;
     ``stopped``: what the stopping rule or the guard ended it for, or None; ``model``: an own
     model's trained supernet; ``cost``: whether the architecture meets the limit of cost, if there
-    is one; ``origin``: the data set, where it has classes; ``spent``: multiply-adds of all passes of
-    the search, see `archgrad.counting`.
+    is one; ``origin``: the data set, where it has classes; ``spent``: multiply-adds of all passes
+    of the search, see `archgrad.counting`.
     """
 
     architecture: Architecture

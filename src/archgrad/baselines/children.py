@@ -27,8 +27,8 @@ class Children:
 
     Each child is trained on the weights' half as the weights of a supernet are (SGD, cosine,
     clipping, augmentation; sizes and rates of the search), for ``config.child_epochs`` epochs times
-    the share of its proposal, at least one, with a whole schedule of the learning rate; its score is
-    the metric on alpha's half, with running statistics. A child of an own model begins with the
+    the share of its proposal, at least one, with a whole schedule of the learning rate. Its score
+    is the metric on alpha's half, with running statistics. A child of an own model begins with the
     weights of the model.
     """
 

@@ -1,4 +1,4 @@
-"""A comparison from its options to its results: jobs side by side, then one test of all networks."""
+"""A comparison from its options to its results: jobs side by side, then one test of all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from archgrad.baselines import BASELINES
 from archgrad.baselines.beginning import EVALUATIONS
 from archgrad.compare_config import CompareConfig, ComparisonConfig
 from archgrad.comparing.final import final_test
-from archgrad.comparing.jobs import FAILED, TEST, Finished, Job, conditions, worked
+from archgrad.comparing.jobs import Finished, Job, conditions, worked
 from archgrad.comparing.parts import Own, Parts, parts, with_test
 from archgrad.comparing.results import Budget, Results, Settings
 from archgrad.comparing.writing import files

@@ -87,6 +87,11 @@ class Job:
         trained = list((self.folder / "full").glob(f"seed-*/{RESULT}"))
         return self.table is not None or len(trained) == self.train.seeds
 
+    @property
+    def ended(self) -> bool:
+        """Whether it was tested, or failed."""
+        return (self.folder / FAILED).is_file() or (self.folder / TEST).is_file()
+
 
 def worked(job: Job, own: Own | None = None) -> Job:
     """Search, derive, retrain shortly and fully; goes on where it was interrupted.
