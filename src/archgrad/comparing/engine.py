@@ -100,9 +100,7 @@ class Comparison:
             some = list(group)
             given = parts(some[0].config.data, self.own, compared.selection_fraction)
             equal = conditions(some[0], given)
-            ended = (
-                j for j in some if (j.folder / FAILED).is_file() or (j.folder / TEST).is_file()
-            )
+            ended = (job for job in some if job.ended)
             entries += [Finished(job, given).entry(equal) for job in ended]
         return Results(
             settings=Settings(
