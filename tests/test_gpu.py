@@ -85,6 +85,7 @@ def test_every_method_searches_on_the_device(name: str) -> None:
         "p_darts": {"more_cells": 1},
         "darts_pt": {"tuning_epochs": 1},
         "shapley": {"samples": 2},
+        "random_ws": {"samples": 4},
     }
     result = archgrad.search(
         "darts-cnn", "digits", method=name, method_options=options.get(name, {}), device=DEVICE,

@@ -76,6 +76,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "darts_pt": {"tuning_epochs": 1},
     "shapley": {"samples": 2},
     "p_darts": {"more_cells": 1},
+    "random_ws": {"samples": 4},
 }
 CHANNELS = "must know its channels, and a choice of an own model does not say them"
 REFUSED = {"pc_darts": "PartialChannels", "darts_minus": "AuxiliarySkip", "p_darts": "SkipDropout"}

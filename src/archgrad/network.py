@@ -74,8 +74,8 @@ class Nodes(Recomputable):
         for node, sources in enumerate(self.sources, start=len(inputs)):
             outputs: list[Tensor] = []
             terms: list[Summand] = []
-            for source in sources:
-                edge = next(edges)
+            entering = [(source, next(edges)) for source in sources]
+            for source, edge in [e for e in entering if not _left_out(e[1])] or entering:
                 if isinstance(edge, Choice):
                     if source not in states:
                         states[source] = State(values[source], self._leaving(source))
@@ -93,6 +93,12 @@ class Nodes(Recomputable):
         sources = [source for sources in self.sources for source in sources]
         pairs = zip(sources, self.edges, strict=True)
         return [e for source, e in pairs if source == state and isinstance(e, Choice)]
+
+
+def _left_out(edge: nn.Module) -> bool:
+    """Whether nothing of an edge is computed: a path leaves it out."""
+    row = edge.mixing if isinstance(edge, Choice) and not edge.around else None
+    return row is not None and row.active is not None and not (*row.active, *row.watched)
 
 
 class Cell(Nodes):

@@ -15,7 +15,7 @@ from archgrad.graphs import Graphed, Recorder, Result, Tensors
 from archgrad.loops import random_state
 from archgrad.mixing import Mixing
 from archgrad.parts.derivatives import leaves
-from archgrad.parts.hypergradient import Estimate
+from archgrad.parts.hypergradient import Estimate, at_rest
 from archgrad.parts.state import State
 from archgrad.supernet import Alpha, Batch, Supernet
 
@@ -65,10 +65,12 @@ class Passes:
         self.weights: Graphed[Learned] | None = None
         if recorder is not None:
             recorder = Counting(recorder, net)
-            self.alpha = Graphed("alpha's step", self._estimate, self._try_estimate, recorder)
+            if hypergradient is not at_rest:
+                self.alpha = Graphed("alpha's step", self._estimate, self._try_estimate, recorder)
             self.weights = Graphed("the weights' step", self._learn, self._try_learn, recorder)
             for graphed in (self.alpha, self.weights) if net.moving else ():
-                graphed.give_up("modules of the network change with the progress of the search")
+                if graphed is not None:
+                    graphed.give_up("modules of the network change with the progress of the search")
 
     @property
     def notes(self) -> list[str]:

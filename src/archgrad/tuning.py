@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from archgrad.architecture import Cell
 from archgrad.loaders import several
 from archgrad.loops import cosine
+from archgrad.parts.architectures import alone
 from archgrad.parts.relaxation import Masked
 
 if TYPE_CHECKING:
@@ -39,6 +42,13 @@ class Tuning:
         net.evaluation_mode()
         batches = several(search.loaders.check.epoch(0))
         return net.evaluate(mixing, batches)
+
+    def score_alone(self, cells: tuple[Cell, ...], batches: int | None) -> tuple[float, float]:
+        """Mean loss and accuracy of an architecture, with batch statistics; see `Trained`."""
+        search, net = self.search, self.search.leg.net
+        net.evaluation_mode()
+        some = islice(several(search.loaders.check.epoch(0)), batches)
+        return net.evaluate(alone(self.groups, cells, net.alpha), some)
 
     def tune(self, mask: Mapping[str, Tensor], epochs: int, start: int, of: int) -> None:
         """Train weights and alpha on with the mask; see `Trained.tune`."""

@@ -29,6 +29,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "p_darts": {"more_cells": 1},
     "darts_pt": {"tuning_epochs": 1},
     "shapley": {"samples": 2},
+    "random_ws": {"samples": 4},
 }
 REFUSED = {  # why a method cannot serve a space
     ("mbconv", "pc_darts"): "layer 1 leads from 4 to 6 channels, and PartialChannels passes some",

@@ -13,7 +13,13 @@ from archgrad.methods import Recovery, darts, darts_2nd
 from archgrad.methods.value import _contradictions
 from archgrad.parts.discretization import StrongestEdges, Threshold
 from archgrad.parts.edge import AuxiliarySkip, PartialChannels
-from archgrad.parts.hypergradient import Exact, first_order, first_order_and_weights, single_level
+from archgrad.parts.hypergradient import (
+    Exact,
+    at_rest,
+    first_order,
+    first_order_and_weights,
+    single_level,
+)
 from archgrad.parts.optimizer import Adam, ExponentiatedGradient
 from archgrad.parts.paths import TwoPaths, keep_other_probabilities
 from archgrad.parts.perturbation import AdversarialPerturbation, RandomPerturbation
@@ -25,6 +31,7 @@ from archgrad.parts.relaxation import (
     GumbelSoftmax,
     Sigmoid,
     Softmax,
+    UniformPath,
 )
 from archgrad.parts.schedule import Linear
 from archgrad.parts.selection import Perturbation
@@ -98,6 +105,11 @@ def test_a_recovery_must_raise_the_decay(numbers: dict[str, float]) -> None:
 GATES = {"relaxation": Gates(), "hypergradient": TwoPaths()}
 HARD = {"relaxation": GumbelSoftmax(hard=True)}
 GOOD_AND_BAD: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    (
+        "paths that are drawn uniformly give alpha no gradient",
+        {"relaxation": UniformPath(), "hypergradient": at_rest},
+        {"hypergradient": first_order},
+    ),
     (
         "a selection judges the supernet of the last epoch",
         {"selection": Perturbation()},

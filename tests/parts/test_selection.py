@@ -16,7 +16,8 @@ from archgrad.architecture import Architecture, Cell
 from archgrad.choice import Group
 from archgrad.errors import ArchgradError
 from archgrad.parts.relaxation import ALONE
-from archgrad.parts.selection import Perturbation
+from archgrad.parts.selection import Perturbation, RandomSearch
+from archgrad.spaces import space
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.spaces.mbconv import MBConv
 from archgrad.spaces.nas_bench_201 import NasBench201
@@ -183,3 +184,50 @@ def test_groups_of_different_size_go_side_by_side() -> None:
 def test_values_out_of_range_are_refused(knob: dict[str, Any], message: str) -> None:
     with pytest.raises(ArchgradError, match=message):
         Perturbation(**knob)
+
+
+# --- random search with shared weights ----------------------------------------------------------
+
+
+class Shared(Fake):
+    """Scores a whole architecture by its operations; few batches mistake one of them."""
+
+    def __init__(self, groups: tuple[Group, ...], mistaken: str | None = None) -> None:
+        super().__init__(groups, {})
+        self.mistaken, self.scored = mistaken, list[tuple[tuple[Cell, ...], int | None]]()
+
+    def score_alone(self, cells: tuple[Cell, ...], batches: int | None) -> tuple[float, float]:
+        self.scored.append((cells, batches))
+        names = [name for cell in cells for name in cell.operations]
+        worth = sum(len(name) for name in names)
+        if batches is not None and self.mistaken is not None:
+            worth -= 1000 * names.count(self.mistaken)
+        return 0.0, worth / 1e4
+
+
+def test_random_search_rescores_the_best_and_keeps_the_best_of_them() -> None:
+    groups = space("nas-bench-201").groups
+    search = Shared(groups)
+    cells = RandomSearch(samples=30, top=5, batches=2)(search)
+    few = [cells for cells, batches in search.scored if batches == 2]
+    full = [cells for cells, batches in search.scored if batches is None]
+    assert len(few) == len(set(few)) <= 30 and len(full) == 5
+    worth = {one: search.score_alone(one, None)[1] for one in few}
+    assert sorted((worth[one] for one in full), reverse=True) == sorted(worth.values())[:-6:-1]
+    assert worth[cells] == max(worth.values())
+
+
+def test_what_few_batches_mistake_is_lost_unless_it_is_rescored() -> None:
+    groups = space("nas-bench-201").groups
+    best, longest = [], max(groups[0].candidates[0], key=len)
+    for top in (1, 30):
+        search = Shared(groups, mistaken=longest)
+        cells = RandomSearch(samples=30, top=top)(search)
+        best.append(search.score_alone(cells, None)[1])
+    assert best[1] > best[0]
+
+
+@pytest.mark.parametrize("knob", ["samples", "top", "batches"])
+def test_random_search_refuses_nothing_to_do(knob: str) -> None:
+    with pytest.raises(ArchgradError, match=f"{knob} 0"):
+        RandomSearch(**{knob: 0})

@@ -13,6 +13,7 @@ from archgrad.methods.fair_darts import fair_darts
 from archgrad.methods.p_darts import p_darts
 from archgrad.methods.pc_darts import pc_darts
 from archgrad.methods.proxyless import proxyless
+from archgrad.methods.random_ws import random_ws
 from archgrad.methods.regularized import aer, beta_darts, darts_minus, gaea
 from archgrad.methods.robust_darts import robust_darts
 from archgrad.methods.sampling import drnas, gdas, snas
@@ -44,6 +45,7 @@ RECIPES: dict[str, Callable[..., Method]] = {
     "aer": aer,
     "lambda_darts": lambda_darts,
     "shapley": shapley,
+    "random_ws": random_ws,
 }
 
 

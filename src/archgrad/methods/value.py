@@ -16,7 +16,7 @@ from archgrad.mixing import Mixing
 from archgrad.parts.augmentation import Augment
 from archgrad.parts.cost import CostPenalty, CostRatio, ExpectedCost
 from archgrad.parts.discretization import StrongestEdges, Threshold
-from archgrad.parts.hypergradient import Estimate, first_order, single_level
+from archgrad.parts.hypergradient import Estimate, at_rest, first_order, single_level
 from archgrad.parts.optimizer import Adam, ExponentiatedGradient
 from archgrad.parts.paths import TwoPaths, keep_other_probabilities
 from archgrad.parts.regularizer import DirichletAnchor, ZeroOne
@@ -28,6 +28,7 @@ from archgrad.parts.relaxation import (
     Relaxation,
     Sigmoid,
     Softmax,
+    UniformPath,
 )
 from archgrad.parts.selection import Perturbation, Trained
 from archgrad.parts.shapley import Shapley
@@ -130,6 +131,8 @@ def _contradictions(method: Method) -> Iterable[tuple[bool, str]]:
     if isinstance(estimator, CostRatio):
         estimator = estimator.inner
     gates, hard = isinstance(weights, Gates), isinstance(weights, GumbelSoftmax) and weights.hard
+    uniform = isinstance(weights, UniformPath)
+    hard |= uniform
     paths = isinstance(estimator, TwoPaths)
     alpha_alone = paths or estimator in (first_order, single_level)
     alpha_alone |= isinstance(estimator, Shapley)
@@ -139,6 +142,8 @@ def _contradictions(method: Method) -> Iterable[tuple[bool, str]]:
     return [
         (gates != paths, "binary gates have no gradient but that of sampled paths, and sampled "
          "paths stand for binary gates; use Gates with TwoPaths"),
+        (uniform and estimator is not at_rest, "paths that are drawn uniformly give alpha no "
+         "gradient; use at_rest"),
         (paths and isinstance(method.relaxation, EdgeNormalized), "sampled paths give edge weights "
          "no gradient; leave the edge normalization out"),
         (method.projection is keep_other_probabilities and not paths, "keeping the other "

@@ -54,6 +54,10 @@ def first_order_and_weights(alpha: Alpha, state: State) -> Estimate:
     return Estimate(direct, loss, vector)
 
 
+def at_rest(alpha: Alpha, state: State) -> None:
+    """No step of alpha, ever."""
+
+
 def single_level(alpha: Alpha, state: State) -> Estimate:
     """The gradient of the training loss, on the batch the weights then see (arXiv:2108.08128)."""
     loss = state.train_loss(alpha, detached(state.problem.weights))

@@ -18,6 +18,8 @@ from torch import Tensor
 from archgrad.choice import Group
 from archgrad.errors import ArchgradError
 from archgrad.mixing import Mixing, Paths
+from archgrad.parts.architectures import alone, drawn
+from archgrad.parts.discretization import StrongestEdges
 from archgrad.parts.schedule import Linear, Number, extremes, now
 from archgrad.parts.state import State
 from archgrad.supernet import Alpha
@@ -157,6 +159,29 @@ class Dirichlet:
     def concentration(logits: Tensor) -> Tensor:
         """The parameters of the distribution, above 0 and 1 where alpha is 0."""
         return (F.elu(logits) + 1).clamp_min(torch.finfo(logits.dtype).eps)
+
+
+@dataclass(frozen=True)
+class UniformPath:
+    """One architecture, alone computed, drawn uniformly and without regard to alpha.
+
+    Weight-sharing random search (arXiv:1902.07638): see `archgrad.parts.architectures.drawn`.
+    Without sampling: the architecture of the strongest alpha, which, since alpha never moves, is
+    one that was drawn once.
+    """
+
+    simplex: ClassVar[bool] = True
+
+    def __call__(self, alpha: Alpha, state: State) -> Mixing:
+        strength = {group.name: alpha[group.name].detach() for group in state.groups}
+        if state.sample:
+            return alone(state.groups, drawn(state.groups, state.generator()), strength)
+        rule = StrongestEdges()
+        cells = [rule.cell(group, strength[group.name].tolist()) for group in state.groups]
+        return alone(state.groups, cells, strength)
+
+    def strength(self, alpha: Alpha, state: State) -> dict[str, Tensor]:
+        return _softmax(alpha)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor
 from archgrad.architecture import Cell
 from archgrad.choice import Group
 from archgrad.errors import ArchgradError
+from archgrad.parts.architectures import drawn
 from archgrad.parts.relaxation import ALONE
 
 
@@ -22,6 +23,12 @@ class Trained(Protocol):
 
     def score(self, mask: Mapping[str, Tensor]) -> tuple[float, float]:
         """Loss and accuracy on alpha's half with the mask of `parts.relaxation.Masked`."""
+
+    def score_alone(self, cells: tuple[Cell, ...], batches: int | None) -> tuple[float, float]:
+        """Loss and accuracy of an architecture with the shared weights.
+
+        On the first ``batches`` of alpha's half, the same in every call, or on all of it (None).
+        """
 
     def tune(self, mask: Mapping[str, Tensor], epochs: int, start: int, of: int) -> None:
         """Train weights and alpha on with the mask.
@@ -105,6 +112,44 @@ class Perturbation:
             least = max(left, key=lambda row: worth[row])
             mask[group.name][least] = 0.0
             left.remove(least)
+
+
+@dataclass(frozen=True)
+class RandomSearch:
+    """The best of random architectures, each evaluated with the shared weights.
+
+    Li and Talwalkar (arXiv:1902.07638): of ``samples`` uniform draws, each evaluated on ``batches``
+    batches of alpha's half, the ``top`` ones are evaluated again on all of it, and the most
+    accurate is kept (equally accurate ones: that of the lower loss, then the first drawn).
+
+    Differs from the original code: all architectures see the same batches, where there every
+    evaluation goes on to the next ones, so that ranks differ by their luck; an architecture that is
+    drawn twice is evaluated once; one round of samples whatever the length of the search, where
+    there every 10,000 steps make one.
+    """
+
+    samples: int = 1000
+    top: int = 10
+    batches: int = 10
+
+    def __post_init__(self) -> None:
+        if min(self.samples, self.top, self.batches) < 1:
+            raise ArchgradError(
+                f"random search: samples {self.samples}, top {self.top} and batches "
+                f"{self.batches} must be at least 1"
+            )
+
+    def __call__(self, search: Trained) -> tuple[Cell, ...]:
+        generator = torch.Generator().manual_seed(search.random(2**62))
+        found = dict.fromkeys(drawn(search.groups, generator) for _ in range(self.samples))
+        first = sorted(found, key=lambda cells: _rank(search.score_alone(cells, self.batches)))
+        return min(first[: self.top], key=lambda cells: _rank(search.score_alone(cells, None)))
+
+
+def _rank(score: tuple[float, float]) -> tuple[float, float]:
+    """Smaller is better."""
+    loss, accuracy = score
+    return -accuracy, loss
 
 
 def _together(groups: Sequence[Group]) -> list[list[tuple[Group, int]]]:
