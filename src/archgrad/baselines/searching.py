@@ -138,7 +138,7 @@ def _took(lines: Lines) -> float:
 
 
 def _architecture(line: Mapping[str, Any]) -> Architecture:
-    return Architecture.model_validate(line["architecture"])
+    return Architecture.model_validate_json(json.dumps(line["architecture"]))
 
 
 def _kept(run: Run, begun_with: Mapping[str, Any]) -> Lines:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from archgrad import config as configuration
-from archgrad.arguments import sections_of
+from archgrad.arguments import SEARCH, sections_of
 from archgrad.compare_config import CompareConfig
 from archgrad.comparing.engine import Comparison, create, opened, prepare
 from archgrad.comparing.parts import Own
@@ -18,8 +18,6 @@ from archgrad.config import DataConfig, SearchConfig, TrainConfig
 from archgrad.errors import ArchgradError, explain
 from archgrad.folder import free_folder
 from archgrad.prepared import prepare_data
-
-SECTIONS = {"data": DataConfig, "search": SearchConfig}
 
 
 def compare(
@@ -60,7 +58,7 @@ def compare(
         if name.startswith("train_") and name not in SearchConfig.model_fields
     }
     rest = {k: v for k, v in options.items() if k not in compared and k not in training}
-    sections = sections_of(rest, SECTIONS, data)
+    sections = sections_of(rest, SEARCH, data)
     named = {name.removeprefix("train_"): value for name, value in training.items()}
     sections["train"] = sections_of(named, {"train": TrainConfig})["train"]
     own = None
