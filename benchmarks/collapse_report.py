@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from archgrad.architecture import Architecture
+from archgrad.benchmarks import Table, nas_bench_201
 from archgrad.spaces import space
-from archgrad.spaces.table import Table
 from archgrad.statistics import spread
 from collapse import SPACES, Size, count, methods
 from page import fill
@@ -112,7 +112,7 @@ def table_lines(found: Outcomes, size: Size, table: Table | None) -> Iterable[st
             ]
             yield f"| {' | '.join(cells)} |"
         if accuracy and table is not None:
-            every = [row[ACCURACY] for row in table.rows.values()]
+            every = table.column(ACCURACY)
             yield ""
             yield f"The whole table: best {max(every):.2f} %, mean {fmean(every):.2f} %."
 
@@ -159,7 +159,7 @@ def questions(found: Outcomes, table: Table | None) -> Iterable[str]:
     yield ask("DARTS: the cell of skips alone", name, lambda o: o.share("skips") == 1)
     yield ask("DARTS: more than 60 % skips", name, lambda o: o.share("skips") > 0.6)
     if table is not None:
-        middle = fmean(row[ACCURACY] for row in table.rows.values())
+        middle = fmean(table.column(ACCURACY))
         yield ask("DARTS: less accurate than the mean of the table", name,
                   lambda o: table[o.architecture][ACCURACY] < middle)  # fmt: skip
     for name in SPACES:
@@ -202,7 +202,7 @@ def report(size: Size, options: argparse.Namespace) -> str:
     """The tables in markdown; a page that has their marks gets them written between."""
     found = read(options.out)
     path = Path(options.data_root or "") / "nas-bench-201" / "nb201_cifar10.csv.gz"
-    table = Table.load(path) if options.data_root and path.is_file() else None
+    table = nas_bench_201(path) if options.data_root and path.is_file() else None
     text = "\n".join([*table_lines(found, size, table), *questions(found, table)])
     fill(options.page, "benchmarks/collapse.py --report", text)
     return text

@@ -68,7 +68,5 @@ def _csv(table: Table) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([ARCH, *table.columns])
-    for cell in table:
-        row = table[cell]
-        writer.writerow([row.arch, *row.values.values()])
+    writer.writerows([row.arch, *row.values.values()] for row in table.rows())
     return text.getvalue()

@@ -100,15 +100,18 @@ class Table:
         goodness = self._goodness(column)
         return float(np.nanmax(goodness) - goodness[self._present(cell)])
 
+    def rows(self) -> Iterator[Row]:
+        """What is held of every cell, in the order of iteration, without building architectures."""
+        return (self._row(int(index)) for index in np.flatnonzero(self._known))
+
     def __getitem__(self, cell: Architecture | str) -> Row:
-        index = self._present(cell)
-        return Row(string(index), {name: float(held[index]) for name, held in self.arrays.items()})
+        return self._row(self._present(cell))
 
     def __contains__(self, cell: Architecture | str) -> bool:
         return bool(self._known[number(cell)])
 
     def __iter__(self) -> Iterator[Architecture]:
-        return (from_string(string(int(index))) for index in np.flatnonzero(self._known))
+        return (from_string(row.arch) for row in self.rows())
 
     def __len__(self) -> int:
         return int(np.count_nonzero(self._known))
@@ -116,6 +119,9 @@ class Table:
     @property
     def _known(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
         return ~np.isnan(next(iter(self.arrays.values())))
+
+    def _row(self, index: int) -> Row:
+        return Row(string(index), {name: float(held[index]) for name, held in self.arrays.items()})
 
     def _goodness(self, column: str) -> Column:
         found = self.column(column)
