@@ -16,6 +16,7 @@ import yaml
 from archgrad import cli
 from archgrad.architecture import Architecture
 from archgrad.config import DataConfig, SearchConfig, TrainConfig
+from archgrad.recipes import RECIPES
 
 TINY = "--subset 80 --channels 2 --cells 3 --nodes 1 --epochs 1 --batch-size 20".split()
 TINY_TRAIN = "--channels 2 --cells 3 --epochs 1 --batch-size 20 --jobs 1".split()
@@ -173,10 +174,57 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
         "methods": ["darts_2nd", "Exact", "arXiv:1806.09055"],
         "spaces": ["darts-cnn", "s1", "s4", "nas-bench-201", "mbconv", "arXiv:1909.09656"],
         "data": ["digits", "cifar10", "cifar100", "npz:FILE", "folder:DIR"],
+        "recipes": ["darts-cifar10", "pc-darts-imagenet", "nas-bench-201", "224x224"],
     }.items():
         assert run(command) == 0
         out = capsys.readouterr().out
         assert all(text in out for text in expected), out
+
+
+def test_a_recipe_is_printed_in_full_and_named_in_the_help(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("recipes", "pc-darts-cifar10") == 0
+    assert yaml.safe_load(capsys.readouterr().out)["train"]["drop_path"] == 0.3
+    assert 'did you mean "darts-cifar10"' in refused(capsys, "recipes", "darts_cifar10")
+    assert run("train", "--help") == 0
+    unbroken = "".join(capsys.readouterr().out.split())
+    for name in RECIPES:
+        assert name in unbroken
+
+
+def test_train_takes_a_recipe_and_records_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = [*TINY_TRAIN, "--subset", "80", "--seeds", "1", "--auxiliary-weight", "0"]
+    command = ["train", "DARTS_V2", "--recipe", "pc-darts-cifar10", "--data", "digits", *tiny]
+    assert "made for images of 32x32 pixels, found 8x8" in refused(capsys, *command)
+    also = ["--any-image-size", "--cutout", "2", "--out", tmp_path / "a"]
+    assert run(*command, *also) == 0
+    config = yaml.safe_load((tmp_path / "a" / "config.yaml").read_text())
+    assert config["train"]["recipe"] == "pc-darts-cifar10"
+    assert (config["train"]["drop_path"], config["train"]["epochs"]) == (0.3, 1)
+    assert (config["data"]["data"], config["data"]["flip"]) == ("digits", True)
+
+
+def test_a_retraining_in_pieces_is_the_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = "--channels 2 --cells 3 --epochs 2 --batch-size 20 --subset 80 --seeds 2".split()
+    command = ["train", "DARTS_V2", *tiny, "--jobs", "1", "--ema", "0.5"]
+    assert run(*command, "--out", tmp_path / "whole") == 0
+    cut = tmp_path / "cut"
+    assert run(*command, "--out", cut, "--piece-seconds", "0") == 0
+    out = capsys.readouterr().out
+    while "paused" in out.splitlines()[-1]:
+        told = f"of 4 epochs; continue with: archgrad train --resume {cut} --piece-seconds 0"
+        assert out.splitlines()[-1].endswith(told)
+        assert not (cut / "found" / "seed-1" / "result.json").exists()
+        assert run("train", "--resume", cut, "--piece-seconds", "0") == 0
+        out = capsys.readouterr().out
+    for seed in ("seed-0", "seed-1"):
+        place = f"found/{seed}/weights.safetensors"
+        assert (cut / place).read_bytes() == (tmp_path / "whole" / place).read_bytes()
 
 
 def test_every_option_is_in_the_help_with_its_default(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import Conv2d
 from torch.utils.flop_counter import FlopCounterMode
 
 from archgrad.architecture import published
 from archgrad.cost import Cost, cost, count_parameters
 from archgrad.network import AuxiliaryHead
+from archgrad.parts.edge import PartialChannels
 from archgrad.parts.relaxation import Softmax
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.spaces.robust import s1, s2, s3, s4
@@ -121,6 +123,16 @@ def test_supernets(name: str) -> None:
         supernet.forward(Softmax()(supernet.alpha, None), image)
     found = Cost(count_parameters(supernet.model), counter.get_total_flops() // 2)
     assert found == expected
+
+
+def test_the_supernet_of_pc_darts_for_imagenet_has_a_wide_stem() -> None:
+    """K = 2, stem widths 24, 48, 48."""
+    large = DartsCNN(classes=1000, image_size=(224, 224), imagenet=True)
+    with torch.device("meta"):
+        supernet = large.supernet((PartialChannels(2),))
+    widths = [m.out_channels for m in [*supernet.stem0, *supernet.stem1] if isinstance(m, Conv2d)]
+    assert widths == [24, 48, 48]
+    assert count_parameters(supernet) == 956_512
 
 
 @pytest.mark.parametrize(("cells", "parameters"), [(11, 2_585_146), (17, 3_894_202)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import torch
 
 from archgrad.config import TrainConfig
 from archgrad.errors import ArchgradError
-from archgrad.processes import parallel_jobs, retrain_all
-from archgrad.retraining import Retraining
+from archgrad.processes import epochs_done, parallel_jobs, retrain_all
+from archgrad.retraining import Paused, Retraining, load_data, retrain
 from helpers import DATA, TINY, job
 
 
@@ -34,6 +35,21 @@ def test_processes_side_by_side_give_the_scores_of_one_after_the_other(tmp_path:
     assert again == together
     network = jobs(tmp_path / "b")[0].network()
     assert network(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
+
+
+def test_processes_that_run_out_of_time_pause_after_an_epoch(tmp_path: Path) -> None:
+    def made(count: int) -> list[Retraining]:
+        return [job(tmp_path / f"seed-{s}", s, epochs=2, jobs=count) for s in (0, 1)]
+
+    with pytest.raises(Paused):
+        list(retrain_all(made(2), DATA, deadline=time.monotonic()))
+    assert 1 <= epochs_done(made(2)) <= 2  # a waiting one may be left for the next call
+    with pytest.raises(Paused):
+        list(retrain_all(made(1), DATA, deadline=time.monotonic()))
+    resumed = list(retrain_all(made(1), DATA))
+    for score, seed in zip(resumed, (0, 1), strict=True):
+        whole = retrain(job(None, seed, epochs=2), load_data(DATA)[0])[0]
+        assert {**score, "seconds": 0} == {**whole, "seconds": 0}
 
 
 def test_a_damaged_result_is_named(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +15,14 @@ from archgrad.data import ArraySource
 from archgrad.errors import ArchgradError, Diverged
 from archgrad.network import DropPath
 from archgrad.retraining import (
+    Paused,
     Training,
     check,
     load_data,
     retrain,
 )
-from helpers import CELL, DATA, job
+from archgrad.schedules import learning_rate
+from helpers import CELL, DATA, job, same
 
 
 def score(**changes: object) -> dict[str, object]:
@@ -54,12 +57,19 @@ KNOBS: dict[str, object] = {
     "label_smoothing": 0.3,
     "seed": 1,
     "precision": "bf16",
+    "schedule": "step",
+    "nesterov": True,
+    "ema": 0.5,
 }
 
 
 def test_the_table_of_knobs_is_complete() -> None:
     # tested by themselves, or changing no result
-    elsewhere = {"seeds", "device", "threads", "jobs", "auxiliary_weight", "compile"}
+    elsewhere = {
+        "seeds", "device", "threads", "jobs", "auxiliary_weight", "compile", "memory_format",
+        "recipe", "any_image_size", "stem", "decay", "decay_epochs", "tail_epochs",
+        "warm_up_epochs",
+    }  # fmt: skip
     assert set(KNOBS) | elsewhere == set(TrainConfig.model_fields)
 
 
@@ -96,6 +106,41 @@ def test_the_learning_rate_falls_to_zero_as_a_cosine() -> None:
     training = Training(job(epochs=4), data, augmentation, torch.device("cpu"))
     rates = [training.epoch(epoch)["learning_rate"] for epoch in range(4)]
     assert rates == pytest.approx([0.1, 0.1 * 0.853553, 0.05, 0.1 * 0.146447], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"warm_up_epochs": 2},
+        {"schedule": "linear", "tail_epochs": 1},
+        {"schedule": "step", "decay": 0.5},
+        {"schedule": "step", "decay": 0.5, "decay_epochs": 2},
+    ],
+)
+def test_the_schedule_is_that_of_the_options(changes: dict[str, object]) -> None:
+    data, augmentation = load_data(DATA)
+    made = job(epochs=3, **changes)
+    training = Training(made, data, augmentation, torch.device("cpu"))
+    for epoch in range(3):
+        rate = training.epoch(epoch)["learning_rate"]
+        assert rate == learning_rate(made.config, epoch)
+        assert rate == training.optimizer.param_groups[0]["lr"]
+
+
+def test_gradients_are_not_clipped_at_0() -> None:
+    tight, loose, none = (score(clip=clip)["loss"] for clip in (0.01, 1e9, 0))
+    assert none == loose != tight
+
+
+FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+
+
+@pytest.mark.parametrize("order", FORMATS)
+def test_weights_stand_in_the_memory_format(order: str) -> None:
+    data, augmentation = load_data(DATA)
+    training = Training(job(memory_format=order), data, augmentation, torch.device("cpu"))
+    wide = next(w for w in training.network.parameters() if w.ndim == 4 and min(w.shape[:2]) > 1)
+    assert wide.is_contiguous(memory_format=FORMATS[order])
 
 
 def large_images() -> object:
@@ -161,9 +206,9 @@ class SimulatedKill(BaseException):
     pass
 
 
-@pytest.mark.parametrize("after", [1, 2])
+@pytest.mark.parametrize(("after", "ema"), [(1, 0.0), (2, 0.0), (1, 0.9)])
 def test_a_killed_retraining_resumes_to_the_same_weights(
-    after: int, tmp_path: Path, usual: dict[str, object]
+    after: int, ema: float, tmp_path: Path
 ) -> None:
     class Kill:
         def step(self, done: int, steps: int) -> None: ...
@@ -172,15 +217,30 @@ def test_a_killed_retraining_resumes_to_the_same_weights(
             if metrics["epoch"] == after:
                 raise SimulatedKill
 
-    made = job(tmp_path / "a", drop_path=0.2)
+    made = job(tmp_path / "a", drop_path=0.2, ema=ema)
     data = load_data(DATA)[0]
     with pytest.raises(SimulatedKill):
         retrain(made, data, listener=Kill())  # type: ignore[arg-type]
     assert (tmp_path / "a" / "checkpoints" / "last.pt").is_file()
-    resumed = retrain(made, data)[0]
-    assert {**resumed, "seconds": 0} == {**score(drop_path=0.2), "seconds": 0}
+    resumed, network = retrain(made, data)
+    whole, other = retrain(job(drop_path=0.2, ema=ema), data)
+    assert {**resumed, "seconds": 0} == {**whole, "seconds": 0}
+    assert same(dict(network.state_dict()), dict(other.state_dict()))
     assert not (tmp_path / "a" / "checkpoints").exists()
     assert json.loads((tmp_path / "a" / "result.json").read_text()) == resumed
+
+
+def test_pieces_of_a_retraining_give_the_whole(tmp_path: Path) -> None:
+    made, data, calls = job(tmp_path / "a", epochs=3), load_data(DATA)[0], 0
+    while calls < 3:
+        calls += 1
+        try:
+            found = retrain(made, data, deadline=time.monotonic())[0]  # over before it begins
+        except Paused:
+            assert len((tmp_path / "a" / "metrics.jsonl").read_text().splitlines()) == calls
+    assert {**found, "seconds": 0} == {**score(epochs=3), "seconds": 0}
+    in_time = retrain(job(epochs=3), data, deadline=time.monotonic() + 1e6)[0]
+    assert {**in_time, "seconds": 0} == {**found, "seconds": 0}
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_step(tmp_path: Path) -> None:

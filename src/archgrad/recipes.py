@@ -6,6 +6,7 @@ on the library's defaults; what belongs to the machine (device, threads, precisi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -214,13 +215,14 @@ def check(options: Mapping[str, Any], space: str, shape: Sequence[int]) -> None:
 
 
 def rows() -> list[list[str]]:
-    """Name, size, length and purpose of each, header first."""
-    table = [["recipe", "images", "cells x channels", "epochs", "what", "paper"]]
+    """Name, size, length and paper of each, header first."""
+    table = [["recipe", "images", "cells x channels", "epochs", "paper"]]
     for name, found in RECIPES.items():
         train = found.train
         size = f"{train['cells']} x {train['channels']}"
         images = f"{found.image_size}x{found.image_size}"
-        table.append([name, images, size, str(train["epochs"]), found.title, found.source])
+        paper = re.split(r"[ ,]|: ", found.source)[0]
+        table.append([name, images, size, str(train["epochs"]), paper])
     return table
 
 
