@@ -13,8 +13,6 @@ import archgrad
 from archgrad import cli
 from archgrad.data import Data, as_data
 from archgrad.errors import ArchgradError
-from archgrad.experiment import main_job, prepare_main_job
-from archgrad.folder import Run
 from archgrad.result import SearchResult
 from archgrad.trained import of_folder
 
@@ -166,19 +164,3 @@ def _run(words: list[str]) -> int:
     with pytest.raises(SystemExit) as ended:
         cli.main(words)
     return int(ended.value.code or 0)
-
-
-def test_the_main_job_notes_the_classes(files: dict[str, Path], tmp_path: Path) -> None:
-    from archgrad import config as configuration
-
-    sections = {
-        "data": {"data": f"npz:{files['pets']}"},
-        "search": {**SMALL, "guard": "off"},
-        "train": {**TRAIN, "jobs": 1},
-    }
-    config = configuration.build(sections, random_cells=2)
-    made = prepare_main_job(config)
-    run = Run.create(tmp_path / "a", made.search.config)
-    report = main_job(run, made)
-    assert json.loads((run.path / "classes.json").read_text()) == ["cat", "dog"]
-    assert report.scores["found"][0]["transferred_from"] is None
