@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,6 +31,8 @@ from archgrad.errors import ArchgradError
 Array: TypeAlias = "np.ndarray[Any, Any]"
 _MEASURED = 512  # images, for mean and standard deviation
 _SAMPLED = 64  # files, for the fingerprint
+# Else processes that were spawned, as retrainings are, would import torch in each worker anew.
+_FORK = "fork" if sys.platform == "linux" else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +150,7 @@ class StreamBatches:
             batch_size=None,
             sampler=[torch.stack([chosen, noise[chosen, -1]]).numpy() for chosen in plan],
             num_workers=source.workers,
+            multiprocessing_context=_FORK if source.workers else None,
             pin_memory=on_gpu,
             generator=generator,  # else the loader would draw from the global generator
         )
