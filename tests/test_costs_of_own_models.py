@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +246,13 @@ def test_a_table_of_more_examples_than_a_search_keeps_is_taken(tmp_path: Path) -
     other = OwnModel.with_example(normalized(3), torch.randn(8, 3))
     with pytest.raises(ArchgradError, match=r"input of shape \(8, 3\), in the table \(16, 6\)"):
         table.check_fits(other, "t.json")
+    of_images = replace(table, space="darts-cnn")
+    with pytest.raises(ArchgradError, match="one of an own model.*measure_latency.model, "):
+        of_images.check_fits(other, "t.json")
+    with pytest.raises(ArchgradError, match="--max-params 1 cannot .* or offer cheaper candidates"):
+        archgrad.search(
+            normalized(), train=(x, y), loss=nn.functional.mse_loss, max_params="1", **options
+        )
     call = latency._network(found.space, found.architecture, torch.device("cpu"), batch=16)
     assert call.run()[0].shape == (16,)
 

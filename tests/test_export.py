@@ -47,7 +47,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
     some = np.flatnonzero(labels < 3)[:75]
     x = (images[some].reshape(-1, 8, 8, 1) / 16).astype(np.float32)
     np.savez(place / "three.npz", x=x, y=labels[some])
-    archgrad.run(f"npz:{place / 'three.npz'}", out=place / "run", **SMALL)
+    archgrad.run(f"npz:{place / 'three.npz'}", out=place / "run", max_params="100k", **SMALL)
     return place / "run"
 
 
@@ -107,6 +107,7 @@ def test_the_docstring_tells_how_it_was_found(job: Path) -> None:
         "space darts-cnn",
         "method darts (alpha_learning_rate=0.0003",
         "search seed 0, 1 epoch in ",
+        "limit max_params 100k training",
         "training from scratch, 1 epoch, seed 0",
         f"cost {cost['parameters']:,} parameters, {cost['multiply_adds']:,} multiply-adds for an",
         f"accuracy {(first + second) / 2:.2f} % ± {abs(first - second) / 2**0.5:.2f} (mean and ",

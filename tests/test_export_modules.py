@@ -63,6 +63,32 @@ def test_several_inputs_and_outputs_share_an_open_batch(tmp_path: Path) -> None:
         torch.testing.assert_close(a, b)
 
 
+class Named(nn.Module):
+    """Gives a dict with a tuple in it."""
+
+    def __init__(self, more: object = None) -> None:
+        super().__init__()
+        self.linear, self.more = nn.Linear(4, 3), more
+
+    def forward(self, x: Tensor) -> dict[str, object]:
+        found = self.linear(x)
+        extra = {} if self.more is None else {"more": self.more}
+        return {"scores": found, "parts": (found.relu(), x.sum(dim=1)), **extra}
+
+
+@pytest.mark.parametrize("format", ["onnx", "torch", "safetensors"])
+def test_dicts_of_outputs_are_exported(format: str, tmp_path: Path) -> None:
+    network = Named().eval()
+    exported = archgrad.export(network, format, tmp_path, example=torch.zeros(1, 4))
+    assert exported.difference < 1e-6
+    if format == "torch":
+        x = torch.randn(5, 4)
+        found = torch.export.load(tmp_path / "model.pt2").module()(x)
+        torch.testing.assert_close(found, network(x))
+    with pytest.raises(ArchgradError, match="a dict with the keys .'more', .*of tensors alone"):
+        archgrad.export(Named("text"), format, tmp_path / "a", example=torch.zeros(1, 4))
+
+
 class Decided(nn.Module):
     """Gives a truth and a class number for each example."""
 

@@ -182,9 +182,15 @@ def test_insertions_that_meet_nothing_or_offer_nothing_are_refused() -> None:
     for where in (nn.Conv2d, "tail.*", lambda name, module: False):
         with pytest.raises(ArchgradError, match=r"meets no module of .*\['Linear', 'ModuleDict',"):
             insert_choices(network(), where, small)
-    for offered in ({}, {"original": nn.Identity()}):
+    for offered in ({}, {"original": nn.Identity()}, nn.Identity()):
         with pytest.raises(ArchgradError, match="alternatives for head are .* at least one"):
             insert_choices(network(), "head", lambda module, offered=offered: offered)
+    for where, candidates, said in (
+        (3, small, "where is a int"),
+        ("head", {}, "candidates a dict"),
+    ):
+        with pytest.raises(ArchgradError, match=f"{said}.*; expected a type, a name or a function"):
+            insert_choices(network(), where, candidates)  # type: ignore[arg-type]
 
 
 def test_a_picked_sum_says_what_it_picks() -> None:

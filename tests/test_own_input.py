@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 import archgrad
 from archgrad.choice import Choice
+from archgrad.cli import main
 from archgrad.errors import ArchgradError
 from archgrad.operations import Zero
 
@@ -88,6 +90,14 @@ BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "an infinite loss": ({"loss": lambda output, target: output.mean() / 0}, ArchgradError,
                          "the loss of the first batch of train is -?(inf|nan)"),
     "a metric that fails": ({"metric": fails}, KeyError, "mine(.|\n)*in the metric fails, called"),
+    "a metric of text": ({"metric": lambda output, target: "good"}, ArchgradError,
+                         "the metric metric returned a str; expected a single number"),
+    "a loss that fails": ({"loss": fails}, KeyError,
+                          "mine(.|\n)*in the loss fails, called with a tensor of shape"),
+    "a loss by name": ({"loss": "mse"}, ArchgradError, "loss is a str; expected a function"),
+    "a metric by name": ({"metric": "f1"}, ArchgradError, "metric is a str; expected a function"),
+    "forward by name": ({"forward": "f"}, ArchgradError, "forward is a str; expected a function"),
+    "batches of nothing": ({"valid": [None]}, ArchgradError, "a batch is a NoneType; expected"),
     "a metric of each": ({"metric": lambda output, target: output}, ArchgradError,
                          r"the metric metric returned a tensor of shape \(6, 3\)"),
     "channels": ({"channels": 8}, ArchgradError, "channels: these go with a named space"),
@@ -121,10 +131,53 @@ def test_a_loader_that_ends_for_good_is_told() -> None:
         )
 
 
-def test_verbs_of_images_send_own_models_away() -> None:
-    result = archgrad.search(linear(b=nn.Linear(4, 3)), train=examples(), **TINY)
+def test_a_batch_that_fails_later_is_numbered() -> None:
+    with pytest.raises(ArchgradError, match="a batch is a str(.|\n)*in epoch 1, step 2"):
+        archgrad.search(
+            linear(b=nn.Linear(4, 3)), train=[examples(6), "ab"], valid=[examples(6)] * 2, **TINY
+        )
+
+
+def test_batches_without_tensors_are_run() -> None:
+    def read(model: nn.Module, batch: str) -> tuple[Tensor, Tensor]:
+        count = int(batch)
+        return model(examples(count)[0]), examples(count)[1]
+
+    found = archgrad.search(
+        linear(b=nn.Linear(4, 3)), train=["6", "8"], valid=["6"], forward=read, **TINY
+    )
+    assert found.metrics[-1]["train_loss"] > 0
+
+
+def test_a_factory_that_fails_is_named() -> None:
+    for wrong in (nn.Linear, torch.relu):
+        with pytest.raises(TypeError, match="argument(.|\n)*in choice here, candidate b, called"):
+            linear(b=wrong)
+
+
+def test_building_takes_a_function_that_makes_a_model() -> None:
+    model = linear(b=nn.Linear(4, 3))
+    found = archgrad.search(model, train=examples(), **TINY).architecture
+    for wrong, said in ((model, "found a Sequential"), (dict, "found a dict")):
+        with pytest.raises(ArchgradError, match=f"{said}.*; expected a function that makes"):
+            archgrad.build(wrong, found)  # type: ignore[arg-type]
+
+
+def test_verbs_of_images_send_own_models_away(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    result = archgrad.search(linear(b=nn.Linear(4, 3)), train=examples(), out=run, **TINY)
     with pytest.raises(ArchgradError, match="train result.derive"):
         archgrad.train(result, data=examples())
+    for verb, said in (("train", "train result.derive"), ("export", "archgrad.export.module")):
+        with pytest.raises(SystemExit, match="2"):
+            main([verb, str(run)])
+        assert re.search(said, capsys.readouterr().err)
+    with pytest.raises(ArchgradError, match="perturbation judges .* search by the method darts_pt"):
+        archgrad.derive(run, rule="perturbation", data=examples())
+    with pytest.raises(ArchgradError, match=r"of an own model archgrad.search.model, train="):
+        archgrad.search(resume=run)
     with pytest.raises(ArchgradError, match=r"an own model is searched by archgrad.search"):
         archgrad.run(space=linear(b=nn.Linear(4, 3)), data=examples())  # type: ignore[arg-type]
     with pytest.raises(ArchgradError, match="an own model has one size"):

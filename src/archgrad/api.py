@@ -20,6 +20,7 @@ from archgrad.config import OWN, SearchConfig, TrainConfig
 from archgrad.errors import ArchgradError
 from archgrad.exporting import Exported, export_to, own_subject, subject_of
 from archgrad.folder import Run, free_folder
+from archgrad.groups import GROUPS
 from archgrad.loops import Listener
 from archgrad.methods import Method
 from archgrad.network import Classifier
@@ -42,6 +43,7 @@ from archgrad.statistics import spread
 from archgrad.task import Task
 from archgrad.trained import Trained, of_folder, of_training
 from archgrad.transfer import transferred_from
+from archgrad.trees import describe
 
 if TYPE_CHECKING:
     from archgrad.experiment import Report
@@ -99,7 +101,13 @@ def build(factory: Callable[[], nn.Module], architecture: Architecture) -> nn.Mo
     Plain PyTorch with the weights the factory gave it; those of ``result.derive()`` fit into it:
     ``build(factory, architecture).load_state_dict(...)``.
     """
-    made: nn.Module = OwnModel(factory()).derive(architecture)
+    model = factory if isinstance(factory, nn.Module) else factory()
+    if model is factory or not isinstance(model, nn.Module):
+        raise ArchgradError(
+            f"build: found {describe(model)}; expected a function that makes the model with its "
+            "choices, such as its class"
+        )
+    made: nn.Module = OwnModel(model).derive(architecture)
     return made
 
 
@@ -191,6 +199,11 @@ def derive(
             )
         return resolve(run.path)
     if rule == deriving.PERTURBATION:
+        if (run.path / GROUPS).is_file():
+            raise ArchgradError(
+                f"rule {rule} judges the supernet, and the space of this run came from Python and "
+                "is not in its folder; search by the method darts_pt, or use another rule"
+            )
         if epoch is not None:
             raise ArchgradError(
                 f"rule {rule} judges the supernet, whose weights are kept of the last epoch alone; "
@@ -262,12 +275,7 @@ def train(
     ``epochs=20, seeds=1``, or ``recipe="darts-cifar10"``: the options of a paper
     (`archgrad.recipes`), which others override. Retrainings run one after the other.
     """
-    architecture = what.architecture if isinstance(what, SearchResult) else resolve(what)
-    if architecture.space == OWN:
-        raise ArchgradError(
-            "an architecture of an own model is not retrained here; train result.derive(), or "
-            "archgrad.build(factory, architecture), with your own code"
-        )
+    architecture = retrainable(what)
     sections = sections_of(options, TRAIN, data)
     if data is None:
         sections["data"] = {**data_of(what), **sections["data"]}
@@ -284,6 +292,17 @@ def train(
     jobs = retrainings("found", architecture, space, config.train, transferred_from=origin)
     done = [retrain(j, loaded, augmentation=augmentation, listener=listener) for j in jobs]
     return TrainResult(architecture, [score for score, _ in done], [net for _, net in done])
+
+
+def retrainable(what: str | Path | Architecture | SearchResult) -> Architecture:
+    """The architecture of ``what``, refused where it is of an own model."""
+    architecture = what.architecture if isinstance(what, SearchResult) else resolve(what)
+    if architecture.space == OWN:
+        raise ArchgradError(
+            "an architecture of an own model is not retrained here; train result.derive(), or "
+            "archgrad.build(factory, architecture), with your own code"
+        )
+    return architecture
 
 
 def export(

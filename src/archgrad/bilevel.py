@@ -14,7 +14,7 @@ from archgrad.architecture import Architecture
 from archgrad.config import OWN, SearchConfig
 from archgrad.data import Augmentation, Data
 from archgrad.data.own import OwnData
-from archgrad.errors import ArchgradError, Diverged
+from archgrad.errors import ArchgradError, Diverged, noted
 from archgrad.folder import Run, write
 from archgrad.graphs import recorder
 from archgrad.groups import Groups
@@ -190,9 +190,10 @@ class BilevelSearch:
             self.leg.net.advance(at)
             state = self._augmented(self.state(train, valid, at, _seed(), step))
             resting = progress is None and self._resting(epoch + step / steps)
-            if not resting and step % self.method.interval == 0:
-                state = self.alpha_step(state, meter)
-            self.weight_step(replace(state, seed=_seed()), meter)
+            with noted(f"in epoch {epoch + 1}, step {step + 1}"):
+                if not resting and step % self.method.interval == 0:
+                    state = self.alpha_step(state, meter)
+                self.weight_step(replace(state, seed=_seed()), meter)
             meter.next()
             self._check(meter, epoch)
             if listener is not None:

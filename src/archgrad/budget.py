@@ -126,10 +126,13 @@ class Budget:
     def _check(self, space: SearchSpace, method: Method) -> None:
         least = cheapest(self.table, space.groups)
         if self.form == "limit" and not within(least, self.limit.value):
+            smaller = "or offer cheaper candidates"
+            if space.input_shape is not None:
+                smaller = "or use fewer channels or cells, or smaller images"
             raise ArchgradError(
                 f"{self.limit.flag} cannot be met: the cheapest architecture of space {space.name} "
                 f"{self.size} costs {shown(self.limit.kind, least)}; expected at least that: raise "
-                "the limit, or use fewer channels or cells, or smaller images"
+                f"the limit, {smaller}"
             )
         if self.form == "ratio" and min(least, self.limit.value) <= 1:
             raise ArchgradError(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from archgrad.errors import ArchgradError
+from archgrad.errors import ArchgradError, noted
 from archgrad.kernels.branches import Branch, Raw, branches
 from archgrad.kernels.weighted_sum import Term, weighted_sum
 from archgrad.mixed import mixed, shapes
@@ -92,16 +92,16 @@ def _checked(candidates: Mapping[str, Candidate]) -> tuple[str, ...]:
     return tuple(candidates)
 
 
-def _module(name: str, candidate: Candidate) -> nn.Module:
-    found = candidate
-    if not isinstance(found, nn.Module) and callable(found):
-        found = found()
-    if not isinstance(found, nn.Module):
+def _module(name: str, candidate: Candidate, choice: str | None) -> nn.Module:
+    if not isinstance(candidate, nn.Module) and callable(candidate):
+        with noted(f"in choice {choice or 'without a name'}, candidate {name}, called to make it"):
+            candidate = candidate()
+    if not isinstance(candidate, nn.Module):
         raise ArchgradError(
-            f"candidate {name} is {describe(found)}; expected a module, or a function without "
+            f"candidate {name} is {describe(candidate)}; expected a module, or a function without "
             "arguments that returns one"
         )
-    return found
+    return candidate
 
 
 class Around(nn.Module):
@@ -201,7 +201,7 @@ class Choice(nn.Module):
     ) -> None:
         super().__init__()
         self.names = _checked(candidates)
-        self.candidates = nn.ModuleList(map(_module, self.names, candidates.values()))
+        self.candidates = nn.ModuleList(_module(n, c, name) for n, c in candidates.items())
         self.around = nn.ModuleList(around)
         self.group, self.row = name or "", row
         self.mixing = None

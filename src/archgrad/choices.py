@@ -271,6 +271,11 @@ def insert_choices(model: nn.Module, where: Where, candidates: Alternatives) -> 
     >>> made[1].names
     ('original', 'gelu')
     """
+    if not (isinstance(where, str | type | tuple) or callable(where)) or not callable(candidates):
+        raise ArchgradError(
+            f"insert_choices: where is {describe(where)} and candidates {describe(candidates)}; "
+            "expected a type, a name or a function of (name, module), and a function of the module"
+        )
     made = copy.deepcopy(model)
     found = {name: m for name, m in made.named_modules() if _meant(where, name, m)}
     inside = [n for n in found if any(n.startswith(f"{o}." if o else "") and n != o for o in found)]
@@ -282,11 +287,12 @@ def insert_choices(model: nn.Module, where: Where, candidates: Alternatives) -> 
             f"modules of the types {kinds}"
         )
     for name, module in found.items():
-        offered = dict(candidates(module))
-        if ORIGINAL in offered or not offered:
+        offered = candidates(module)
+        if not isinstance(offered, Mapping) or ORIGINAL in offered or not offered:
             raise ArchgradError(
                 f"insert_choices: the alternatives for {name or 'the model'} are "
-                f'{list(offered)}; expected at least one, and none called "{ORIGINAL}"'
+                f"{list(offered) if isinstance(offered, Mapping) else describe(offered)}; expected "
+                f'a dict of at least one, and none called "{ORIGINAL}"'
             )
         choice = Choice({ORIGINAL: module, **offered})
         made = replaced(made, {id(module): choice})

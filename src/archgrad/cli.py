@@ -226,8 +226,8 @@ def train_command(
     """Retrain an architecture from scratch and test it; --recipe takes a paper's options."""
     import time
 
-    from archgrad.api import data_of
-    from archgrad.architecture import Architecture, resolve
+    from archgrad.api import data_of, retrainable
+    from archgrad.architecture import Architecture
     from archgrad.display import Display
     from archgrad.folder import Run, free_folder
     from archgrad.prepared import retraining_space
@@ -248,7 +248,7 @@ def train_command(
         architecture = Architecture.load(resume / "architecture.json")
     else:
         assert what is not None
-        architecture = resolve(what)
+        architecture = retrainable(what)
         if config is None and "data" not in given["data"]:
             given = {**given, "data": {**data_of(what), **given["data"]}}
         base = configuration.load(config) if config else None

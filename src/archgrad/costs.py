@@ -25,6 +25,7 @@ from archgrad.trees import mapped, tensors
 
 Kind = Literal["parameters", "multiply_adds", "latency"]
 FORMAT = "archgrad-cost-table/1"
+MEASURE_OWN = "with archgrad.measure_latency(model, example=...) of the model of this run"
 UNITS: dict[str, str] = {
     "parameters": "parameters", "multiply_adds": "multiply-adds", "latency": "ms"
 }  # fmt: skip
@@ -137,25 +138,30 @@ class CostTable:
 
     def check_fits(self, space: SearchSpace, origin: str) -> None:
         """Refuse a table of another space, or of this one at another size."""
+        own = isinstance(space, OwnModel)
         if self.space != space.name:
+            expected = "an own model" if own else space.name
             raise ArchgradError(
-                f"{origin} is a table of space {self.space}, expected one of {space.name}; make it "
-                f"with archgrad measure-latency --space {space.name}"
+                f"{origin} is a table of space {self.space}, expected one of {expected}; make it "
+                + (MEASURE_OWN if own else f"with archgrad measure-latency --space {space.name}")
             )
+        made = f"{origin} was made for "
+        made += "another model" if own else f"another size of space {space.name}"
+        remedy = "make it " + (
+            MEASURE_OWN if own else "with the channels, cells and images of this run"
+        )
         met = {(p.place, p.group, p.edge): p for p in self.places}
         batch = int(self.about.get("batch", 1))
         walked, _, examples = walk(space, batch=batch)
         seen = {(m.place, m.choice.group, m.choice.row): m for m in walked}
         for key, now in seen.items():
-            here = f"{origin} was made for another size of space {space.name}: choice {key[0]}"
+            here = f"{made}: choice {key[0]}"
             if key not in met:
-                raise ArchgradError(
-                    f"{here} is not in it; make it with the channels, cells and images of this run"
-                )
+                raise ArchgradError(f"{here} is not in it; {remedy}")
             if not _alike(met[key].shape, now.shape, batch, examples):
                 raise ArchgradError(
                     f"{here} sees an input of shape {now.shape}, in the table {met[key].shape}; "
-                    "make it with the channels, cells and images of this run"
+                    + remedy
                 )
             if missing := set(now.choice.names) - met[key].costs.keys():
                 raise ArchgradError(
@@ -164,8 +170,7 @@ class CostTable:
                 )
         if len(met) > len(seen):
             raise ArchgradError(
-                f"{origin} was made for another size of space {space.name}: it has {len(met)} "
-                f"choices, this run {len(seen)}; make it with the channels and cells of this run"
+                f"{made}: it has {len(met)} choices, this run {len(seen)}; {remedy}"
             )
 
 

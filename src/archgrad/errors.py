@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,6 +29,16 @@ def out_of_memory(error: BaseException) -> bool:
 
 class Diverged(ArchgradError):
     """A loss became infinite or not a number; says where, what is kept and what to try."""
+
+
+@contextmanager
+def noted(place: str) -> Iterator[None]:
+    """Says of any error where it happened."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(place)
+        raise
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> ArchgradError:

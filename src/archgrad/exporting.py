@@ -25,6 +25,7 @@ from archgrad.folder import write
 from archgrad.retraining import WEIGHTS
 from archgrad.source import source, weights
 from archgrad.trained import MODEL, Sizes, Trained, rebuilt
+from archgrad.trees import describe, leaves
 
 Files = dict[str, bytes]
 Computing = Callable[..., Any]  # inputs -> output, as a module is called
@@ -339,10 +340,10 @@ def _outputs(compute: Computing, inputs: Sequence[Tensor], seed: int = 0) -> lis
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         output = compute(*inputs)
-    outputs = [output] if isinstance(output, Tensor) else output
-    if not isinstance(outputs, list | tuple) or not all(isinstance(x, Tensor) for x in outputs):
+    outputs = list(leaves(output))
+    if not outputs or not all(isinstance(x, Tensor) for x in outputs):
         raise ArchgradError(
-            f"the network gives a {type(output).__name__}, expected a tensor or a tuple of "
-            "tensors; wrap it in a module that gives these"
+            f"the network gives {describe(output)}, expected a tensor, or a tuple, a list or a "
+            "dict of tensors alone; wrap it in a module that gives these"
         )
-    return list(outputs)
+    return outputs

@@ -43,9 +43,9 @@ class Groups(NamedTuple):
 
     def keep(self, folder: Path) -> None:
         """Write them to a run folder."""
-        groups = [asdict(group) for group in self.groups]
-        content = {"format": FORMAT, "space": self.space, "groups": groups}
-        write(folder / GROUPS, json.dumps(content, indent=1) + "\n")
+        groups = ",\n".join(f"  {json.dumps(asdict(group))}" for group in self.groups)
+        about = f'"format": {json.dumps(FORMAT)}, "space": {json.dumps(self.space)}'
+        write(folder / GROUPS, f'{{{about}, "groups": [\n{groups}\n]}}\n')
 
     def at(self, line: Mapping[str, Any]) -> tuple[tuple[Group, ...], dict[str, Tensor]]:
         """The groups and alpha of a line of alphas.jsonl: a stage may offer fewer candidates."""

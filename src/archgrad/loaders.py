@@ -115,5 +115,5 @@ def _watched(source: Source, config: SearchConfig) -> tuple[Source, Source | Non
 
 
 def several(batches: Iterable[Batch]) -> Iterator[Batch]:
-    """The batches of at least two examples."""
-    return (batch for batch in batches if size(batch) > 1)
+    """The batches of at least two examples, and those that do not tell, such as texts."""
+    return (batch for batch in batches if size(batch, unknown=2) > 1)

@@ -308,5 +308,6 @@ def came_from_python(what: str) -> ArchgradError:
     )
     return ArchgradError(
         f"the {what} of this run came from Python and is not in its folder; give it again, from "
-        f"Python: archgrad.search({what}=..., resume=...) or archgrad.train(..., {what}=...){kept}"
+        f"Python: archgrad.search({what}=..., resume=...), of an own model "
+        f"archgrad.search(model, train=..., resume=...), or archgrad.train(..., {what}=...){kept}"
     )

@@ -37,7 +37,7 @@ class Recipe:
 
 
 _CIFAR = {"crop_padding": 4, "flip": True}
-_IMAGENET = {"crop_padding": 0, "flip": True}
+_IMAGENET = {"resized_crop": True, "flip": True, "color_jitter": 0.4}
 _DARTS_CIFAR = {
     "channels": 36,
     "cells": 20,
@@ -74,11 +74,6 @@ _DARTS_IMAGENET = {
     "drop_path": 0.0,
     "label_smoothing": 0.1,
 }
-_AUGMENTATION = (
-    "the published augmentation is a random resized crop to 224 pixels, flips, and color jitter "
-    "(0.4, 0.4, 0.4, hue 0.2); the test takes the center of images resized to 256"
-)
-
 RECIPES: dict[str, Recipe] = {
     "darts-cifar10": Recipe(
         "the paper's complete evaluation on CIFAR-10",
@@ -116,7 +111,6 @@ RECIPES: dict[str, Recipe] = {
         224,
         _DARTS_IMAGENET,
         _IMAGENET,
-        note=_AUGMENTATION,
     ),
     "pc-darts-imagenet": Recipe(
         "the later recipe for ImageNet: large batches, linear decay, warm-up",
@@ -131,7 +125,6 @@ RECIPES: dict[str, Recipe] = {
             "warm_up_epochs": 5,
         },
         _IMAGENET,
-        note=_AUGMENTATION,
     ),
     "nas-bench-201": Recipe(
         "the training behind the table of NAS-Bench-201",

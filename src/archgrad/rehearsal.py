@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -93,10 +94,11 @@ def _check_met(net: Supernet, batch: Any, mixing: Mixing) -> None:
 def _try(net: Supernet, part: Batches, name: str, thorough: bool) -> Any:
     """Take the first batch, and return it; ``thorough``: see that every choice is called."""
     batches = part.epoch(0)
-    batch = next(batches, None)
+    first = list(islice(batches, 1))
     del batches  # it reads a loader that keeps a state to its end
-    if batch is None:
+    if not first:
         raise ArchgradError(f"{name} yields no batch; expected at least one")
+    (batch,) = first
     mixing = Mixing({group: alpha.softmax(dim=-1) for group, alpha in net.alpha.items()})
     output, target = net.outputs(mixing, batch)
     loss = net.task.minimized(output, target)

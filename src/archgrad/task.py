@@ -50,6 +50,11 @@ class Task:
         forward: Callable[[Model, Any], tuple[Any, Any]] | None,
     ) -> Task:
         """With the user's own; without loss and metric that of classification."""
+        for name, given in (("loss", loss), ("metric", metric), ("forward", forward)):
+            if given is not None and not callable(given):
+                raise ArchgradError(
+                    f"{name} is {describe(given)}; expected a function, or leave it out"
+                )
         forward = forward or pair
         if loss is None and metric is None:
             return cls(forward=forward)
@@ -65,7 +70,14 @@ class Task:
 
     def minimized(self, output: Any, target: Any) -> Tensor:
         """The loss, seen to be a scalar."""
-        value = self.loss(output, target)
+        try:
+            value = self.loss(output, target)
+        except Exception as error:
+            error.add_note(
+                f"in the loss {_called(self.loss)}, called with {describe(output)} and "
+                f"{describe(target)}"
+            )
+            raise
         if not isinstance(value, Tensor) or value.ndim or not value.is_floating_point():
             raise ArchgradError(
                 f"the loss returned {describe(value)}; expected a scalar tensor of a floating "
@@ -80,15 +92,18 @@ class Task:
             return None
         try:
             found = self.metric(mapped(Tensor.detach, output), target)  # may go on to numpy
-            value = torch.as_tensor(found, dtype=torch.float32)
         except Exception as error:
             error.add_note(
                 f"in the metric {self.name}, called with {describe(output)} and {describe(target)}"
             )
             raise
-        if value.ndim:
+        try:
+            value = torch.as_tensor(found, dtype=torch.float32)
+        except (TypeError, ValueError, RuntimeError):
+            value = None
+        if value is None or value.ndim:
             raise ArchgradError(
-                f"the metric {self.name} returned {describe(value)}; expected a single number"
+                f"the metric {self.name} returned {describe(found)}; expected a single number"
             )
         return value
 

@@ -31,6 +31,7 @@ from archgrad.spaces.mbconv import NAME as CHAIN
 from archgrad.spaces.mbconv import Chain, MBConv
 from archgrad.spaces.nas_bench_201 import NasBench201, Stages
 from archgrad.statistics import spread
+from archgrad.units import LIMITS
 
 MODEL = "model.json"
 EQUAL = 5  # stages of a chain with as many layers each; the last has a single one
@@ -159,6 +160,9 @@ class Trained:
                 f"seed {search.seed}, {_epochs(len(self.search))} in {seconds:,.0f} s, "
                 f"{search.channels} channels, {search.cells} cells"
             )
+            for option in LIMITS:
+                if (limit := getattr(search, option)) is not None:
+                    found["limit"] = f"{option} {limit}"
         if self.score.get("transferred_from"):
             found["searched on"] = f"{_source(self.score['transferred_from'])}, not these data"
         return found
@@ -206,11 +210,14 @@ def of_folder(path: str | Path, seed: int | None = None) -> Trained:
     found = run.path / ("train/found" if run.config.random_cells else "found")
     done = sorted(int(p.parent.name[5:]) for p in found.glob(f"seed-*/{RESULT}"))
     if not done:
-        remedy = (
-            f"finish it with archgrad run --resume {run.path}"
-            if run.config.random_cells
-            else f"retrain with archgrad train {run.path}, and give the folder that this writes"
-        )
+        remedy = f"retrain with archgrad train {run.path}, and give the folder that this writes"
+        if run.config.random_cells:
+            remedy = f"finish it with archgrad run --resume {run.path}"
+        elif run.config.search is not None and run.config.search.space == OWN:
+            remedy = (
+                "export the module that you trained from Python: archgrad.export(module, format, "
+                "out, example=...)"
+            )
         raise ArchgradError(f"folder {run.path} holds no trained network; {remedy}")
     seed = done[0] if seed is None else seed
     if seed not in done:

@@ -23,18 +23,23 @@ def mapped(change: Callable[[Tensor], Any], value: Any) -> Any:
     return value
 
 
+def leaves(value: Any) -> Iterator[Any]:
+    """All that is in a structure, in order."""
+    if isinstance(value, Mapping | tuple | list):
+        for one in value.values() if isinstance(value, Mapping) else value:
+            yield from leaves(one)
+    else:
+        yield value
+
+
 def tensors(value: Any) -> Iterator[Tensor]:
     """The tensors of a structure, in order."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping | tuple | list):
-        for one in value.values() if isinstance(value, Mapping) else value:
-            yield from tensors(one)
+    return (one for one in leaves(value) if isinstance(one, Tensor))
 
 
-def size(batch: Any) -> int:
-    """Examples in a batch: the length of its first tensor; 1 where there is none with a length."""
-    return next((len(tensor) for tensor in tensors(batch) if tensor.ndim), 1)
+def size(batch: Any, unknown: int = 1) -> int:
+    """Examples in a batch: the length of its first tensor, ``unknown`` where none has a length."""
+    return next((len(tensor) for tensor in tensors(batch) if tensor.ndim), unknown)
 
 
 def cut(batch: Any, examples: int) -> Any:

@@ -63,7 +63,8 @@ def check_limits(options: Mapping[str, Any]) -> None:
     if given == ["max_latency"] and options["latency_table"] is None:
         raise ValueError(
             "max_latency needs a table of this device: make one with archgrad measure-latency "
-            "--out FILE and the same space, channels and cells, and give it as latency_table"
+            "--out FILE and the same space, channels and cells, of an own model with "
+            "archgrad.measure_latency(model, example=...), and give it as latency_table"
         )
     if given != ["max_latency"] and (wrong := [n for n in OF_LATENCY if n in extra]):
         raise ValueError(f"{wrong[0]} goes with max_latency, found {given[0]}; leave it out")
