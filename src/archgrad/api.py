@@ -354,10 +354,10 @@ def data_of(what: str | Path | Architecture | SearchResult) -> dict[str, Any]:
     folder = Path(what) if Path(what).is_dir() else Path(what).parent
     if folder == Path() or not (folder / "config.yaml").is_file():
         return {}
-    options = Run.open(folder).config.data.model_dump()
-    if options["data"] == OWN:
+    config = Run.open(folder).config.data
+    if config.data == OWN:
         raise came_from_python("data")
-    return options
+    return {"data": config.data, **config.model_dump(exclude_defaults=True)}
 
 
 def _of_training(option: str) -> bool:

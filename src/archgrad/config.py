@@ -131,8 +131,6 @@ class SearchConfig(Section):
     evaluations: int | None = Field(
         None, ge=1, description="of a baseline with a table: how many it may look up [100]"
     )
-    budget: str | None = Field(None, description="TMP")
-    budget_seconds: float | None = Field(None, description="TMP")
     batch_size: int = Field(64, ge=2, description=f"images a step ({PAPER})")
     train_fraction: float = Field(
         0.5, gt=0, lt=1, description=f"part of the training images that trains weights ({PAPER})"
