@@ -18,6 +18,7 @@ from archgrad.config import OWN, DataConfig, RunConfig, SearchConfig, TrainConfi
 from archgrad.data import Augmentation, Data
 from archgrad.data.own import OwnData
 from archgrad.errors import ArchgradError, out_of_memory
+from archgrad.fitting import epochs_within
 from archgrad.folder import Run, write
 from archgrad.leg import check
 from archgrad.loaders import Loaders
@@ -51,6 +52,11 @@ class Prepared:
         if self.budget is not None and run is not None:
             self.budget.keep(run)
         wanted = self._wanted()
+        if listener is not None and wanted.config.budget_seconds is not None:
+            listener.notice(
+                f"{wanted.config.epochs} epochs fit budget_seconds {wanted.config.budget_seconds:g}"
+                " by the time that steps took; chosen anew, it may be another number"
+            )
         try:
             return self._reported(
                 bilevel_search(
@@ -126,7 +132,12 @@ def checked(
     budget = Budget.of(config, found_space, found_method)
     if budget is not None:
         found_method = budget.applied(found_method)
+    epochs = search.budget_epochs
+    if epochs is None:
+        epochs = epochs_within(Wanted(found_space, loaded, found_method, search, augmentation))
     filled = {
+        "epochs": epochs or search.epochs,
+        "budget_epochs": epochs,
         "device": str(device),
         "method_options": method_options(search),
         "kernel": _kernel(search, found_space),
