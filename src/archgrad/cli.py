@@ -162,6 +162,8 @@ def search_command(
     typer.echo(str(result.architecture))
     if result.cost is not None:
         typer.echo(str(result.cost))
+    if result.config.budget is not None:
+        typer.echo(f"spent {result.spent:.4g} multiply-adds of a budget of {result.config.budget}")
     typer.echo(f"everything is in {folder.path}")
     typer.echo(f"next: archgrad train {folder.path}")
 

@@ -206,6 +206,26 @@ class SearchConfig(Section):
         "(arXiv:1812.00332) [0.1, ratio: 0.3]",
     )
 
+    budget: str | None = Field(
+        None,
+        description="multiply-adds of all passes, such as 5T: as many epochs as fit, in place of "
+        "epochs [none]",
+    )
+    budget_seconds: float | None = Field(
+        None,
+        gt=0,
+        description="seconds of the search, from measured steps: as many epochs as fit, in place "
+        "of epochs; another time it may be others [none]",
+    )
+    budget_epochs: int | None = Field(None, ge=1)  # filled in: those that fitted
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _work(cls, value: Any) -> Any:
+        if value is not None:
+            units.work(str(value))
+        return value if value is None else str(value)
+
     @field_validator(*units.LIMITS, mode="before")
     @classmethod
     def _amount(cls, value: Any, info: ValidationInfo) -> Any:
@@ -216,6 +236,8 @@ class SearchConfig(Section):
     @model_validator(mode="after")
     def _one_limit(self) -> Self:
         units.check_limits(self.model_dump(include={*units.LIMITS, *units.OF_LIMITS}))
+        if self.budget is not None and self.budget_seconds is not None:
+            raise ValueError("found budget and budget_seconds, expected one; leave the other out")
         return self
 
 
@@ -311,8 +333,21 @@ def build(
         given = getattr(base, section, None)
         if given is not None:
             start = given.model_dump()
+        if section == "search":
+            _check_budget({**start, **sections[section]}, sections[section])
+            if sections[section]:
+                start["budget_epochs"] = None  # with other options other epochs may fit
         values[section] = {**start, **published.get(section, {}), **sections[section]}
     return validated(values, "options")
+
+
+def _check_budget(values: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    for name in ("budget", "budget_seconds"):
+        if values.get(name) is not None and given.get("epochs") is not None:
+            raise ArchgradError(
+                f"options: found epochs {given['epochs']} and {name} {values[name]}; a budget says "
+                "how many epochs fit, so leave one of them out"
+            )
 
 
 def load(path: str | Path) -> RunConfig:

@@ -34,7 +34,8 @@ def with_options(
         made = {
             f"{name}__{field}": _option(section, name, field, prefix)
             for name, (section, prefix) in sections.items()
-            for field in section.model_fields
+            for field, info in section.model_fields.items()
+            if info.description  # others are filled in, not asked for
         }
 
         def wrapper(**values: Any) -> None:

@@ -92,7 +92,7 @@ def plan(wanted: Wanted, always: bool = False) -> Plan:
     need = measure(wanted, available)
     pair, memory = need.pairs[need.largest()], need.memory(need.images)
     fits = None if available is None else RESERVE * memory <= available
-    stepping, beside, diagnosing = _seconds(need, wanted)
+    stepping, beside, diagnosing = seconds(need, wanted)
     whole, epochs = stepping + beside + diagnosing, sum(need.epochs)
     return Plan(
         device=str(device),
@@ -114,7 +114,7 @@ def plan(wanted: Wanted, always: bool = False) -> Plan:
     )
 
 
-def _seconds(need: Need, wanted: Wanted) -> tuple[float, float, float]:
+def seconds(need: Need, wanted: Wanted) -> tuple[float, float, float]:
     """All steps of the search, all evaluations, all diagnostics."""
     often = 1 / wanted.method.interval  # steps of alpha, for each of the weights
     passes = need.share * need.steps * (1 + often) * GRADIENT  # of the diagnostics, an epoch

@@ -20,6 +20,7 @@ from archgrad.config import OWN, DataConfig, RunConfig, SearchConfig, TrainConfi
 from archgrad.data import Augmentation, Data
 from archgrad.data.own import OwnData
 from archgrad.errors import ArchgradError, out_of_memory, unknown
+from archgrad.fitting import epochs_within
 from archgrad.folder import Run, write
 from archgrad.leg import check
 from archgrad.loaders import Loaders
@@ -59,6 +60,11 @@ class Prepared:
         if self.budget is not None and run is not None:
             self.budget.keep(run)
         wanted = self._wanted()
+        if listener is not None and wanted.config.budget_seconds is not None:
+            listener.notice(
+                f"{wanted.config.epochs} epochs fit budget_seconds {wanted.config.budget_seconds:g}"
+                " by the time that steps took; chosen anew, it may be another number"
+            )
         try:
             return self._reported(
                 bilevel_search(
@@ -137,15 +143,15 @@ def checked(
     check_precision(search.precision, device)
     if isinstance(loaded, OwnData):
         rehearse(found_space, loaded.task, loaders, device)
-    filled = {
+    filled: dict[str, Any] = {
         "device": str(device),
         "method_options": method_options(search),
         "kernel": _kernel(search, found_space),
     }
-    complete = config.model_copy(update={"search": search.model_copy(update=filled)})
     if search.method in BASELINES:
         _agree("method", search.method, method)
         strategy = made("baseline", BASELINES, search.method, search.method_options)
+        complete = _filled(config, filled)
         baseline = Baseline.of(found_space, strategy, section(complete), loaded, augmentation)
         return Prepared(complete, loaded, augmentation, found_space, baseline)
     found_method = search_method(search, method)
@@ -153,7 +159,16 @@ def checked(
     budget = Budget.of(config, found_space, found_method)
     if budget is not None:
         found_method = budget.applied(found_method)
+    epochs = search.budget_epochs
+    if epochs is None:
+        epochs = epochs_within(Wanted(found_space, loaded, found_method, search, augmentation))
+    filled |= {"epochs": epochs or search.epochs, "budget_epochs": epochs}
+    complete = _filled(config, filled)
     return Prepared(complete, loaded, augmentation, found_space, found_method, budget)
+
+
+def _filled(config: RunConfig, search: dict[str, Any]) -> RunConfig:
+    return config.model_copy(update={"search": section(config).model_copy(update=search)})
 
 
 def timed_space(config: RunConfig) -> tuple[SearchSpace, SearchConfig]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, islice, pairwise
 from math import inf
@@ -41,13 +41,25 @@ class Wanted(NamedTuple):
 
 
 class Step(NamedTuple):
-    """With so many images: peak memory in MB; seconds of a step, its weight step, an evaluation."""
+    """With so many images: peak memory in MB; seconds of a step, its weight step, an evaluation.
+
+    ``spent``, ``spent_weights``, ``spent_forward``: the multiply-adds of these three.
+    """
 
     images: int
     memory: float
     seconds: float
     weights: float
     forward: float
+    spent: float = 0.0
+    spent_weights: float = 0.0
+    spent_forward: float = 0.0
+
+    def counted(self) -> Step:
+        """With multiply-adds in place of seconds."""
+        return self._replace(
+            seconds=self.spent, weights=self.spent_weights, forward=self.spent_forward
+        )
 
 
 class Pair(NamedTuple):
@@ -78,6 +90,11 @@ class Need:
     steps: int
     checks: int
     share: float
+
+    def counted(self) -> Need:
+        """With multiply-adds in place of seconds."""
+        pairs = (Pair(pair.first.counted(), pair.second.counted()) for pair in self.pairs)
+        return replace(self, pairs=tuple(pairs))
 
     def largest(self) -> int:
         """The stage that needs most memory, counted from 0."""
@@ -141,19 +158,25 @@ def _pair(search: BilevelSearch, images: int, available: float | None, direct: b
 def _step(search: BilevelSearch, images: int) -> Step:
     """Some steps with this many images, evaluations, the diagnostics that need most memory."""
     forget_peak(search.device)
-    loaders, clock = search.loaders, _Clock(search.device)
+    loaders, clock = search.loaders, _Clock(search)
     cut = (_Cut(part, images) for part in (loaders.train, loaders.valid, loaders.check))
     train, valid, check = cut
     search.loaders = replace(loaders, train=train, valid=valid, check=check)
     search.steps(0, rate=0.0, progress=0.0, listener=clock)
     search.monitor.touch(search)
-    started = time.perf_counter()
+    started, before = time.perf_counter(), search.leg.net.spent
     search.monitor.evaluate(search)
     forward = (time.perf_counter() - started) / STEPS
+    counted = (search.leg.net.spent - before) / STEPS
     search.loaders = loaders
-    spent = [after - before for before, after in pairwise(clock.times)]
-    step, weights = fmean(spent[2::2]), fmean(spent[1::2])
-    return Step(images, peak_memory_mb(search.device), step, weights, forward)
+    seconds, spent = _step_and_weights(clock.times), _step_and_weights(clock.spent)
+    return Step(images, peak_memory_mb(search.device), *seconds, forward, *spent, counted)
+
+
+def _step_and_weights(at: Sequence[float]) -> tuple[float, float]:
+    """The means of whole steps and of those of the weights alone, which take turns."""
+    each = [after - before for before, after in pairwise(at)]
+    return fmean(each[2::2]), fmean(each[1::2])
 
 
 @dataclass(frozen=True)
@@ -182,13 +205,14 @@ class _Cut:
 
 
 class _Clock(Silent):
-    """When each step ended, and when the first began."""
+    """When each step ended and what was spent by then, and when the first began."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.times = [time.perf_counter()]
+    def __init__(self, search: BilevelSearch) -> None:
+        self.device, self.net = search.device, search.leg.net
+        self.times, self.spent = [time.perf_counter()], [float(self.net.spent)]
 
     def step(self, done: int, steps: int) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         self.times.append(time.perf_counter())
+        self.spent.append(float(self.net.spent))

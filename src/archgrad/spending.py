@@ -13,12 +13,12 @@ from archgrad.loaders import Loaders, several
 from archgrad.methods.darts import darts
 from archgrad.parts.stage import Stage
 from archgrad.spaces import SearchSpace
-from archgrad.units import count
+from archgrad.units import work
 
 
 def amount(config: SearchConfig) -> int | None:
     """The budget of a search in multiply-adds, if it has one."""
-    return None if config.budget is None else round(count(config.budget))
+    return None if config.budget is None else round(work(config.budget))
 
 
 def of_first_order(

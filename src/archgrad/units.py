@@ -9,6 +9,7 @@ from typing import Any
 
 TIME = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3}
 COUNT = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}
+WORK = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "p": 1e15}
 THOUSANDS = r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]*)?"
 NUMBER = re.compile(rf"((?:{THOUSANDS}|[0-9.]+)(?:e[+-]?[0-9]+)?)\s*([a-zµ]*)")
 
@@ -21,6 +22,11 @@ def milliseconds(text: str) -> float:
 def count(text: str) -> float:
     """A number such as 2M, 300M, 1.5k, 2e6 or 2000000."""
     return _amount(text, COUNT, "a number above 0, such as 500k, 2M or 300000")
+
+
+def work(text: str) -> float:
+    """Multiply-adds of a whole search, such as 5T or 1.2P; see `archgrad.counting`."""
+    return _amount(text, WORK, "a number of multiply-adds above 0, such as 800G, 5T or 1.2P")
 
 
 def _amount(text: str, units: dict[str, float], expected: str) -> float:

@@ -21,9 +21,9 @@ from archgrad.baselines.decisions import Decisions
 from archgrad.baselines.evolution import evolution
 from archgrad.baselines.random_search import random
 from archgrad.baselines.reinforce import reinforce, score_function
+from archgrad.benchmarks import Row, nas_bench_201
 from archgrad.errors import ArchgradError
 from archgrad.spaces import SearchSpace, space
-from archgrad.spaces.table import Table
 
 Score = Callable[[Architecture], float]
 NB201, S2 = space("nas-bench-201"), space("s2")
@@ -279,11 +279,11 @@ def test_on_the_table_of_nas_bench_201(real_data: Path) -> None:
     path = real_data / "nas-bench-201" / "nb201_cifar10.csv.gz"
     if not path.is_file():
         pytest.skip(f"{path} is missing")
-    table = Table.load(path)
-    found: dict[str, list[Mapping[str, float]]] = {}
+    table = nas_bench_201(path)
+    found: dict[str, list[Row]] = {}
     for name in ("random", "evolution", "reinforce"):
         for seed in range(15):
-            runs = searched(BASELINES[name](), NB201, lambda a: table[a]["c10_val_12ep"], 100, seed)
+            runs = searched(BASELINES[name](), NB201, lambda a: table.value(a, "c10_val_12ep"), 100, seed)
             found.setdefault(name, []).append(table[best(runs).architecture])
     valid = {name: mean(row["c10_val_12ep"] for row in rows) for name, rows in found.items()}
     assert valid["evolution"] > valid["random"] + 0.1

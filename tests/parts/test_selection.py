@@ -199,7 +199,7 @@ class Shared(Fake):
     def score_alone(self, cells: tuple[Cell, ...], batches: int | None) -> tuple[float, float]:
         self.scored.append((cells, batches))
         names = [name for cell in cells for name in cell.operations]
-        worth = sum(len(name) for name in names)
+        worth = sum(self.groups[0].candidates[0].index(name) for name in names)
         if batches is not None and self.mistaken is not None:
             worth -= 1000 * names.count(self.mistaken)
         return 0.0, worth / 1e4
@@ -219,9 +219,9 @@ def test_random_search_rescores_the_best_and_keeps_the_best_of_them() -> None:
 
 def test_what_few_batches_mistake_is_lost_unless_it_is_rescored() -> None:
     groups = space("nas-bench-201").groups
-    best, longest = [], max(groups[0].candidates[0], key=len)
+    best, strongest = [], groups[0].candidates[0][-1]
     for top in (1, 30):
-        search = Shared(groups, mistaken=longest)
+        search = Shared(groups, mistaken=strongest)
         cells = RandomSearch(samples=30, top=top)(search)
         best.append(search.score_alone(cells, None)[1])
     assert best[1] > best[0]

@@ -1,0 +1,81 @@
+"""How many epochs fit a budget of multiply-adds or of seconds, from a few steps of the search.
+
+An epoch's steps, evaluation and planned diagnostics are counted, stage by stage, as
+`archgrad.planning` does with seconds; the last batch of an epoch counts as a whole one. Not in it:
+a selection at the end of the search, and what a method gives up and does again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from itertools import pairwise
+
+from archgrad import units
+from archgrad.errors import ArchgradError
+from archgrad.leg import stages
+from archgrad.parts.stage import boundaries
+from archgrad.planning import seconds
+from archgrad.probe import Need, Wanted, measure
+
+MOST = 1_000_000  # epochs
+
+
+def epochs_within(wanted: Wanted) -> int | None:
+    """The most epochs that fit the budget of a search; None where there is none.
+
+    Raises `ArchgradError` where not even the shortest search fits, with what that costs.
+    """
+    config = wanted.config
+    if config.budget is None and config.budget_seconds is None:
+        return None
+    limit = config.budget_seconds
+    if config.budget is not None:
+        limit = units.work(config.budget)
+    assert limit is not None
+    least = _shortest(wanted)
+    found = _most(_price(wanted, max(least, config.epochs)), limit, least)
+    price = _price(wanted, max(least, found))  # diagnostics are planned for a number of epochs
+    found = min(found, _most(price, limit, least))
+    if found < least:
+        counted = config.budget is not None
+        cost = f"{price(least):.3g} {'multiply-adds' if counted else 'seconds'}"
+        name, given = ("budget", config.budget) if counted else ("budget_seconds", limit)
+        raise ArchgradError(
+            f"{name} {given} is too small: the shortest search with these options, epochs {least}, "
+            f"costs {cost}; give more, or use fewer channels, cells or images"
+        )
+    return found
+
+
+def _price(wanted: Wanted, epochs: int) -> Callable[[int], float]:
+    """What a number of epochs costs; diagnostics take the share of a search of ``epochs``."""
+    config = wanted.config.model_copy(update={"epochs": epochs})
+    found = measure(wanted._replace(config=config), None)
+    need: Need = found if config.budget is None else found.counted()
+
+    def price(number: int) -> float:
+        bounds = boundaries(stages(wanted.method), number)
+        each = tuple(last - first for first, last in pairwise(bounds))
+        return sum(seconds(replace(need, epochs=each), wanted))
+
+    return price
+
+
+def _shortest(wanted: Wanted) -> int:
+    """The fewest epochs in which every stage has one."""
+    for epochs in range(1, 1000):
+        with suppress(ArchgradError):
+            boundaries(stages(wanted.method), epochs)
+            return epochs
+    raise ArchgradError("a stage of this method is too short to have an epoch; give it more")
+
+
+def _most(price: Callable[[int], float], limit: float, least: int) -> int:
+    """The largest number of epochs at most at the limit; ``least - 1`` where there is none."""
+    low, high = least - 1, MOST + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if price(middle) <= limit else (low, middle)
+    return low
