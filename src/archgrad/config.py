@@ -25,6 +25,7 @@ from archgrad.errors import ArchgradError, explain
 PAPER = "arXiv:1806.09055"
 CODE = "the original code"
 STAGED = "nas-bench-201 and mbconv"
+FILLED_IN = ("budget_epochs",)  # by the library, no flags
 OWN = "own"  # stands for a value that came from Python
 PRECISION = (
     "float32 (on a GPU without TF32), or bf16: convolutions in bfloat16, weights, statistics and "
@@ -197,7 +198,9 @@ class SearchConfig(_Section):
         description="seconds of the search, from measured steps: as many epochs as fit, in place "
         "of epochs; another time it may be others [none]",
     )
-    budget_epochs: int | None = Field(None, ge=1)  # filled in: those that fitted
+    budget_epochs: int | None = Field(
+        None, ge=1, description="filled in: the epochs that fitted a budget [none]"
+    )
 
     @field_validator("budget", mode="before")
     @classmethod
