@@ -22,6 +22,7 @@ from archgrad.errors import ArchgradError, explain
 from archgrad.section import CODE, PAPER, PRECISION, STAGED, STEM, Section
 from archgrad.train_config import TrainConfig as TrainConfig  # sections are imported from here
 
+FILLED_IN = ("budget_epochs",)  # by the library, no flags
 OWN = "own"  # stands for a value that came from Python
 
 
@@ -217,7 +218,9 @@ class SearchConfig(Section):
         description="seconds of the search, from measured steps: as many epochs as fit, in place "
         "of epochs; another time it may be others [none]",
     )
-    budget_epochs: int | None = Field(None, ge=1)  # filled in: those that fitted
+    budget_epochs: int | None = Field(
+        None, ge=1, description="filled in: the epochs that fitted a budget [none]"
+    )
 
     @field_validator("budget", mode="before")
     @classmethod

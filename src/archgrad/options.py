@@ -10,7 +10,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import typer
 from pydantic import BaseModel
 
-from archgrad.config import PRESETS
+from archgrad.config import FILLED_IN, PRESETS
 from archgrad.errors import ArchgradError
 
 Given = dict[str, dict[str, Any]]  # section -> the options that were given explicitly
@@ -34,8 +34,8 @@ def with_options(
         made = {
             f"{name}__{field}": _option(section, name, field, prefix)
             for name, (section, prefix) in sections.items()
-            for field, info in section.model_fields.items()
-            if info.description  # others are filled in, not asked for
+            for field in section.model_fields
+            if field not in FILLED_IN
         }
 
         def wrapper(**values: Any) -> None:

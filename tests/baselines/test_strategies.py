@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean
@@ -280,10 +281,11 @@ def test_on_the_table_of_nas_bench_201(real_data: Path) -> None:
     if not path.is_file():
         pytest.skip(f"{path} is missing")
     table = nas_bench_201(path)
+    score = partial(table.value, column="c10_val_12ep")
     found: dict[str, list[Row]] = {}
     for name in ("random", "evolution", "reinforce"):
         for seed in range(15):
-            runs = searched(BASELINES[name](), NB201, lambda a: table.value(a, "c10_val_12ep"), 100, seed)
+            runs = searched(BASELINES[name](), NB201, score, 100, seed)
             found.setdefault(name, []).append(table[best(runs).architecture])
     valid = {name: mean(row["c10_val_12ep"] for row in rows) for name, rows in found.items()}
     assert valid["evolution"] > valid["random"] + 0.1

@@ -76,9 +76,9 @@ def test_an_architecture_alone_is_what_a_mixture_with_its_weights_is() -> None:
         spent.append(net.spent - before)
     torch.testing.assert_close(outputs[0], outputs[1])
     assert spent[1] < spent[0] / 2
-    before = {n: b.clone() for n, b in net.model.named_buffers()}
+    kept = {n: b.clone() for n, b in net.model.named_buffers()}
     net.forward(path, x)
-    assert all(torch.equal(b, before[n]) for n, b in net.model.named_buffers())
+    assert all(torch.equal(b, kept[n]) for n, b in net.model.named_buffers())
 
 
 def test_a_uniform_path_minds_the_seed_and_not_alpha() -> None:
