@@ -7,6 +7,7 @@ a selection at the end of the search, and what a method gives up and does again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -35,11 +36,12 @@ def epochs_within(wanted: Wanted) -> int | None:
         limit = units.work(config.budget)
     assert limit is not None
     least = _shortest(wanted)
-    found = _most(_price(wanted, max(least, config.epochs)), limit, least)
-    price = _price(wanted, max(least, found))  # diagnostics are planned for a number of epochs
+    counted = config.budget is not None
+    found = _most(_price(wanted, max(least, config.epochs), counted), limit, least)
+    # again, since diagnostics are planned for a number of epochs
+    price = _price(wanted, max(least, found), counted)
     found = min(found, _most(price, limit, least))
     if found < least:
-        counted = config.budget is not None
         cost = f"{price(least):.3g} {'multiply-adds' if counted else 'seconds'}"
         name, given = ("budget", config.budget) if counted else ("budget_seconds", limit)
         raise ArchgradError(
@@ -49,11 +51,17 @@ def epochs_within(wanted: Wanted) -> int | None:
     return found
 
 
-def _price(wanted: Wanted, epochs: int) -> Callable[[int], float]:
+def of_epochs(wanted: Wanted) -> int:
+    """Multiply-adds of the epochs that the configuration has."""
+    epochs = wanted.config.epochs
+    return math.ceil(_price(wanted, epochs, counted=True)(epochs))
+
+
+def _price(wanted: Wanted, epochs: int, counted: bool) -> Callable[[int], float]:
     """What a number of epochs costs; diagnostics take the share of a search of ``epochs``."""
     config = wanted.config.model_copy(update={"epochs": epochs})
     found = measure(wanted._replace(config=config), None)
-    need: Need = found if config.budget is None else found.counted()
+    need: Need = found.counted() if counted else found
 
     def price(number: int) -> float:
         bounds = boundaries(stages(wanted.method), number)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import torch
-
 from archgrad.config import SearchConfig
-from archgrad.counting import BACKWARD, counted
 from archgrad.data import Augmentation, Data
 from archgrad.data.own import OwnData
-from archgrad.leg import Leg
-from archgrad.loaders import Loaders, several
-from archgrad.methods.darts import darts
-from archgrad.parts.stage import Stage
+from archgrad.fitting import of_epochs
+from archgrad.methods import RECIPES
+from archgrad.probe import Wanted
 from archgrad.spaces import SearchSpace
 from archgrad.units import work
+
+REFERENCE = "darts"  # first order
 
 
 def amount(config: SearchConfig) -> int | None:
@@ -24,17 +22,5 @@ def amount(config: SearchConfig) -> int | None:
 def of_first_order(
     space: SearchSpace, data: Data | OwnData, config: SearchConfig, augmentation: Augmentation
 ) -> int:
-    """What the epochs of first-order DARTS with these options take, evaluations included.
-
-    An epoch passes the weights' half forward and backward, and as many examples of alpha's half;
-    then alpha's half is evaluated.
-    """
-    cpu = torch.device("cpu")
-    loaders = Loaders.of(data, config, augmentation, cpu)
-    with torch.random.fork_rng(devices=[]):
-        net = Leg.of(space, darts(), Stage(1.0), None, config, cpu, data.task).net
-        batch = next(several(loaders.train.epoch(0)))
-        found = counted(net, net.task.forward, batch)
-    train, check = loaders.examples
-    passes = 2 * BACKWARD * train + check
-    return config.epochs * passes * found.whole // found.examples
+    """What first-order DARTS with these options takes, evaluations and diagnostics included."""
+    return of_epochs(Wanted(space, data, RECIPES[REFERENCE](), config, augmentation))

@@ -28,10 +28,8 @@ def report(results: Results) -> str:
 
 def _sections(results: Results) -> Iterator[str]:
     yield tables.text(results)
-    yield from tables.notes(results)
-    yield "\nBest validation accuracy so far, %, over what was spent\n"
     yield tables.anytime_text(results)
-    yield "Rank correlations\n"
+    yield "Rank correlations of accuracies in the search, after the short retraining, in the test.\n"
     yield tables.correlations_text(results)
-    yield "Checklist of best practices\n"
+    yield "Checklist of best practices (arXiv:1909.02453); in brackets the number there.\n"
     yield from lines(checklist(results))

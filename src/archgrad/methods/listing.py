@@ -5,24 +5,38 @@ from __future__ import annotations
 import inspect
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from archgrad.baselines import BASELINES
+from archgrad.calling import defaults
 from archgrad.errors import unknown
 from archgrad.methods import RECIPES, Method
 
 
 def table() -> str:
-    """A line a method: its name, what it has beside or in place of plain DARTS, its paper."""
+    """A line a method: its name, what it has beside plain DARTS, its paper; then the baselines."""
     head = ("method", "beside plain DARTS", "paper")
     rows = [head] + [(name, _parts(recipe()), paper(recipe)) for name, recipe in RECIPES.items()]
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    trained = [("baseline", "trains architectures one by one", "paper")]
+    trained += [(name, _first(recipe), paper(recipe)) for name, recipe in BASELINES.items()]
+    lines = [*_aligned(rows), "", *_aligned(trained)]
     return "\n".join([*lines, "", "in full, with all options: archgrad methods NAME"])
 
 
-def paper(recipe: Callable[..., Method]) -> str:
+def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+def _first(recipe: Callable[..., Any]) -> str:
+    """The first sentence of a docstring, without the paper in brackets."""
+    text = (inspect.getdoc(recipe) or "").split("\n")[0]
+    return re.sub(r"\s*\([^)]*\d{4}[^)]*\)", "", text).rstrip(".")
+
+
+def paper(recipe: Callable[..., Any]) -> str:
     """The arXiv number in a recipe's docstring, or the venue at the end of its first brackets."""
     text = inspect.getdoc(recipe) or ""
     found = re.search(r"arXiv:\d{4}\.\d{5}", text) or re.search(r"[^,(]+ 20\d\d(?=\))", text)
@@ -31,16 +45,20 @@ def paper(recipe: Callable[..., Method]) -> str:
 
 def describe(name: str) -> str:
     """The docstring of a recipe, its filled slots, and its options with their defaults."""
-    if name not in RECIPES:
-        raise unknown("method", name, RECIPES)
+    if name not in RECIPES and name not in BASELINES:
+        raise unknown("method", name, [*RECIPES, *BASELINES])
+    if name in BASELINES:
+        return "\n".join([f"{name}: {inspect.getdoc(BASELINES[name])}", "", *_options(name)])
     recipe = RECIPES[name]
     filled = [f"  {slot}: {part}" for slot, part in recipe().filled().items()]
-    knobs = inspect.signature(recipe).parameters.values()
-    options = [f"  --method-option {knob.name}={knob.default}" for knob in knobs]
     lines = [f"{name}: {inspect.getdoc(recipe)}", "", "Slots that are not those of plain DARTS:"]
-    return "\n".join(
-        [*lines, *(filled or ["  (none)"]), "", "Options and their defaults:", *options]
-    )
+    return "\n".join([*lines, *(filled or ["  (none)"]), "", *_options(name)])
+
+
+def _options(name: str) -> list[str]:
+    knobs = defaults({**RECIPES, **BASELINES}[name]).items()
+    shown = [f"  --method-option {knob}={value}" for knob, value in knobs]
+    return ["Options and their defaults:", *(shown or ["  (none)"])]
 
 
 def _parts(method: Method) -> str:
