@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from archgrad import recipes
 from archgrad.architecture import Architecture, published, published_names, resolve
+from archgrad.baselines.searching import EVALUATIONS
 from archgrad.config import OWN, RunConfig
 from archgrad.errors import ArchgradError
 from archgrad.folder import Run, fitting, read_lines
@@ -110,7 +111,7 @@ class Trained:
 
     ``network`` is in eval mode on the CPU; ``sizes`` is None where the space is not one of the
     library's. ``config``: the options of the run folder, ``search``: one entry of metrics an epoch
-    of the search, where there was one.
+    of the search, or an evaluation of a baseline, where there was one.
     """
 
     architecture: Architecture
@@ -157,7 +158,7 @@ class Trained:
             found["method"] = search.method + (f" ({options})" if options else "")
             seconds = sum(line["seconds"] for line in self.search)
             found["search"] = (
-                f"seed {search.seed}, {_epochs(len(self.search))} in {seconds:,.0f} s, "
+                f"seed {search.seed}, {self._length()} in {seconds:,.0f} s, "
                 f"{search.channels} channels, {search.cells} cells"
             )
             for option in LIMITS:
@@ -166,6 +167,12 @@ class Trained:
         if self.score.get("transferred_from"):
             found["searched on"] = f"{_source(self.score['transferred_from'])}, not these data"
         return found
+
+    def _length(self) -> str:
+        count = len(self.search)
+        if count and "evaluation" in self.search[0]:
+            return f"{count} evaluation" + "s" * (count != 1)
+        return _epochs(count)
 
     def _training(self) -> dict[str, str]:
         score, options = self.score, self.score["begun_with"]["options"]
@@ -232,7 +239,8 @@ def of_folder(path: str | Path, seed: int | None = None) -> Trained:
         sizes = Sizes.of(weights, shape[1:])
         sizes = sizes or _sizes(run, architecture, shape, weights)
         network = sizes.network(architecture, weights)
-    search = read_lines(run.path / METRICS) if run.config.search else []
+    lines = (read_lines(run.path / name) for name in (METRICS, EVALUATIONS))
+    search = next((found for found in lines if found), []) if run.config.search else []
     return Trained(architecture, network, sizes, score, scores, run.config, search)
 
 
