@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -25,6 +24,7 @@ from archgrad.loops import cosine
 from archgrad.spaces import SearchSpace, space
 from archgrad.spaces.own import OwnModel
 from archgrad.task import Task
+from helpers import digits
 
 CPU = torch.device("cpu")
 TINY = SearchConfig(
@@ -45,13 +45,6 @@ class Net(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.out(self.choice(x.flatten(1)).relu())
-
-
-def digits() -> tuple[Tensor, Tensor]:
-    """48 zeros and ones, (48, 64)."""
-    images, labels = load_digits(return_X_y=True)
-    some = (labels < 2).nonzero()[0][:48]
-    return torch.tensor(images[some], dtype=torch.float32) / 16, torch.tensor(labels[some])
 
 
 def own(task: Task = BY_LOSS) -> tuple[OwnModel, OwnData]:

@@ -14,7 +14,8 @@ from archgrad.baselines import searching
 from archgrad.baselines.children import Children
 from archgrad.baselines.searching import Objective, baseline_search, too_small
 from archgrad.baselines.value import Proposal, Strategy
-from archgrad.benchmarks import TableObjective, nas_bench_201
+from archgrad.benchmarks import Table, TableObjective, nas_bench_201
+from archgrad.benchmarks.columns import VALIDATION
 from archgrad.budget import Limit
 from archgrad.config import SearchConfig
 from archgrad.data import Augmentation, Data
@@ -40,6 +41,13 @@ class LookUps:
 
     objective: TableObjective
     unit: str = "evaluations"
+
+    @classmethod
+    def of(cls, path: str) -> LookUps:
+        """Of a file, without the columns that a search has no business with."""
+        table = nas_bench_201(path)
+        seen = Table({VALIDATION: table.column(VALIDATION)}, table.origin)
+        return cls(TableObjective(seen, report=VALIDATION))
 
     def price(self, proposal: Proposal) -> int:
         """One, whatever the share: the table holds whole trainings."""
@@ -80,7 +88,7 @@ class Baseline:
         begun = begun_with(space, data, config)
         budget: float
         if config.table is not None:
-            look_ups = LookUps(TableObjective(nas_bench_201(config.table)))
+            look_ups = LookUps.of(config.table)
             objective: Objective = look_ups
             budget = config.evaluations or EVALUATIONS
             begun["data"] = look_ups.fingerprint()
