@@ -9,9 +9,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
-from sklearn.datasets import load_digits
 
 from archgrad.data import Data, as_data
+from helpers import digits
 
 torch.set_num_threads(1)
 # time limits on shared cores would fail by chance
@@ -33,10 +33,7 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def two_digits() -> Data:
     """48 images of zeros and ones, 8x8, for training: a search learns them in a second."""
-    images, labels = load_digits(return_X_y=True)
-    some = (labels < 2).nonzero()[0][:48]
-    x = torch.tensor(images[some], dtype=torch.float32).view(-1, 1, 8, 8) / 16
-    return as_data((x, torch.tensor(labels[some])))
+    return as_data(digits())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

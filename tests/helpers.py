@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from sklearn.datasets import load_digits
 from torch import Tensor
 
 from archgrad import config as configuration
@@ -91,3 +92,11 @@ def error(found: list[Tensor], exact: list[Tensor]) -> float:
     """The largest relative error, in the norm of each tensor."""
     pairs = zip(found, exact, strict=True)
     return max(float((f - e).norm() / e.norm().clamp_min(1e-12)) for f, e in pairs)
+
+
+def digits() -> tuple[Tensor, Tensor]:
+    """48 zeros and ones: images, (48, 1, 8, 8), and labels."""
+    images, labels = load_digits(return_X_y=True)
+    some = (labels < 2).nonzero()[0][:48]
+    x = torch.tensor(images[some], dtype=torch.float32).view(-1, 1, 8, 8) / 16
+    return x, torch.tensor(labels[some])

@@ -40,7 +40,7 @@ from archgrad.parts.state import SGD, State
 from archgrad.parts.stopping import Verdict
 from archgrad.passes import Passes
 from archgrad.precision import without_tf32
-from archgrad.records import Records
+from archgrad.records import Records, begun_with
 from archgrad.result import SearchResult
 from archgrad.spaces import SearchSpace
 from archgrad.supernet import Batch
@@ -109,11 +109,7 @@ class BilevelSearch:
         self.done = self.recovered = 0  # epochs done; the epoch that it last went back to
         self.begin(0, None)
         self.monitor = Monitor(self)
-        begun_with = {"options": config.model_dump(mode="json"), "data": data.fingerprint()}
-        if isinstance(data, OwnData):
-            begun_with["choices"] = {g.name: list(g.candidates[0]) for g in space.groups}
-            begun_with["loss, metric or forward"] = data.task.names()
-        self.records = Records(run, begun_with)
+        self.records = Records(run, begun_with(space, data, config))
         self.records.restore(self)
 
     def begin(self, stage: int, candidates: Candidates | None) -> None:

@@ -147,6 +147,7 @@ def search_command(
     from archgrad.folder import Run, free_folder
     from archgrad.prepared import prepare
     from archgrad.report.cells import save_drawing
+    from archgrad.spending import shown
 
     if resume is not None:
         refuse_options(resume, given, out=out, config=config)
@@ -162,8 +163,7 @@ def search_command(
     typer.echo(str(result.architecture))
     if result.cost is not None:
         typer.echo(str(result.cost))
-    if result.config.budget is not None:
-        typer.echo(f"spent {result.spent:.4g} multiply-adds of a budget of {result.config.budget}")
+    typer.echo(shown(result.config, result.spent))
     typer.echo(f"everything is in {folder.path}")
     typer.echo(f"next: archgrad train {folder.path}")
 

@@ -19,6 +19,7 @@ from rich.progress import (
 )
 
 from archgrad import __version__
+from archgrad.baselines import BASELINES
 from archgrad.config import SearchConfig
 from archgrad.folder import read_lines
 from archgrad.kernels import native
@@ -48,7 +49,7 @@ class Display:
         )
         search, self.done = run.config.search, len(read_lines(run.path / "metrics.jsonl"))
         hidden: dict[str, Any] = {"visible": False, "start": False, "step": "", "note": ""}
-        epochs = search.epochs if search else None
+        epochs = search.epochs if search and search.method not in BASELINES else None
         self.searching = self.progress.add_task("search ", total=epochs, **hidden)
         self.training = self.progress.add_task("retrain", total=None, **hidden)
         self.told = 0.0
@@ -108,17 +109,14 @@ class Display:
         else:
             self.console.print(f"search   {self.done}/{epochs}  {note}", soft_wrap=True)
 
-    def evaluation(self, line: Mapping[str, Any], budget: int) -> None:
-        """A baseline has scored an architecture."""
+    def evaluation(self, line: Mapping[str, Any], share: float) -> None:
+        """A baseline has scored an architecture; ``share``: of the budget that is spent."""
         score = "failed" if line["failed"] else f"score {100 * line['score']:.2f}"
-        share = f"{line['spent'] / budget:.0%} of the budget"
+        note = f"{score}  {share:.0%} of the budget"
         if self.live:
-            note = f"{score}  {share}"
-            completed = line["evaluation"]
-            self._show(self.searching, total=None, completed=completed, step="", note=note)
+            self._show(self.searching, completed=line["evaluation"], step="", note=note)
         else:
-            text = f"search   {line['evaluation']}  {score}  {share}"
-            self.console.print(text, soft_wrap=True)
+            self.console.print(f"search   {line['evaluation']}  {note}", soft_wrap=True)
 
     def notice(self, text: str) -> None:
         """The search has something to say."""

@@ -12,7 +12,7 @@ from torch import nn
 from archgrad import data as data_sets
 from archgrad import methods, spaces
 from archgrad.baselines import BASELINES
-from archgrad.baselines.beginning import Baseline
+from archgrad.baselines.beginning import Baseline, check_gradient_method
 from archgrad.bilevel import bilevel_search
 from archgrad.budget import REPORT, Budget
 from archgrad.calling import defaults, made
@@ -56,7 +56,7 @@ class Prepared:
         if run is not None and isinstance(self.data, Data):
             keep_classes(run, self.data)
         if isinstance(self.method, Baseline):
-            return self.method.search(run, listener)
+            return self._reported(self.method.search(run, listener))
         if self.budget is not None and run is not None:
             self.budget.keep(run)
         wanted = self._wanted()
@@ -154,6 +154,7 @@ def checked(
         complete = _filled(config, filled)
         baseline = Baseline.of(found_space, strategy, section(complete), loaded, augmentation)
         return Prepared(complete, loaded, augmentation, found_space, baseline)
+    check_gradient_method(search)
     found_method = search_method(search, method)
     check(found_space, found_method, search)
     budget = Budget.of(config, found_space, found_method)

@@ -12,6 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from archgrad.choice import Group
+from archgrad.config import SearchConfig
+from archgrad.data import Data
+from archgrad.data.own import OwnData
 from archgrad.errors import ArchgradError
 from archgrad.folder import (
     Run,
@@ -27,12 +30,32 @@ from archgrad.groups import Groups
 from archgrad.loops import random_state, restore_random_state
 from archgrad.parts.stage import Candidates
 from archgrad.parts.stopping import Verdict
+from archgrad.spaces import SearchSpace
 
 if TYPE_CHECKING:
     from archgrad.bilevel import BilevelSearch
 
 METRICS, ALPHAS = "metrics.jsonl", "alphas.jsonl"
 KEPT = 16  # checkpoints, where a method may go back
+
+
+def begun_with(space: SearchSpace, data: Data | OwnData, config: SearchConfig) -> dict[str, Any]:
+    """What has to be the same where a run goes on, for `archgrad.folder.refuse_other`."""
+    found = {"options": config.model_dump(mode="json"), "data": data.fingerprint()}
+    if isinstance(data, OwnData):
+        found["choices"] = {g.name: list(g.candidates[0]) for g in space.groups}
+        found["loss, metric or forward"] = data.task.names()
+    return found
+
+
+def warn_of_order(done: str) -> None:
+    """For batches of a loader that may not be repeated; ``done``: of what a resumed run has."""
+    warnings.warn(
+        "the batches come from a loader without state_dict, whose order may depend on more than "
+        f"torch's random state: the search goes on after {done}, and may differ from an "
+        "uninterrupted one",
+        stacklevel=3,
+    )
 
 
 class Records:
@@ -96,12 +119,7 @@ class Records:
                 refuse_other(content["begun_with"], self.begun_with, self.run.path)
                 done = int(content["epoch"])
             if not search.loaders.exact_resume:
-                warnings.warn(
-                    "the batches come from a loader without state_dict, whose order may depend on "
-                    f"more than torch's random state: the search goes on after epoch {done}, and "
-                    "may differ from an uninterrupted one",
-                    stacklevel=2,
-                )
+                warn_of_order(f"epoch {done}")
             if content.get("kernels") != search.kernels:
                 warnings.warn(
                     f"the search was begun with {content.get('kernels')} and goes on with "

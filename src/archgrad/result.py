@@ -29,12 +29,13 @@ class Origin(NamedTuple):
 class SearchResult:
     """What a search found.
 
-    ``alpha``: the architecture parameters it was derived from, group name -> (edges, operations);
-    ``metrics``: one entry an epoch, as in metrics.jsonl; ``path``: the run folder, if there is one;
+    ``alpha``: the architecture parameters it was derived from, group name -> (edges, operations),
+    none of a baseline; ``metrics``: one entry an epoch, as in metrics.jsonl, of a baseline one an
+    evaluation, as in evaluations.jsonl; ``path``: the run folder, if there is one;
     ``stopped``: what the stopping rule or the guard ended it for, or None; ``model``: an own
     model's trained supernet; ``cost``: whether the architecture meets the limit of cost, if there
     is one; ``origin``: the data set, where it has classes; ``spent``: multiply-adds of all passes
-    of the search, see `archgrad.counting`.
+    of the search, see `archgrad.counting`; of a baseline with a table its evaluations.
     """
 
     architecture: Architecture
@@ -61,7 +62,8 @@ class SearchResult:
 
         Of a named space with fresh weights, at the search's size or another. Of an own model with
         the weights of the search (``weights`` "kept", the default) or "fresh": every module that
-        has a ``reset_parameters`` is asked to draw its weights anew, but frozen ones stay.
+        has a ``reset_parameters`` is asked to draw its weights anew, but frozen ones stay. A
+        baseline keeps no weights: there the default are those that the model was given with.
         Parameters that a module of yours holds itself stay: `archgrad.build` gives a network from
         your own factory.
         """
@@ -74,6 +76,11 @@ class SearchResult:
                     "start with fresh weights; leave out weights, and train it"
                 )
             return self.space.sized(channels, cells).derive(self.architecture)
+        if weights == "kept" and self.model is None:
+            raise ArchgradError(
+                "a baseline keeps no weights of the networks that it trained; leave out weights, "
+                "and train it"
+            )
         made: nn.Module = self.space.sized(channels, cells).derive(
             self.architecture, model=self.model
         )

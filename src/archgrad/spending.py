@@ -19,6 +19,14 @@ def amount(config: SearchConfig) -> int | None:
     return None if config.budget is None else round(work(config.budget))
 
 
+def shown(config: SearchConfig, spent: int) -> str:
+    """What a search has spent, for people."""
+    if config.table is not None:
+        return f"spent {spent} evaluations of the table"
+    of = "" if config.budget is None else f" of a budget of {config.budget}"
+    return f"spent {spent:.4g} multiply-adds{of}"
+
+
 def of_first_order(
     space: SearchSpace, data: Data | OwnData, config: SearchConfig, augmentation: Augmentation
 ) -> int:

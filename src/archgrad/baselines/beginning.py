@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
+from archgrad.baselines import searching
 from archgrad.baselines.children import Children
 from archgrad.baselines.searching import Objective, baseline_search, too_small
 from archgrad.baselines.value import Proposal, Strategy
-from archgrad.benchmarks import TableObjective, nas_bench_201
+from archgrad.benchmarks import Table, TableObjective, nas_bench_201
+from archgrad.benchmarks.columns import VALIDATION
 from archgrad.budget import Limit
 from archgrad.config import SearchConfig
 from archgrad.data import Augmentation, Data
 from archgrad.data.own import OwnData
 from archgrad.errors import ArchgradError
 from archgrad.folder import Run
-from archgrad.loops import Listener
+from archgrad.loops import Listener, Silent
+from archgrad.records import begun_with, warn_of_order
 from archgrad.result import SearchResult
 from archgrad.spaces import SearchSpace
 from archgrad.spaces.nas_bench_201 import NAME
+from archgrad.spaces.own import OwnModel
 from archgrad.spending import amount, of_first_order
 
 EVALUATIONS = 100  # of a table, where nothing else is said
+OF_TRAINING = ("budget", "budget_seconds", "child_epochs")
+OF_BASELINES = ("child_epochs", "table", "evaluations")
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,13 @@ class LookUps:
     objective: TableObjective
     unit: str = "evaluations"
 
+    @classmethod
+    def of(cls, path: str) -> LookUps:
+        """Of a file, without the columns that a search has no business with."""
+        table = nas_bench_201(path)
+        seen = Table({VALIDATION: table.column(VALIDATION)}, table.origin)
+        return cls(TableObjective(seen, report=VALIDATION))
+
     def price(self, proposal: Proposal) -> int:
         """One, whatever the share: the table holds whole trainings."""
         return 1
@@ -40,6 +56,11 @@ class LookUps:
     def score(self, proposal: Proposal, number: int) -> float:
         """What the table says."""
         return self.objective(proposal.architecture)
+
+    def fingerprint(self) -> str:
+        """Other scores have another one."""
+        scores = self.objective.table.column(self.objective.score)
+        return hashlib.sha256(scores.tobytes()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -49,7 +70,7 @@ class Baseline:
     space: SearchSpace
     strategy: Strategy
     objective: Objective
-    budget: int
+    budget: float
     config: SearchConfig
     begun_with: dict[str, Any]
 
@@ -64,31 +85,71 @@ class Baseline:
     ) -> Baseline:
         """Refuse what does not fit, and a budget that does not pay for a first evaluation."""
         _check(config, space)
-        begun_with: dict[str, Any] = {"options": config.model_dump(mode="json")}
-        if config.table is None:
-            begun_with["data"] = data.fingerprint()
-            objective: Objective = Children(space, data, config, augmentation)
-            budget = amount(config) or of_first_order(space, data, config, augmentation)
-        else:
-            objective = LookUps(TableObjective(nas_bench_201(config.table)))
+        begun = begun_with(space, data, config)
+        budget: float
+        if config.table is not None:
+            look_ups = LookUps.of(config.table)
+            objective: Objective = look_ups
             budget = config.evaluations or EVALUATIONS
+            begun["data"] = look_ups.fingerprint()
+        else:
+            objective = Children(space, data, config, augmentation)
+            budget = _budget(space, data, config, augmentation)
+            if isinstance(space, OwnModel):
+                begun["weights of the model"] = _digest(space.model)
         first = next(strategy(space, torch.Generator().manual_seed(config.seed)))
         if (price := objective.price(first)) > budget:
             raise too_small(budget, price, objective.unit)
-        return cls(space, strategy, objective, budget, config, begun_with)
+        return cls(space, strategy, objective, budget, config, begun)
 
     def search(self, run: Run | None = None, listener: Listener | None = None) -> SearchResult:
         """Run it, or go on with it where ``run`` holds scores."""
+        seconds = self.config.budget_seconds
+        if seconds is not None:
+            (listener or Silent()).notice(
+                f"budget_seconds {seconds:g} ends the search by the time that evaluations take; "
+                "begun anew, it may make another number of them"
+            )
+        kept = run is not None and (run.path / searching.EVALUATIONS).is_file()
+        if kept and isinstance(self.objective, Children) and not self.objective.exact_resume:
+            warn_of_order("the evaluations that are kept")
         return baseline_search(
             self.space,
             self.strategy,
             self.objective,
             self.budget,
             self.config,
-            seconds=self.config.budget_seconds,
+            seconds=seconds or math.inf,
             begun_with=self.begun_with,
             run=run,
             listener=listener,
+        )
+
+
+def _budget(
+    space: SearchSpace, data: Data | OwnData, config: SearchConfig, augmentation: Augmentation
+) -> float:
+    """In multiply-adds; none where seconds are given."""
+    if config.budget_seconds is not None:
+        return math.inf
+    return amount(config) or of_first_order(space, data, config, augmentation)
+
+
+def _digest(model: nn.Module) -> str:
+    """Of all weights and buffers."""
+    found = hashlib.sha256()
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
+def check_gradient_method(config: SearchConfig) -> None:
+    """Refuse options of baselines beside a method that trains a supernet."""
+    if given := [name for name in OF_BASELINES if getattr(config, name) is not None]:
+        raise ArchgradError(
+            f"{', '.join(given)}: found beside method {config.method}, which trains a supernet; "
+            "these go with a baseline (see archgrad methods): leave them out"
         )
 
 
@@ -108,8 +169,9 @@ def _check(config: SearchConfig, space: SearchSpace) -> None:
             "evaluations go with a table, and there is none; give one, or say with budget how much "
             "training may cost"
         )
-    if config.table is not None and config.budget is not None:
+    of_training = [name for name in OF_TRAINING if getattr(config, name) is not None]
+    if config.table is not None and of_training:
         raise ArchgradError(
-            "a budget of multiply-adds pays for training, and with a table nothing is trained; say "
-            "with evaluations how often it may be asked"
+            f"{of_training[0]} is about training, and with a table nothing is trained; leave it "
+            "out, and say with evaluations how often the table may be asked"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -14,6 +15,7 @@ from archgrad.config import SearchConfig
 from archgrad.cost import cost
 from archgrad.data import Augmentation, Data
 from archgrad.data.own import OwnData
+from archgrad.kernels import native
 from archgrad.loaders import Loaders, several
 from archgrad.loops import cosine, placed, resolve_device, seeded
 from archgrad.precision import autocast, full, without_tf32
@@ -28,8 +30,9 @@ class Children:
     Each child is trained on the weights' half as the weights of a supernet are (SGD, cosine,
     clipping, augmentation; sizes and rates of the search), for ``config.child_epochs`` epochs times
     the share of its proposal, at least one, with a whole schedule of the learning rate. Its score
-    is the metric on alpha's half, with running statistics. A child of an own model begins with the
-    weights of the model.
+    is the metric on alpha's half, with running statistics; one that diverges is priced like the
+    others. A child of an own model begins with the weights of the model, and a loader that keeps a
+    state with the state that it had at first.
     """
 
     unit = "multiply-adds"
@@ -46,6 +49,12 @@ class Children:
         self.epochs = config.child_epochs or max(1, config.epochs // 2)
         augmentation = augmentation or data.augmentation
         self.loaders = Loaders.of(data, config, augmentation, self.device)
+        self.states = copy.deepcopy(self.loaders.state_dict())
+
+    @property
+    def exact_resume(self) -> bool:
+        """Whether the batches of a child can be repeated, whatever ran before."""
+        return self.loaders.exact_resume
 
     def price(self, proposal: Proposal) -> int:
         """Sample passes times multiply-adds: three for a training pass, one for an evaluation."""
@@ -55,15 +64,17 @@ class Children:
 
     def score(self, proposal: Proposal, number: int) -> float:
         """The metric after training with the seed of evaluation ``number``; -inf: it diverged."""
-        seed = (self.config.seed * STREAM + number) % 2**32
-        with seeded(seed, self.config.threads, self.device), without_tf32():
+        config, seed = self.config, (self.config.seed * STREAM + number) % 2**32
+        random = seeded(seed, config.threads, self.device)
+        with random, native.use(config.kernel), without_tf32():
+            self.loaders.load_state_dict(copy.deepcopy(self.states))
             network = self._network(proposal.architecture)
             if not self._trained(network, self._epochs(proposal), number):
                 return -math.inf
             network.eval()
             batches = self.loaders.check.epoch(0)
-            _, metric = self.task.evaluate(lambda batch: self._outputs(network, batch), batches)
-        return metric if math.isfinite(metric) else -math.inf
+            found = self.task.evaluate(lambda batch: self._outputs(network, batch), batches)
+        return found[1] if all(map(math.isfinite, found)) else -math.inf
 
     def _epochs(self, proposal: Proposal) -> int:
         return max(1, round(self.epochs * proposal.share))
@@ -81,6 +92,8 @@ class Children:
         """Whether every epoch's loss was finite."""
         config = self.config
         weights = [weight for weight in network.parameters() if weight.requires_grad]
+        if not weights:  # of an own model: all were in candidates that were not chosen
+            return True
         optimizer = torch.optim.SGD(
             weights,
             lr=config.learning_rate,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -34,13 +35,17 @@ class Reinforce:
         decisions = Decisions.of(space)
         logits = torch.zeros(decisions.size, dtype=torch.float64)
         optimizer = torch.optim.Adam([logits], lr=self.learning_rate)
-        total = weight = 0.0
+        total, weight, worst = 0.0, 0.0, math.inf
         while True:
             draw = decisions.draw(logits, generator)
             score = yield Proposal(draw.architecture)
-            total = self.momentum * total + (1 - self.momentum) * score
+            worst = min(worst, score) if math.isfinite(score) else worst
+            reward = max(score, worst)  # what failed was as bad as the worst
+            if not math.isfinite(reward):
+                continue  # there is nothing yet that a failure could be compared with
+            total = self.momentum * total + (1 - self.momentum) * reward
             weight = self.momentum * weight + (1 - self.momentum)
-            logits.grad = -(score - total / weight) * score_function(decisions, logits, draw)
+            logits.grad = -(reward - total / weight) * score_function(decisions, logits, draw)
             optimizer.step()
 
 
@@ -61,7 +66,8 @@ def reinforce(*, learning_rate: float = 0.01, momentum: float = 0.9) -> Strategy
     one architecture a step, its validation score the reward R; the baseline b is the moving average
     of the rewards with ``momentum`` m, corrected for its start and with the present reward in it:
     that shrinks R - b by a factor that no draw changes, and keeps its mean direction. The policy is
-    `Decisions.draw`. It never ends, and may propose an architecture again.
+    `Decisions.draw`. It never ends, and may propose an architecture again. A training that failed
+    has the worst reward so far; before there is one, it teaches nothing.
 
     Differs from the code of NAS-Bench-201: logits begin at 0, the uniform policy, not at 0.001 N(0,
     1); the learning rate is that of NATS-Bench (0.001 there).

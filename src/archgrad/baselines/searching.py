@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -14,14 +15,15 @@ import torch
 from archgrad.architecture import Architecture
 from archgrad.baselines.value import Proposal, Scored, Search, Strategy, best
 from archgrad.config import SearchConfig
-from archgrad.errors import ArchgradError
-from archgrad.folder import Run, append, read_lines, refuse_other, write
+from archgrad.errors import ArchgradError, noted
+from archgrad.folder import Run, append, fitting, read_lines, refuse_other, write
 from archgrad.loops import Listener, Silent
 from archgrad.result import SearchResult
 from archgrad.spaces import SearchSpace
 
 EVALUATIONS, BEGUN = "evaluations.jsonl", "begun_with.json"
-Lines = list[dict[str, Any]]
+Line = dict[str, Any]
+Lines = list[Line]
 
 
 class Objective(Protocol):
@@ -42,60 +44,59 @@ def baseline_search(
     space: SearchSpace,
     strategy: Strategy,
     objective: Objective,
-    budget: int,
+    budget: float,
     config: SearchConfig,
     *,
-    seconds: float | None = None,
+    seconds: float = math.inf,
     begun_with: Mapping[str, Any] | None = None,
     run: Run | None = None,
     listener: Listener | None = None,
 ) -> SearchResult:
     """Score what the strategy proposes as long as the ``budget`` pays for it.
 
-    Or as long as it took less than ``seconds``. Every score is a line of evaluations.jsonl; a run
-    is resumed by sending the kept scores to a strategy with the same seed. The result is the best
-    score of the largest share.
+    The first proposal that it does not pay for ends the search, and so does one before which
+    evaluations took ``seconds``. Every score is a line of evaluations.jsonl; a run is resumed by
+    sending the kept scores to a strategy with the same seed. The result is the best score of the
+    largest share. Raises `ArchgradError` where the budget does not pay for the first proposal, and
+    where all evaluations failed.
     """
     listener = listener or Silent()
     with run.working() if run is not None else nullcontext():
-        lines = [] if run is None else _kept(run, begun_with or {})
         proposals = strategy(space, torch.Generator().manual_seed(config.seed))
-        proposal: Proposal | None = next(proposals)
-        for line in lines:
-            assert proposal is not None
-            if (proposal.architecture, proposal.share) != (_architecture(line), line["share"]):
-                raise _changed(run)
-            proposal = _sent(proposals, line["score"])
+        lines, proposal = _begun(proposals, run, begun_with or {})
         while proposal is not None:
-            spent = lines[-1]["spent"] if lines else 0
             price = objective.price(proposal)
-            if not lines and spent + price > budget:
+            if not lines and price > budget:
                 raise too_small(budget, price, objective.unit)
-            if spent + price > budget or _took(lines) >= (seconds or math.inf):
+            if _spent(lines) + price > budget or _took(lines) >= seconds:
                 break
-            started = time.perf_counter()
-            score = objective.score(proposal, len(lines))
-            failed = not math.isfinite(score)
-            lines.append(
-                {
-                    "evaluation": len(lines) + 1,
-                    "architecture": proposal.architecture.model_dump(mode="json"),
-                    "share": proposal.share,
-                    "score": _worst(lines) if failed else score,
-                    "failed": failed,
-                    "spent": spent + price,
-                    "seconds": round(time.perf_counter() - started, 3),
-                }
-            )
+            lines.append(_evaluated(objective, proposal, price, lines))
             if run is not None:
                 append(run.path / EVALUATIONS, lines[-1])
-            listener.evaluation(lines[-1], budget)
-            proposal = _sent(proposals, lines[-1]["score"])
+            listener.evaluation(lines[-1], max(_spent(lines) / budget, _took(lines) / seconds))
+            proposal = _sent(proposals, lines[-1])
         found = _found(lines)
         if run is not None:
             write(run.path / "architecture.json", found.to_json())
     path = None if run is None else run.path
-    return SearchResult(found, space, strategy, config, {}, lines, path, spent=lines[-1]["spent"])
+    return SearchResult(found, space, strategy, config, {}, lines, path, spent=_spent(lines))
+
+
+def _evaluated(objective: Objective, proposal: Proposal, price: int, lines: Lines) -> Line:
+    """The line of the next evaluation; its score is None where it failed."""
+    started, number = time.perf_counter(), len(lines)
+    with noted(f"in evaluation {number + 1}, of {proposal.architecture}"):
+        score = objective.score(proposal, number)
+    failed = not math.isfinite(score)
+    return {
+        "evaluation": number + 1,
+        "architecture": proposal.architecture.model_dump(mode="json"),
+        "share": proposal.share,
+        "score": None if failed else score,
+        "failed": failed,
+        "spent": _spent(lines) + price,
+        "seconds": round(time.perf_counter() - started, 3),
+    }
 
 
 def too_small(budget: float, price: float, unit: str) -> ArchgradError:
@@ -106,17 +107,28 @@ def too_small(budget: float, price: float, unit: str) -> ArchgradError:
     )
 
 
-def _sent(proposals: Search, score: float) -> Proposal | None:
+def _begun(
+    proposals: Search, run: Run | None, begun_with: Mapping[str, Any]
+) -> tuple[Lines, Proposal | None]:
+    """The lines that are kept, and what the strategy proposes after them."""
+    proposal: Proposal | None = next(proposals)
+    if run is None:
+        return [], proposal
+    lines = _kept(run, begun_with)
+    with fitting(run.path / EVALUATIONS):
+        for line in lines:
+            if proposal != Proposal(_architecture(line), line["share"]):
+                raise _changed(run.path / EVALUATIONS)
+            proposal = _sent(proposals, line)
+    return lines, proposal
+
+
+def _sent(proposals: Search, line: Line) -> Proposal | None:
     """The next proposal, or None where there is no other."""
     try:
-        return proposals.send(score)
+        return proposals.send(-math.inf if line["failed"] else line["score"])
     except StopIteration:
         return None
-
-
-def _worst(lines: Lines) -> float:
-    """The score of what failed: strategies expect numbers."""
-    return min((line["score"] for line in lines), default=0.0)
 
 
 def _found(lines: Lines) -> Architecture:
@@ -127,10 +139,14 @@ def _found(lines: Lines) -> Architecture:
     ]
     if not scored:
         raise ArchgradError(
-            f"all {len(lines)} architectures failed to train: their losses were not finite; try a "
-            "lower learning rate, and look for extreme values in the data"
+            f"all {len(lines)} architectures failed: their losses or metrics were not finite; try "
+            "a lower learning rate, and look for extreme values in the data"
         )
     return best(scored).architecture
+
+
+def _spent(lines: Lines) -> int:
+    return int(lines[-1]["spent"]) if lines else 0
 
 
 def _took(lines: Lines) -> float:
@@ -155,9 +171,8 @@ def _kept(run: Run, begun_with: Mapping[str, Any]) -> Lines:
     return lines
 
 
-def _changed(run: Run | None) -> ArchgradError:
+def _changed(path: Path) -> ArchgradError:
     return ArchgradError(
-        f"the evaluations kept in {run.path / EVALUATIONS if run else 'memory'} are not those that "
-        "this search would make; were they, or the version of the library, changed? Restore "
-        "them, or begin a new run"
+        f"the evaluations kept in {path} are not those that this search would make; were they, or "
+        "the version of the library, changed? Restore them, or begin a new run"
     )

@@ -23,7 +23,10 @@ class Proposal(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """A proposal that was trained; ``score``: on validation data, finite, higher is better."""
+    """A proposal that was trained; ``score``: on validation data, higher is better.
+
+    -inf: the training failed.
+    """
 
     architecture: Architecture
     share: float
@@ -31,7 +34,8 @@ class Scored(NamedTuple):
 
 
 Search = Generator[Proposal, float, None]
-"""Yields a proposal and is sent its score. It ends when nothing is left to propose, or never."""
+"""Yields a proposal and is sent its score, -inf for a training that failed. It ends when nothing
+is left to propose, or never."""
 
 Strategy = Callable[[SearchSpace, torch.Generator], Search]
 """Begins a search. All its randomness is the generator's: sent the same scores, it proposes the

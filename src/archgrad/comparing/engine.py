@@ -142,6 +142,8 @@ def prepare(
         same = _same_budget(compare, search, space, given)
         for method in compare.names:
             mine = search.model_copy(update={**same, "method": method, "method_options": {}})
+            if method not in BASELINES:
+                mine = mine.model_copy(update={"child_epochs": None})
             config = base.model_copy(update={"search": mine})
             ready = checked(config, given.search, given.augmentation, space, None)
             runs.append(ready.config)

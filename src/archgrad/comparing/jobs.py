@@ -200,8 +200,8 @@ class Finished:
             found = self._lines[-1].get("valid_accuracy")
             return None if found is None else float(found)
         found = self.job.architecture.model_dump(mode="json")
-        scores = [line["score"] for line in self._lines if line["architecture"] == found]
-        return float(max(scores))
+        lines = [line for line in self._lines if line["architecture"] == found]
+        return float(max(line["score"] for line in lines if not line["failed"]))
 
     def _short_accuracy(self, found: Architecture) -> float | None:
         if self.job.table is not None:
