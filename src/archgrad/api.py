@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from archgrad import config as configuration
 from archgrad import deriving
 from archgrad.architecture import Architecture, resolve
-from archgrad.arguments import SEARCH, TRAIN, beginning, resumed, sections_of
+from archgrad.arguments import TRAIN, beginning, resumed, sections_of, sections_with_training
 from archgrad.baselines import BASELINES
 from archgrad.budget import Limit, kept
-from archgrad.config import OWN, SearchConfig, TrainConfig
+from archgrad.config import OWN
 from archgrad.errors import ArchgradError
 from archgrad.exporting import Exported, export_to, own_subject, subject_of
 from archgrad.folder import Run, free_folder
@@ -162,10 +162,7 @@ def run(
         extra = options if random_cells is None else {**options, "random_cells": random_cells}
         folder = resumed(resume, extra, out)
         return main_job(folder, prepare_main_job(folder.config, **own, classes=classes), listener)
-    training = {k.removeprefix("train_"): v for k, v in options.items() if _of_training(k)}
-    rest = {key: value for key, value in options.items() if not _of_training(key)}
-    sections = sections_of(rest, SEARCH, data, space, method)
-    sections["train"] = sections_of(training, {"train": TrainConfig})["train"]
+    sections = sections_with_training(options, data, space, method)
     config = configuration.build(sections, random_cells=random_cells or 3)
     job = prepare_main_job(config, **own, classes=classes)
     folder = Run.create(out or free_folder(config), job.search.config)
@@ -358,7 +355,3 @@ def data_of(what: str | Path | Architecture | SearchResult) -> dict[str, Any]:
     if config.data == OWN:
         raise came_from_python("data")
     return {"data": config.data, **config.model_dump(exclude_defaults=True)}
-
-
-def _of_training(option: str) -> bool:
-    return option.startswith("train_") and option not in SearchConfig.model_fields

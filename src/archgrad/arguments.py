@@ -114,3 +114,21 @@ def sections_of(
     if not isinstance(space, str | None):
         result["data"].setdefault("dims", getattr(space, "dims", 2))
     return result
+
+
+def sections_with_training(
+    options: dict[str, Any],
+    data: Any = None,
+    space: str | SearchSpace | None = None,
+    method: str | Method | None = None,
+) -> dict[str, dict[str, Any]]:
+    """As `sections_of`, of a search and its retrainings, whose options have the prefix train_."""
+    of_training = {
+        name
+        for name in options
+        if name.startswith("train_") and name not in SearchConfig.model_fields
+    }
+    rest = {name: value for name, value in options.items() if name not in of_training}
+    training = {name.removeprefix("train_"): options[name] for name in of_training}
+    named = sections_of(training, {"train": TrainConfig})
+    return {**sections_of(rest, SEARCH, data, space, method), **named}

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from archgrad.compare_config import CompareConfig
-from archgrad.config import DataConfig, SearchConfig, TrainConfig
+from archgrad.compare_config import UNUSED, CompareConfig, RetrainingConfig
+from archgrad.config import DataConfig, SearchConfig
 from archgrad.options import Given, with_options
-from archgrad.terminal import Out, Resume, interruptible, refuse_options
+from archgrad.terminal import Out, Resume, interruptible
 
 if TYPE_CHECKING:
     from archgrad.comparing.jobs import Job
@@ -20,22 +20,24 @@ if TYPE_CHECKING:
         "compare": (CompareConfig, ""),
         "data": (DataConfig, ""),
         "search": (SearchConfig, ""),
-        "train": (TrainConfig, "train-"),
-    }
+        "train": (RetrainingConfig, "train-"),
+    },
+    without=UNUSED,
 )
 def compare_command(given: Given, out: Out = None, resume: Resume = None) -> None:
     """Compare methods and baselines: equal budgets, several searches each, one test at the end.
 
     Every search gets the same budget (default: what first-order DARTS with these options takes);
-    its architecture is retrained shortly, judged on images that no search saw, retrained fully, and
-    tested once everything else is done. Several data sets: --data NAME,NAME.
+    its architecture is retrained briefly, judged on images that no search saw, retrained fully, and
+    tested once everything else is done. Several data sets: --data digits,npz:FILE, with a budget.
     """
     from archgrad.comparing.engine import opened
-    from archgrad.comparing.verb import begun
+    from archgrad.comparing.verb import begun, refuse_changes
     from archgrad.comparing.writing import report
 
     if resume is not None:
-        refuse_options(resume, given, out=out)
+        changed = [field for section in given.values() for field in section]
+        refuse_changes([*changed, *([] if out is None else ["out"])])
         comparison = opened(resume)
     else:
         comparison = begun(given, out)

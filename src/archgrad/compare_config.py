@@ -8,7 +8,14 @@ from pydantic import Field, field_validator, model_validator
 
 from archgrad.config import RunConfig
 from archgrad.section import Section
+from archgrad.train_config import TrainConfig
 
+UNUSED = {  # options of other commands, by section, and what stands in their place
+    "search.method": "say what is compared with methods",
+    "search.method_options": "the methods have their published options",
+    "train.seed": "the seeds of the retrainings follow from those of the searches: leave it out",
+    "train.jobs": "say with parallel how many searches run at a time",
+}
 METHODS = "darts,pc_darts,drnas,random,evolution"
 
 
@@ -45,14 +52,26 @@ class CompareConfig(Section):
     @classmethod
     def _names(cls, text: str) -> str:
         names = [name.strip() for name in text.split(",")]
-        if not all(names) or len(set(names)) < len(names):
-            raise ValueError(f'found "{text}", expected different names with commas between')
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f'found "{twice[0]}" twice in "{text}", expected each method once')
+        if not all(names):
+            raise ValueError(f'found "{text}", expected names with commas between')
         return ",".join(names)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The methods, in order."""
         return tuple(self.methods.split(","))
+
+    def short(self, epochs: int) -> int:
+        """Epochs of the short retraining, where the full one has ``epochs``."""
+        return self.short_epochs or max(1, epochs // 6)
+
+
+class RetrainingConfig(TrainConfig):
+    """The full retraining of a comparison: one seed, since what varies are the searches."""
+
+    seeds: int = Field(1, ge=1, description="retrainings of each architecture found")
 
 
 class ComparisonConfig(Section):

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
@@ -25,6 +25,7 @@ from archgrad.config import RunConfig
 from archgrad.errors import ArchgradError, out_of_memory
 
 CHECKPOINT_FORMAT = "archgrad-checkpoint/1"
+ENVIRONMENT = "environment.json"
 
 
 def write(path: Path, content: str | bytes) -> None:
@@ -48,7 +49,7 @@ class Run:
     def __init__(self, path: str | Path, config: RunConfig) -> None:
         self.path = Path(path)
         self.config = config
-        self._lock: BinaryIO | None = None
+        self._held = False
 
     @classmethod
     def create(
@@ -67,7 +68,7 @@ class Run:
         run = cls(path, config)
         for name, text in (files or {}).items():
             write(path / name, text)
-        write(path / "environment.json", _json([environment(run.device)]))
+        write(path / ENVIRONMENT, _json([environment(run.device)]))
         write(path / "config.yaml", config.to_yaml())
         return run
 
@@ -90,39 +91,46 @@ class Run:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Hold the folder for this process; another that works in it is refused.
-
-        Tidies what a killed process left, and notes the environment where it goes on with a run.
-        """
-        if self._lock is not None:  # held further out
+        """Hold the folder for this process, as `held` does."""
+        if self._held:  # further out
             yield
             return
-        lock = (self.path / ".lock").open("ab")
-        try:
+        with held(self.path, self.device):
+            self._held = True
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise ArchgradError(
-                    f"another process is working in {self.path}; wait for it, or end it"
-                ) from None
-            self._lock = lock
-            for rest in self.path.rglob(".*.part"):
-                rest.unlink(missing_ok=True)
-            self._note_environment()
-            yield
-        finally:
-            self._lock = None
-            lock.close()
+                yield
+            finally:
+                self._held = False
 
-    def _note_environment(self) -> None:
-        """One entry in environment.json for each process that worked here."""
-        path, here = self.path / "environment.json", environment(self.device)
+
+@contextmanager
+def held(path: Path, device: str) -> Iterator[None]:
+    """Hold a folder for this process; another that works in it is refused.
+
+    Tidies what a killed process left, and notes the environment where it goes on with a run.
+    """
+    with (path / ".lock").open("ab") as lock:
         try:
-            entries = json.loads(path.read_bytes()) if path.is_file() else []
-        except ValueError:
-            entries = []
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ArchgradError(
+                f"another process is working in {path}; wait for it, or end it"
+            ) from None
+        for rest in path.rglob(".*.part"):
+            rest.unlink(missing_ok=True)
+        entries, here = environments(path), environment(device)
         if not entries or entries[-1]["process"] != here["process"]:
-            write(path, _json([*entries, here]))
+            write(path / ENVIRONMENT, _json([*entries, here]))
+        yield
+
+
+def environments(path: Path) -> list[dict[str, Any]]:
+    """Of each process that worked in a folder, one after the other."""
+    try:
+        found: list[dict[str, Any]] = json.loads((path / ENVIRONMENT).read_bytes())
+        return found
+    except (FileNotFoundError, ValueError):
+        return []
 
 
 def append(path: Path, entry: Mapping[str, Any]) -> None:

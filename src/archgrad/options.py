@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import typer
@@ -18,10 +18,12 @@ Given = dict[str, dict[str, Any]]  # section -> the options that were given expl
 
 def with_options(
     sections: Mapping[str, tuple[type[BaseModel], str]],
+    without: Collection[str] = (),
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command one option a field of the sections; it gets those given as ``given``.
 
-    ``sections``: name -> (class, prefix of its option names).
+    ``sections``: name -> (class, prefix of its option names); ``without``: fields that are no
+    options of this command, as "search.method".
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -35,7 +37,7 @@ def with_options(
             f"{name}__{field}": _option(section, name, field, prefix)
             for name, (section, prefix) in sections.items()
             for field in section.model_fields
-            if field not in FILLED_IN
+            if field not in FILLED_IN and f"{name}.{field}" not in without
         }
 
         def wrapper(**values: Any) -> None:

@@ -110,7 +110,8 @@ def side_by_side(
         except BrokenProcessPool:
             raise ArchgradError(
                 "a worker process was killed, perhaps for want of memory; what was finished is "
-                "kept: go on with --resume, if need be after lowering jobs in the configuration"
+                "kept: go on with --resume, if need be after lowering jobs (parallel, of a "
+                "comparison) in the configuration"
             ) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -16,13 +17,13 @@ from archgrad.baselines import BASELINES
 from archgrad.baselines.beginning import EVALUATIONS
 from archgrad.compare_config import CompareConfig, ComparisonConfig
 from archgrad.comparing.final import final_test
-from archgrad.comparing.jobs import Finished, Job, conditions, worked
-from archgrad.comparing.parts import Own, Parts, parts, with_test
+from archgrad.comparing.jobs import Finished, Job, worked
+from archgrad.comparing.parts import Own, Parts, parts
 from archgrad.comparing.results import Budget, Results, Settings
 from archgrad.comparing.writing import files
-from archgrad.config import RunConfig, SearchConfig
+from archgrad.config import RunConfig, SearchConfig, TrainConfig
 from archgrad.errors import ArchgradError, explain
-from archgrad.folder import environment, write
+from archgrad.folder import environments, held, write
 from archgrad.prepared import checked, search_space, section
 from archgrad.processes import parallel_jobs, side_by_side
 from archgrad.retraining import check
@@ -45,35 +46,43 @@ class Comparison:
     @property
     def jobs(self) -> list[Job]:
         """Every method with every seed on every data set."""
-        compared = self.config.compare
-        found = []
-        for run in self.config.runs:
-            search, train = section(run), run.train
-            assert train is not None
-            short = compared.short_epochs or max(1, train.epochs // 6)
-            for seed in range(search.seed, search.seed + compared.seeds):
-                of_seed = run.model_copy(
-                    update={"search": search.model_copy(update={"seed": seed})}
-                )
-                name = "".join(c if c.isalnum() else "-" for c in run.data.data)
-                place = self.folder / "searches" / name / search.method / f"seed-{seed}"
-                found.append(
-                    Job(of_seed, place, compared.selection_fraction, short, self.config.table)
-                )
+        compared, found = self.config.compare, []
+        for number, (data, group) in enumerate(groupby(self.config.runs, lambda run: run.data)):
+            name = re.sub(r"\W+", "-", Path(data.data).stem)[-40:]  # may be that of another
+            for run in group:
+                search, train = section(run), run.train
+                assert train is not None
+                place = self.folder / "searches" / f"{number}-{name}" / search.method
+                short = compared.short(train.epochs)
+                for seed in range(search.seed, search.seed + compared.seeds):
+                    of_seed = search.model_copy(update={"seed": seed})
+                    config = run.model_copy(update={"search": of_seed})
+                    values = compared.selection_fraction, short, self.config.table
+                    found.append(Job(config, place / f"seed-{seed}", *values))
         return found
 
     def run(self, progress: Progress = lambda job, done, total: None) -> Results:
-        """Do what is left to do, test what is done, and write results and tables."""
+        """Do what is left to do, test what is done, and write results and tables.
+
+        Data that cannot be loaded are an error here, not a failure of every search.
+        """
         jobs = self.jobs
-        left = [job for job in jobs if not job.done]
-        for job in self._worked(left):
-            progress(job, sum(job.done for job in jobs), len(jobs))
-        final_test(jobs, self.own)
-        results = self.results()
-        write(self.folder / RESULTS, results.to_json())
-        for name, text in files(results).items():
-            write(self.folder / name, text)
+        self._parts()
+        with held(self.folder, jobs[0].search.device):
+            left = [job for job in jobs if not job.done]
+            for number, job in enumerate(self._worked(left), len(jobs) - len(left) + 1):
+                progress(job, number, len(jobs))
+            final_test(jobs, self.own)
+            results = self.results()
+            write(self.folder / RESULTS, results.to_json())
+            for name, text in files(results).items():
+                write(self.folder / name, text)
         return results
+
+    def _parts(self) -> list[Parts]:
+        """The parts of each data set."""
+        each = (data for data, _ in groupby(run.data for run in self.config.runs))
+        return [parts(data, self.own, self.config.compare.selection_fraction) for data in each]
 
     def _worked(self, left: Sequence[Job]) -> Iterator[Job]:
         """The jobs as they end, side by side where the data can be loaded by other processes."""
@@ -95,18 +104,18 @@ class Comparison:
         """What is in the folder by now."""
         compared, jobs = self.config.compare, self.jobs
         first = section(self.config.runs[0])
-        entries = []
-        for _, group in groupby(jobs, key=lambda job: job.config.data):
-            some = list(group)
-            given = parts(some[0].config.data, self.own, compared.selection_fraction)
-            equal = conditions(some[0], given)
-            ended = (job for job in some if job.ended)
-            entries += [Finished(job, given).entry(equal) for job in ended]
+        groups = groupby(jobs, key=lambda job: job.config.data)
+        entries = [
+            Finished(job, given).entry()
+            for given, (_, group) in zip(self._parts(), groups, strict=True)
+            for job in group
+            if job.ended
+        ]
         return Results(
             settings=Settings(
                 space=first.space,
                 methods=compared.names,
-                data=tuple(dict.fromkeys(run.data.data for run in self.config.runs)),
+                data=tuple(dict.fromkeys(job.data for job in jobs)),
                 seeds=tuple(range(first.seed, first.seed + compared.seeds)),
                 guard=first.guard,
                 table=None if self.config.table is None else Path(self.config.table).name,
@@ -115,7 +124,7 @@ class Comparison:
                 options=self.config.model_dump(mode="json"),
             ),
             budget=_budget(self.config.runs),
-            environment=(environment(first.device),),
+            environment=_environments([self.folder, *(job.folder for job in jobs)]),
             entries=tuple(entries),
         )
 
@@ -123,19 +132,18 @@ class Comparison:
 def prepare(
     compare: CompareConfig,
     bases: Sequence[RunConfig],
-    folder: Path,
     own: Own | None = None,
-) -> Comparison:
+) -> ComparisonConfig:
     """Refuse, before anything is written, what a job or the test would refuse later.
 
     ``bases``: one configuration a data set; the method of each is replaced by those compared.
     Every search gets the same budget: the one that is asked for, or what first-order DARTS with
     these options takes.
     """
+    _check(compare, bases)
     runs = []
     for base in bases:
         given = parts(base.data, own, compare.selection_fraction)
-        with_test(base.data, own)
         search, train = section(base), base.train
         assert train is not None
         space = search_space(search, given.search)
@@ -149,22 +157,62 @@ def prepare(
             runs.append(ready.config)
         if search.table is None:
             drawn = space.random_architecture(torch.Generator().manual_seed(0))
-            check(retrained(space, train), drawn, train, given.short, given.augmentation)
-    whole = ComparisonConfig(compare=compare, runs=tuple(runs), table=section(bases[0]).table)
-    return Comparison(whole, folder, own)
+            for each in (train, _brief(train, compare.short(train.epochs))):
+                check(retrained(space, each), drawn, each, given.short, given.augmentation)
+    return ComparisonConfig(compare=compare, runs=tuple(runs), table=section(bases[0]).table)
+
+
+def _check(compare: CompareConfig, bases: Sequence[RunConfig]) -> None:
+    """What can be told without loading anything."""
+    first, train = section(bases[0]), bases[0].train
+    assert train is not None
+    names = [base.data.data for base in bases]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ArchgradError(f"data {twice[0]} is there twice; expected each data set once")
+    if len(bases) > 1 and first.table is not None:
+        raise ArchgradError(
+            f"table {first.table} stands for one data set, found {', '.join(names)}; give one"
+        )
+    if len(bases) > 1 and first.budget is None and first.budget_seconds is None:
+        raise ArchgradError(
+            f"found {len(bases)} data sets and no budget; first-order DARTS takes another amount "
+            "on each, so say with budget what every search may spend"
+        )
+    last = (first.seed + compare.seeds) * train.seeds
+    if last > 2**32:
+        raise ArchgradError(
+            f"seed {first.seed} with {compare.seeds} searches of {train.seeds} retrainings needs "
+            f"seeds up to {last}, expected less than {2**32}; give a smaller seed"
+        )
+
+
+def _brief(train: TrainConfig, epochs: int) -> TrainConfig:
+    """The options of the short retraining, checked anew: a schedule may not fit its epochs."""
+    try:
+        return TrainConfig.model_validate({**train.model_dump(), "epochs": epochs})
+    except ValidationError as error:
+        raise ArchgradError(
+            f"short retraining: {explain(error)}; short_epochs says how many it has"
+        ) from None
 
 
 def _same_budget(
     compare: CompareConfig, search: SearchConfig, space: SearchSpace, given: Parts
 ) -> dict[str, Any]:
-    """What gives every search the same budget.
+    """The options that give every search the same budget.
 
     Baselines alone ask the table. Beside methods that train a supernet they train as well, and the
     table gives the final accuracies alone.
     """
     if search.table is not None and set(compare.names) <= BASELINES.keys():
         return {"evaluations": search.evaluations or EVALUATIONS}
-    alone = {"table": None, "evaluations": None}
+    if search.table is not None and search.evaluations is not None:
+        others = ", ".join(name for name in compare.names if name not in BASELINES)
+        raise ArchgradError(
+            f"found evaluations {search.evaluations} with {others}; a supernet is trained and "
+            "looks nothing up, so the budget of all is in multiply-adds: leave evaluations out"
+        )
+    alone = {"table": None}
     if search.budget is None and search.budget_seconds is None:
         found = of_first_order(space, given.search, search, given.augmentation)
         return {**alone, "budget": str(found)}
@@ -199,6 +247,14 @@ def opened(folder: Path, own: Own | None = None) -> Comparison:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ArchgradError(f"{path} cannot be read: {reason}; restore it") from None
+
+
+def _environments(folders: Sequence[Path]) -> tuple[dict[str, Any], ...]:
+    """Each different one of the processes that worked in these folders."""
+    found = [one for folder in folders for one in environments(folder)]
+    several = {"started", "process"}
+    keys = [str([value for name, value in one.items() if name not in several]) for one in found]
+    return tuple(dict(zip(reversed(keys), reversed(found))).values())[::-1]
 
 
 def _budget(runs: Sequence[RunConfig]) -> Budget:

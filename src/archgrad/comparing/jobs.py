@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,22 @@ from archgrad.comparing.parts import Own, Parts, parts
 from archgrad.comparing.results import Costs, Entry, Phase, Point
 from archgrad.config import RunConfig, SearchConfig, TrainConfig
 from archgrad.cost import cost
+from archgrad.data import Data
 from archgrad.errors import ArchgradError
-from archgrad.folder import Run, read_lines, write
+from archgrad.folder import Run, fitting, read_lines, refuse_other, write
 from archgrad.prepared import checked, search_space, section
 from archgrad.records import METRICS
 from archgrad.retraining import RESULT, Retraining, retrain, retrainings
 from archgrad.sizing import retrained
 from archgrad.spaces import SearchSpace
 
-FAILED, TEST = "failed.json", "test.json"
+JOB, FAILED, TEST = "job.json", "failed.json", "test.json"
+
+
+@lru_cache(maxsize=1)
+def objective(table: str) -> TableObjective:
+    """What the table says, read from disk once a process."""
+    return TableObjective(nas_bench_201(table))
 
 
 @dataclass(frozen=True)
@@ -57,9 +64,15 @@ class Job:
         return self.config.train
 
     @property
+    def data(self) -> str:
+        """The data set; where nothing is trained, the table that stands for it."""
+        table = self.search.table
+        return self.config.data.data if table is None else Path(table).name
+
+    @property
     def name(self) -> str:
         """For messages."""
-        return f"{self.search.method} on {self.config.data.data}, seed {self.search.seed}"
+        return f"{self.search.method} on {self.data}, seed {self.search.seed}"
 
     @property
     def architecture(self) -> Architecture:
@@ -92,23 +105,54 @@ class Job:
         """Whether it was tested, or failed."""
         return (self.folder / FAILED).is_file() or (self.folder / TEST).is_file()
 
+    def begin(self, given: Parts) -> Run:
+        """The folder, new, or begun before with the same options and data."""
+        run, path = Run(self.folder, self.config), self.folder / "config.yaml"
+        if (self.folder / JOB).is_file():
+            self.refuse_other(given)
+        else:
+            write(self.folder / JOB, json.dumps(self._now(given), indent=2) + "\n")
+        if not path.is_file():
+            write(path, self.config.to_yaml())
+        return run
+
+    def refuse_other(self, given: Parts) -> None:
+        """Refuse to go on with what was begun with other options or data."""
+        refuse_other(self.begun_with, self._now(given), self.folder)
+
+    @property
+    def begun_with(self) -> dict[str, Any]:
+        """Options and conditions of the process that began it; empty where it did not begin."""
+        path = self.folder / JOB
+        found: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
+        return found
+
+    def _now(self, given: Parts) -> dict[str, Any]:
+        """``conditions``: fingerprints of what has to be equal for all searches on a data set."""
+        of_machine = {"seed", "seeds", "device", "threads", "jobs"}
+        full = self.train.model_dump(mode="json", exclude=of_machine)
+        conditions = {
+            "data": given.full.fingerprint(),
+            "full": _digest(full),
+            "short": _digest({**full, "epochs": self.short}),
+            "selection": f"{self.selection:g}",
+        }
+        return {"options": self.config.model_dump(mode="json"), "conditions": conditions}
+
 
 def worked(job: Job, own: Own | None = None) -> Job:
-    """Search, derive, retrain shortly and fully; goes on where it was interrupted.
+    """Search, derive, retrain briefly and fully; goes on where it was interrupted.
 
     An error is kept in the folder, as one line: the others go on. Returns the job.
     """
     (job.folder / FAILED).unlink(missing_ok=True)
     try:
         given = parts(job.config.data, own, job.selection)
-        if (job.folder / "config.yaml").is_file():
-            run = Run.open(job.folder)
-        else:
-            run = Run.create(job.folder, job.config)
+        run = job.begin(given)
         with run.working():
             if not (run.path / "architecture.json").is_file():
                 space = search_space(job.search, given.search)
-                wanted = checked(run.config, given.search, given.augmentation, space, None)
+                wanted = checked(job.config, given.search, given.augmentation, space, None)
                 wanted.search(run)
             if job.table is None:
                 _retrain(job, given)
@@ -135,26 +179,29 @@ class Finished:
     def __init__(self, job: Job, given: Parts) -> None:
         self.job, self.given = job, given
 
-    def entry(self, conditions: dict[str, str]) -> Entry:
+    def entry(self) -> Entry:
         """Done, with its test accuracy, or failed, with what it cost until then."""
+        with fitting(self.job.folder):
+            return self._entry()
+
+    def _entry(self) -> Entry:
         job, folder = self.job, self.job.folder
         common: dict[str, Any] = {
             "method": job.search.method,
-            "data": job.config.data.data,
+            "data": job.data,
             "seed": job.search.seed,
-            "conditions": conditions,
+            "conditions": job.begun_with.get("conditions", {}),
         }
         failed = folder / FAILED
         if failed.is_file():
-            error = json.loads(failed.read_text(encoding="utf-8"))["error"]
-            lines = Costs(search=self._searched())
-            return Entry(status="failed", error=error, costs=lines, **common)
-        found, test = job.architecture, json.loads((folder / TEST).read_text(encoding="utf-8"))
+            error = json.loads(failed.read_bytes())["error"]
+            return Entry(status="failed", error=error, costs=self._costs(), **common)
+        found, test = job.architecture, json.loads((folder / TEST).read_bytes())
         size = cost(job.space(self.given), found)
         return Entry(
             status="done",
             architecture=found,
-            costs=self._costs(size.multiply_adds, test),
+            costs=self._costs(test),
             search_accuracy=self._search_accuracy(),
             short_accuracy=self._short_accuracy(found),
             test_accuracy=math.fsum(test["accuracies"]) / len(test["accuracies"]),
@@ -176,39 +223,48 @@ class Finished:
         seconds = math.fsum(line["seconds"] for line in self._lines)
         return Phase(spent=float(self._lines[-1]["spent"]), seconds=seconds)
 
-    def _costs(self, multiply_adds: int, test: dict[str, Any]) -> Costs:
-        if self.job.table is not None:
-            return Costs(search=self._searched())
+    def _costs(self, test: Mapping[str, Any] | None = None) -> Costs:
+        searched = Costs(search=self._searched())
+        if self.job.table is not None or not (self.job.folder / "architecture.json").is_file():
+            return searched
         short, full = self.job.retrainings(self.given)
-        passes = len(self.given.short.train) * 3
-        judged = len(self.given.short.test or ())
-        whole = len(self.given.full.train) * 3 * self.job.train.epochs
+        tested = Phase()
+        if test is not None:
+            tested = self._phase(test["images"] * len(full), test["seconds"])
         return Costs(
-            search=self._searched(),
-            short=Phase(
-                spent=float((passes * self.job.short + judged) * multiply_adds),
-                seconds=_seconds([short]),
-            ),
-            full=Phase(spent=float(whole * len(full) * multiply_adds), seconds=_seconds(full)),
-            test=Phase(
-                spent=float(test["images"] * len(full) * multiply_adds), seconds=test["seconds"]
-            ),
+            search=searched.search,
+            short=self._retrained([short], self.given.short),
+            full=self._retrained(full, self.given.full),
+            test=tested,
         )
+
+    def _retrained(self, jobs: Sequence[Retraining], data: Data) -> Phase:
+        """Of whole epochs: three passes of each image for a training pass, one to judge."""
+        folders = [job.folder for job in jobs if job.folder is not None]
+        epochs = [line for folder in folders for line in read_lines(folder / METRICS)]
+        judged = sum((folder / RESULT).is_file() for folder in folders)
+        passes = 3 * len(epochs) * len(data.train) + judged * len(data.test or ())
+        return self._phase(passes, math.fsum(line["seconds"] for line in epochs))
+
+    def _phase(self, passes: int, seconds: float) -> Phase:
+        each = cost(self.job.space(self.given), self.job.architecture).multiply_adds
+        return Phase(spent=float(passes * each), seconds=seconds)
 
     def _search_accuracy(self) -> float | None:
         if self.job.search.method not in BASELINES:
             found = self._lines[-1].get("valid_accuracy")
             return None if found is None else float(found)
         found = self.job.architecture.model_dump(mode="json")
-        lines = [line for line in self._lines if line["architecture"] == found]
-        return float(max(line["score"] for line in lines if not line["failed"]))
+        mine = [line for line in self._lines if line["architecture"] == found]
+        _, score = max((line["share"], line["score"]) for line in mine if not line["failed"])
+        return float(score)
 
     def _short_accuracy(self, found: Architecture) -> float | None:
         if self.job.table is not None:
-            return TableObjective(nas_bench_201(self.job.table))(found)
+            return objective(self.job.table)(found)
         short, _ = self.job.retrainings(self.given)
         assert short.folder is not None
-        return float(json.loads((short.folder / RESULT).read_text(encoding="utf-8"))["accuracy"])
+        return float(json.loads((short.folder / RESULT).read_bytes())["accuracy"])
 
     def _curve(self) -> tuple[Point, ...]:
         key = "score" if self.job.search.method in BASELINES else "valid_accuracy"
@@ -219,23 +275,6 @@ class Finished:
                 spent = float(line["spent"])
                 points.append(Point(spent=spent, seconds=seconds, accuracy=line[key]))
         return tuple(points)
-
-
-def _seconds(jobs: Sequence[Retraining]) -> float:
-    found = [json.loads((j.folder / RESULT).read_text(encoding="utf-8")) for j in jobs if j.folder]
-    return math.fsum(score["seconds"] for score in found)
-
-
-def conditions(job: Job, given: Parts) -> dict[str, str]:
-    """Fingerprints of what has to be equal for all searches on a data set."""
-    of_machine = {"seed", "seeds", "device", "threads", "jobs"}
-    full = job.train.model_dump(mode="json", exclude=of_machine)
-    return {
-        "data": given.full.fingerprint(),
-        "full": _digest(full),
-        "short": _digest({**full, "epochs": job.short}),
-        "selection": f"{job.selection:g}",
-    }
 
 
 def _digest(value: Any) -> str:

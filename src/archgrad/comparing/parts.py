@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import NamedTuple
 
-from archgrad.config import DataConfig
+from archgrad.config import OWN, DataConfig
 from archgrad.data import Augmentation, Data
 from archgrad.data.base import Source
 from archgrad.data.splits import shuffled, stratified
@@ -14,12 +15,15 @@ from archgrad.retraining import load_data
 
 Own = tuple[Data, Augmentation]  # data that came from Python
 
+_load_once = lru_cache(maxsize=1)(load_data)  # the searches of a process share their data
+
 
 class Parts(NamedTuple):
     """What each phase sees. None holds the test images.
 
     ``search``: the training images without those that select; ``short``: the same, and in place of
-    a test part those that select; ``full``: all training images.
+    a test part those that select; ``full``: all training images, whose mean and standard deviation
+    normalize all parts.
     """
 
     search: Data
@@ -30,33 +34,47 @@ class Parts(NamedTuple):
 
 def parts(config: DataConfig, own: Own | None, selection: float) -> Parts:
     """Cut off a part of the training images for the selection, always in the same way."""
-    loaded, augmentation = load_data(config) if own is None else own
-    if loaded.valid is not None:
-        raise ArchgradError(
-            f"data {loaded.name} brings its own validation part; a comparison cuts one that no "
-            "search sees from the training images: give these with the others"
-        )
+    loaded, augmentation = _loaded(config, own)
     rest, selecting = _cut(loaded, selection)
     search = replace(loaded, train=rest, test=None)
     full = replace(loaded, test=None)
     return Parts(search, replace(search, test=selecting), full, augmentation)
 
 
-def _cut(loaded: Data, selection: float) -> tuple[Source, Source]:
-    labels = loaded.train.labels
-    if labels is None:
-        count = len(loaded.train)
-        rest, selecting = shuffled(count, round(count * (1 - selection)))
-    else:
-        rest, selecting = stratified(labels, 1 - selection, loaded.classes)
-    return loaded.train.subset(rest), loaded.train.subset(selecting)
-
-
 def with_test(config: DataConfig, own: Own | None = None) -> Data:
     """The data set with its test part; for the end of a comparison alone."""
-    loaded = load_data(config)[0] if own is None else own[0]
+    return _loaded(config, own)[0]
+
+
+def _loaded(config: DataConfig, own: Own | None) -> Own:
+    """The data with a test part, which nothing looks at here."""
+    if own is None and config.data == OWN:
+        raise ArchgradError(
+            "the data of this comparison came from Python and is not in its folder; give it again: "
+            "archgrad.compare(data=..., resume=...)"
+        )
+    loaded, augmentation = _load_once(config) if own is None else own
+    if loaded.valid is not None:
+        raise ArchgradError(
+            f"data set {loaded.name} brings its own validation part; a comparison cuts one that no "
+            "search sees from the training images: give these with the others"
+        )
     if loaded.test is None:
         raise ArchgradError(
-            f"data set {loaded.name} has no test part; a comparison tests at its end: give one"
+            f"data set {loaded.name} has no test part, and a comparison tests at its end; give one"
         )
-    return loaded
+    return loaded, augmentation
+
+
+def _cut(loaded: Data, selection: float) -> tuple[Source, Source]:
+    labels, count = loaded.train.labels, len(loaded.train)
+    if labels is not None:
+        rest, selecting = stratified(labels, 1 - selection, loaded.classes)
+    else:
+        rest, selecting = shuffled(count, round(count * (1 - selection)))
+    if not len(rest) or not len(selecting):
+        raise ArchgradError(
+            f"selection_fraction {selection:g} of {count} training images leaves one part empty; "
+            "expected images that select and others to search with: change it or add images"
+        )
+    return loaded.train.subset(rest), loaded.train.subset(selecting)

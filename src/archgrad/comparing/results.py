@@ -157,7 +157,8 @@ class Settings(_Value):
 class Results(_Value):
     """One comparison: what was asked for, where it ran, and an entry a search that ended.
 
-    ``environment``: versions and device of each process that took part, as in environment.json.
+    ``environment``: versions and device of the processes that took part, as in environment.json;
+    those of which nothing but start and number differ stand for one another.
     A search that is asked for and has no entry has not been run yet; see `missing`.
     """
 

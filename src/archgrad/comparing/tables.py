@@ -12,6 +12,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Sequence
 
+from archgrad.benchmarks.columns import TEST, VALIDATION
 from archgrad.comparing.results import Phase, Results
 from archgrad.comparing.statistics import (
     ALPHA,
@@ -130,6 +131,11 @@ def notes(results: Results) -> list[str]:
         "mean. Selected: the one search that validation after the short retraining selects. "
         "Search: the mean of one search. Total: all phases of all searches, failed ones too.",
     ]
+    if (table := results.settings.table) is not None:
+        said.append(
+            f"Looked up in {table}, nothing was retrained: validation is {VALIDATION}, which "
+            f"searches without a supernet see too; test is {TEST}."
+        )
     if RANDOM not in results.settings.methods:
         said.append("No method random: nothing says whether a method is better than it.")
     elif not any(line.done for line in lines if line.method == RANDOM):

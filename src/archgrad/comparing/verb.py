@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from archgrad import config as configuration
-from archgrad.arguments import SEARCH, sections_of
-from archgrad.compare_config import CompareConfig
+from archgrad.arguments import sections_with_training
+from archgrad.compare_config import UNUSED, CompareConfig, RetrainingConfig
 from archgrad.comparing.engine import Comparison, create, opened, prepare
 from archgrad.comparing.parts import Own
 from archgrad.comparing.results import Results
-from archgrad.config import DataConfig, SearchConfig, TrainConfig
+from archgrad.config import DataConfig
+from archgrad.data import DATASETS
 from archgrad.errors import ArchgradError, explain
 from archgrad.folder import free_folder
 from archgrad.prepared import prepare_data
+
+# A comma is part of a path unless the name of a data set, npz: or folder: comes after it.
+_NAMES = "|".join(name.partition(":")[0] + (":" if ":" in name else "(?:,|$)") for name in DATASETS)
+_BETWEEN = re.compile(rf",\s*(?={_NAMES})")
 
 
 def compare(
@@ -35,71 +41,77 @@ def compare(
     ``methods``: names (default: darts, pc_darts, drnas, random, evolution); ``data``: a name or
     several with commas between (default "digits"), or data from Python, with ``test`` and
     ``classes`` as for `archgrad.run`; ``out``: a new folder (default: one under runs/), which keeps
-    every search, the results and the tables; ``resume``: such a folder, to do what is left in it;
-    ``options``: any field of `archgrad.compare_config.CompareConfig`, as ``seeds=4``, of
-    `archgrad.config.SearchConfig` or `archgrad.config.DataConfig`, and with the prefix ``train_``
-    of `archgrad.config.TrainConfig`. What failed is marked in the results, and tried again by
-    ``resume``. Raises `ArchgradError` for wrong input, before anything is trained.
+    every search, the results and the tables; ``resume``: such a folder, to do what is left in it
+    (``data`` that came from Python are given again); ``options``: any field of
+    `archgrad.compare_config.CompareConfig`, as ``seeds=4``, of `archgrad.config.SearchConfig` or
+    `archgrad.config.DataConfig`, and with the prefix ``train_`` of
+    `archgrad.compare_config.RetrainingConfig`. What failed is marked in the results, and tried
+    again by ``resume``. Raises `ArchgradError` for wrong input, before anything is trained.
     """
+    named = isinstance(data, str | Path | None)
     if resume is not None:
-        given = {"methods": methods, "out": out, **options}
-        if wrong := [name for name, value in given.items() if value is not None]:
-            raise ArchgradError(f"a resumed comparison keeps its options; leave out {wrong[0]}")
+        given = {"methods": methods, "out": out, **options, "data": data if named else None}
+        refuse_changes(name for name, value in given.items() if value is not None)
         found = opened(Path(resume))
-        base = found.config.runs[0].data
-        own = None if data is None else prepare_data(base, data, test=test, classes=classes)
+        own = None if named else _own(found.config.runs[0].data, data, test, classes)
         return Comparison(found.config, found.folder, own).run()
     if methods is not None:
         options["methods"] = methods if isinstance(methods, str) else ",".join(methods)
     compared = {k: v for k, v in options.items() if k in CompareConfig.model_fields}
-    training = {
-        name: value
-        for name, value in options.items()
-        if name.startswith("train_") and name not in SearchConfig.model_fields
-    }
-    rest = {k: v for k, v in options.items() if k not in compared and k not in training}
-    sections = sections_of(rest, SEARCH, data)
-    named = {name.removeprefix("train_"): value for name, value in training.items()}
-    sections["train"] = sections_of(named, {"train": TrainConfig})["train"]
+    rest = {k: v for k, v in options.items() if k not in compared}
+    sections = sections_with_training(rest, data)
     own = None
-    if data is not None and not isinstance(data, str | Path):
-        config = DataConfig.model_validate(sections["data"])
-        own = prepare_data(config, data, test=test, classes=classes)
+    if not named or (test, classes) != (None, None):
+        own = _own(DataConfig.model_validate(sections["data"]), data, test, classes)
     return begun({**sections, "compare": compared}, out, own).run()
+
+
+def _own(config: DataConfig, data: Any, test: Any, classes: int | None) -> Own:
+    return prepare_data(config, data, test=test, classes=classes)
 
 
 def begun(
     sections: Mapping[str, Mapping[str, Any]], out: str | Path | None = None, own: Own | None = None
 ) -> Comparison:
-    """A comparison of these options that has passed every check, in its new folder.
-
-    Several data sets stand in ``data`` with commas between. A retraining has one seed unless
-    another number is asked for: what varies are the searches.
-    """
-    if "method" in sections["search"]:
-        raise ArchgradError(
-            f"found method {sections['search']['method']}, expected methods: say what is compared "
-            "with --methods NAME,NAME"
-        )
+    """A comparison of these options that has passed every check, in its new folder."""
+    _refuse_unused(sections)
     try:
         compare = CompareConfig.model_validate(sections["compare"])
     except ValidationError as error:
         raise ArchgradError(f"options: {explain(error)}") from None
-    text = str(sections["data"].get("data", DataConfig().data))
-    names = [text] if ":" in text else text.split(",")
-    train = {"seeds": 1, **sections["train"]}
+    train = {"seeds": RetrainingConfig.model_fields["seeds"].default, **sections["train"]}
     bases = [
-        configuration.build(
-            {
-                "data": {**sections["data"], "data": name},
-                "search": sections["search"],
-                "train": train,
-            }
-        )
-        for name in names
+        configuration.build({"data": data, "search": sections["search"], "train": train})
+        for data in _each(sections["data"])
     ]
-    made = prepare(compare, bases, Path(), own)
+    config = prepare(compare, bases, own)
     folder = Path(out) if out is not None else free_folder(bases[0], "compare")
-    comparison = Comparison(made.config, folder, own)
+    comparison = Comparison(config, folder, own)
     create(comparison)
     return comparison
+
+
+def refuse_changes(names: Iterable[str]) -> None:
+    """A resumed comparison keeps its options."""
+    if changed := ", ".join(names):
+        raise ArchgradError(
+            f"a resumed comparison keeps its options; leave out {changed}, or begin another one"
+        )
+
+
+def _refuse_unused(sections: Mapping[str, Mapping[str, Any]]) -> None:
+    for option, remedy in UNUSED.items():
+        section, name = option.split(".")
+        if name in sections[section]:
+            shown = f"train_{name}" if section == "train" else name
+            raise ArchgradError(
+                f"found {shown} {sections[section][name]}, and a comparison does not use it; "
+                f"{remedy}"
+            )
+
+
+def _each(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The options of each data set. Without a name that of a recipe, or the default, counts."""
+    if "data" not in data:
+        return [dict(data)]
+    return [{**data, "data": name} for name in _BETWEEN.split(data["data"])]
