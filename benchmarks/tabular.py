@@ -146,11 +146,10 @@ def table_of(content: dict[str, Any]) -> str:
                 f"{there.mean:.2f} ± {there.spread:.2f}",
                 f"{ours - there.mean:+.2f}",
                 *(f"{found['curve'][point - 1]:.2f}" for point in points),
-                f"{1000 * found['seconds'] / s['runs']:.0f}",
             ]
         )
     head = ["method", "test, %", "published", "difference"]
-    head += [f"validation after {point}" for point in points] + ["ms a search"]
+    head += [f"validation after {point}" for point in points]
     about = (
         f"{s['runs']} searches each, seeds 0 to {s['runs'] - 1}, of {s['evaluations']} look-ups: "
         "mean and sample standard deviation over them of `c10_test` of the cell that is best by "
