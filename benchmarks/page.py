@@ -12,10 +12,16 @@ from archgrad.folder import write
 END = "<!-- end -->"
 
 
-def keep(path: Path, content: Mapping[str, Any], indent: int = 2) -> None:
+def keep(path: Path, content: Mapping[str, Any], indent: int | None = 2) -> None:
     """Write raw results as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write(path, json.dumps(content, indent=indent) + "\n")
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Raw results, read back."""
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
 
 
 def made(environment: Mapping[str, Any]) -> str:
