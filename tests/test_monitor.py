@@ -166,3 +166,30 @@ def test_the_guard_warns_stops_or_rolls_back(
     kept = read_lines(run.path / "alphas.jsonl")[-1]["alpha"]
     for name, value in result.alpha.items():
         assert value.tolist() == kept[name]
+
+
+@pytest.mark.parametrize("name", ["darts", "fair_darts", "drnas", "gdas", "pc_darts"])
+def test_a_search_says_once_that_alpha_hardly_moved(name: str) -> None:
+    def told(**options: float) -> tuple[SearchResult, list[str]]:
+        noted, made = Noted(), space("darts-cnn", **{**SHAPE, "channels": 8})
+        settings = config(epochs=2, guard="off")
+        found = bilevel_search(made, images(), method(name, **options), settings, listener=noted)
+        return found, [text for text in noted.texts if text.startswith("alpha has decided")]
+
+    still, texts = told(alpha_learning_rate=3e-4)
+    assert texts == [still.undecided]
+    assert "here 0.0003" in texts[0] and "alpha_learning_rate" in texts[0]
+    assert 0 < still.metrics[0]["moved"] < still.metrics[1]["moved"] < 0.05
+    moved, texts = told(alpha_learning_rate=0.1)
+    assert texts == [] and moved.undecided is None
+    assert moved.metrics[-1]["moved"] > 0.05
+
+
+def test_a_method_that_does_not_derive_from_alpha_says_nothing_of_it() -> None:
+    options = {"samples": 2, "top": 1, "batches": 1}
+    built, noted = space("darts-cnn", **SHAPE), Noted()
+    result = bilevel_search(
+        built, images(), method("random_ws", **options), config(epochs=1), listener=noted
+    )
+    assert result.undecided is None and result.metrics[-1]["moved"] == 0
+    assert not any("alpha has decided" in text for text in noted.texts)

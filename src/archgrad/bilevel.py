@@ -33,7 +33,7 @@ from archgrad.loops import (
     seeded,
 )
 from archgrad.methods import Method, Recovery
-from archgrad.monitor import Monitor
+from archgrad.monitor import Monitor, undecided
 from archgrad.parts.derivatives import gradient
 from archgrad.parts.stage import Candidates, boundaries, shrink
 from archgrad.parts.state import SGD, State
@@ -78,6 +78,8 @@ def bilevel_search(
         while search.verdict is None and search.done < config.epochs:
             listener.epoch(search.epoch(listener), config.epochs)
         result = search.result()
+        if result.undecided is not None:
+            listener.notice(result.undecided)
         if run is not None:
             write(run.path / "architecture.json", result.architecture.to_json())
     return result
@@ -117,6 +119,9 @@ class BilevelSearch:
         self.stage, self.candidates = stage, candidates
         arguments = self.space, self.method, self.stages[stage], candidates, self.config
         self.leg = Leg.of(*arguments, self.device, self.task)
+        with torch.no_grad():
+            strength = self.state().strength(self.leg.net.alpha)
+        self.start = {name: value.clone() for name, value in strength.items()}
         recording = recorder(self.device) if self.config.graphs == "on" else None
         self.passes = Passes(self.leg.net, self.method.hypergradient, recording)
 
@@ -369,6 +374,7 @@ class BilevelSearch:
             None if self.verdict is None else self.verdict.reason,
             self.leg.net.model.cpu() if self.space.input_shape is None else None,
             spent=self.leg.net.spent,
+            undecided=undecided(self, self.verdict.epoch if self.verdict else self.done),
         )
 
 

@@ -32,6 +32,19 @@ def entropy(strength: Weights) -> float:
     return float(sum(row.sum() for row in rows) / sum(row.numel() for row in rows))
 
 
+def moved(before: Weights, now: Weights) -> float:
+    """The largest change of any weight, as a share of the mean weight of its edge before.
+
+    0 where nothing has moved; an edge with a single candidate cannot, and does not count.
+    """
+    shares = [
+        (now[name] - weights).abs() / weights.mean(dim=-1, keepdim=True)
+        for name, weights in before.items()
+        if weights.shape[-1] > 1
+    ]
+    return max((float(share.max()) for share in shares), default=0.0)
+
+
 # --- the derived cells ---------------------------------------------------------------------------
 
 

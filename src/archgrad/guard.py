@@ -20,6 +20,8 @@ from archgrad.diagnostics import PARAMETER_FREE, SKIP
 from archgrad.errors import ArchgradError
 from archgrad.parts.stopping import EigenvalueStop, History, readings
 
+MOVED = 0.05  # `diagnostics.moved` of a search that has decided something, at least
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -211,6 +213,8 @@ class Guard:
     def _undecided(self, history: History) -> Finding | None:
         found = _certainty(history)
         if not found or history[-1]["epoch"] < self.epochs or found[-1][1] <= self.undecided:
+            return None
+        if history[-1].get("moved", MOVED) < MOVED:  # which the search itself says
             return None
         return Finding(
             "undecided",

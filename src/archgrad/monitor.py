@@ -27,7 +27,7 @@ from archgrad.cadence import (
 )
 from archgrad.cost import Cost, cost
 from archgrad.data.own import LoaderBatches
-from archgrad.guard import Guard
+from archgrad.guard import MOVED, Guard
 from archgrad.loaders import several
 from archgrad.mixing import Mixing
 from archgrad.parts.derivatives import detached
@@ -55,6 +55,9 @@ class Monitor:
     - ``eigenvalue``: of the Hessian of L_val over alpha, on the first half batch of alpha's half
       (half, so that it needs no more memory than a step), at least two epochs apart;
     - ``layer_alignment``: on the first batch of the weights' half of that epoch.
+
+    Without passes: ``moved``, how far the strength of any candidate is from where its stage began,
+    as a share of the mean of its edge (`undecided`).
 
     Costs beside passes: ``parameters_percentile`` and ``multiply_adds_percentile`` compare the
     derived cells with 39 random ones, without computing a network.
@@ -133,6 +136,7 @@ class Monitor:
             "valid_loss": loss,
             f"valid_{name}": right,
             "entropy": diagnostics.entropy(strength),
+            "moved": diagnostics.moved(search.start, strength),
             "operations": max(group.shape[1] for group in state.groups),
             "classes": search.space.classes,
             "skip_share": diagnostics.skip_share(cells),
@@ -170,6 +174,26 @@ class Monitor:
             )
             for what in ("parameters", "multiply_adds")
         }
+
+
+def undecided(search: BilevelSearch, epoch: int) -> str | None:
+    """That alpha, as it was after an epoch, had hardly moved, and what to do; None where it had.
+
+    A search is judged that moves alpha and derives from it, and that has something to choose.
+    """
+    method, line = search.method, search.metrics[epoch - 1]
+    open_groups = [group for group in search.leg.space.groups if group.shape[1] > group.picks]
+    if method.selection is not None or "alpha_loss" not in line or not open_groups:
+        return None
+    if line.get("moved", MOVED) >= MOVED:
+        return None
+    rate = search.leg.arch_optimizer.param_groups[0]["lr"]
+    return (
+        f"alpha has decided next to nothing: no candidate's weight is more than "
+        f"{line['moved']:.1%} from where it began, expected {MOVED:.0%} or more for at least one; "
+        "search for more epochs, or raise alpha's learning rate, here "
+        f'{rate:g}, as by method_options={{"alpha_learning_rate": ...}}'
+    )
 
 
 @lru_cache(maxsize=8)

@@ -101,6 +101,7 @@ class Records:
             "spent": search.leg.net.spent,
             "model": search.leg.net.model.state_dict(),
             "alpha": {name: value.detach() for name, value in search.leg.net.alpha.items()},
+            "start": search.start,
             "weight_optimizer": search.leg.weight_optimizer.state_dict(),
             "arch_optimizer": search.leg.arch_optimizer.state_dict(),
             "loaders": search.loaders.state_dict(),
@@ -180,6 +181,7 @@ def _take(search: BilevelSearch, content: Mapping[str, Any]) -> None:
             present[name].copy_(buffer)
         for name, alpha in search.leg.net.alpha.items():
             alpha.copy_(content["alpha"][name])
+    search.start = content.get("start", search.start)  # older ones have none
     search.leg.weight_optimizer.load_state_dict(content["weight_optimizer"])
     search.leg.arch_optimizer.load_state_dict(content["arch_optimizer"])
     search.loaders.load_state_dict(content["loaders"])

@@ -35,7 +35,8 @@ class SearchResult:
     ``stopped``: what the stopping rule or the guard ended it for, or None; ``model``: an own
     model's trained supernet; ``cost``: whether the architecture meets the limit of cost, if there
     is one; ``origin``: the data set, where it has classes; ``spent``: multiply-adds of all passes
-    of the search, see `archgrad.counting`; of a baseline with a table its evaluations.
+    of the search, see `archgrad.counting`; of a baseline with a table its evaluations;
+    ``undecided``: that alpha has hardly moved, and what to do, or None.
     """
 
     architecture: Architecture
@@ -50,6 +51,7 @@ class SearchResult:
     cost: CostReport | None = None
     origin: Origin | None = None
     spent: int = 0
+    undecided: str | None = None
 
     def derive(
         self,
