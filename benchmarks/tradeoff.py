@@ -138,7 +138,7 @@ def timed(options: argparse.Namespace) -> dict[str, Any]:
     batch = content["settings"]["batch"]
     for row in content["rows"]:
         for one in (row["found"], *row["random"]):
-            architecture = Architecture.model_validate(one["architecture"])
+            architecture = Architecture.model_validate_json(json.dumps(one["architecture"]))
             one["measured_ms"] = network_latency(space, architecture, options.device, batch).median
     keep(path, content, indent=1)
     return content
