@@ -2,10 +2,12 @@
 
 A table of latencies is measured first, at the size of the networks. The limits lie between the
 cheapest architecture and the dearest by prediction. Each search is followed by retrainings from
-scratch and one measurement of the latency; beside it stand random architectures within the same
-limit, retrained alike. What is done is kept in the folder and not repeated.
+scratch; beside it stand random architectures within the same limit, retrained alike. What is done
+is kept in the folder and not repeated. The latencies of all networks are measured at the end, by
+--time, when the machine has nothing else to do.
 
     python benchmarks/tradeoff.py --data cifar10 --data-root DIR --image-size 16 --subset 10000
+    python benchmarks/tradeoff.py --time            measures all networks found so far
     python benchmarks/tradeoff.py --report          writes its table into docs/cost.md
     python benchmarks/tradeoff.py --quick           digits at a tiny size; writes where --out says
 """
@@ -36,8 +38,9 @@ from page import fill, keep, made
 
 HERE = Path(__file__).parent
 SIZE = {"channels": 16, "cells": 2}
-HOW = {"epochs": 6, "train_epochs": 8, "seeds": 2, "random": 2, "batch": 1}
+HOW = {"epochs": 6, "train_epochs": 20, "train_batch": 32, "seeds": 2, "random": 2, "batch": 1}
 QUICK = {"channels": 8, "cells": 1, "epochs": 1, "train_epochs": 1, "seeds": 1, "random": 1}
+ALPHA = 0.03  # learning rate of alpha, one step of it a step: these searches are short
 SHARES = (0.1, 0.3, 0.6, 1.0)  # of the way from the cheapest architecture to the dearest
 DRAWS = 10_000
 
@@ -52,6 +55,8 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--subset", type=int)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--alpha-learning-rate", type=float, default=ALPHA)
+    parser.add_argument("--time", action="store_true", help="measure the latencies")
     parser.add_argument("--quick", action="store_true", help="a tiny size")
     parser.add_argument("--report", action="store_true", help="the table of what was measured")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "tradeoff")
@@ -104,27 +109,39 @@ def within(table: CostTable, space: SearchSpace, limit: float, count: int) -> li
     return list(found)
 
 
-def measured(
-    architecture: Architecture, table: CostTable, space: SearchSpace, options: argparse.Namespace
+def trained(
+    architecture: Architecture, table: CostTable, options: argparse.Namespace, seeds: int
 ) -> dict[str, Any]:
-    """Predicted and measured latency, and the accuracy of every retraining."""
-    trained = archgrad.train(
+    """Predicted latency, and the accuracy of every retraining."""
+    done = archgrad.train(
         architecture,
         options.data,
         **data_options(options),
         channels=options.channels,
         cells=options.cells,
         epochs=options.train_epochs,
-        seeds=options.seeds,
+        batch_size=options.train_batch,
+        seeds=seeds,
         device=options.device,
     )
-    timed = network_latency(space, architecture, options.device, options.batch)
     return {
         "architecture": architecture.model_dump(mode="json"),
         "predicted_ms": table.predict(architecture),
-        "measured_ms": timed.median,
-        "accuracies": trained.accuracies,
+        "accuracies": done.accuracies,
     }
+
+
+def timed(options: argparse.Namespace) -> dict[str, Any]:
+    """The table and what was found with the latency of every network, measured now."""
+    path, space = options.out / "tradeoff.json", space_of(options)
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    batch = content["settings"]["batch"]
+    for row in content["rows"]:
+        for one in (row["found"], *row["random"]):
+            architecture = Architecture.model_validate_json(json.dumps(one["architecture"]))
+            one["measured_ms"] = network_latency(space, architecture, options.device, batch).median
+    keep(path, content, indent=1)
+    return content
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -138,7 +155,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     table = CostTable.load(place)
     path = out / "tradeoff.json"
     settings = {**vars(options), "data_root": None}
-    for name in ("out", "page", "report", "quick"):
+    for name in ("out", "page", "report", "quick", "time"):
         settings.pop(name)
     content: dict[str, Any] = {
         "settings": settings,
@@ -156,6 +173,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             options.data,
             **data_options(options),
             method="proxyless",
+            method_options={"alpha_learning_rate": options.alpha_learning_rate, "interval": 1},
             channels=options.channels,
             cells=options.cells,
             epochs=options.epochs,
@@ -165,9 +183,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             seed=options.seed,
             guard="off",
         )
-        found = measured(result.architecture, table, space, options)
+        found = trained(result.architecture, table, options, options.seeds)
         drawn = within(table, space, limit, options.random)
-        others = [measured(one, table, space, options) for one in drawn]
+        others = [trained(one, table, options, 1) for one in drawn]
         content["rows"].append({"limit_ms": limit, "found": found, "random": others})
         keep(path, content, indent=1)
         print(table_of(content), flush=True)
@@ -181,15 +199,16 @@ def table_of(content: dict[str, Any]) -> str:
     for row in content["rows"]:
         found, others = row["found"], row["random"]
         means = [fmean(one["accuracies"]) for one in others]
+        took = found.get("measured_ms")
         rows.append(
             [
                 f"{row['limit_ms']:.3g}",
                 f"{found['predicted_ms']:.3g}",
-                f"{found['measured_ms']:.3g}",
-                "yes" if found["measured_ms"] <= row["limit_ms"] else "no",
+                milliseconds(found),
+                "not measured" if took is None else "yes" if took <= row["limit_ms"] else "no",
                 shown(found["accuracies"]),
                 f"{shown(means)}" if means else "-",
-                ", ".join(f"{one['measured_ms']:.3g}" for one in others) or "-",
+                ", ".join(map(milliseconds, others)) or "-",
             ]
         )
     head = ["limit, ms", "predicted", "measured", "met", "accuracy, %", "random, %", "random, ms"]
@@ -197,13 +216,28 @@ def table_of(content: dict[str, Any]) -> str:
     about = (
         f"`proxyless` on `mbconv`, {s['channels']} channels, {s['cells']} layers a stage; "
         f"{s['data']}{size}, {s['subset'] or 'all'} training images; one search of {s['epochs']} "
-        f"epochs a limit, {s['train_epochs']} epochs of retraining, {s['seeds']} seeds; random: "
-        f"{s['random']} architectures within the limit, mean and spread over them; latency of "
-        f"batch {s['batch']} on {e['device']}, one thread, error of the table on networks that it "
-        f"was not fitted on {content['error']:.1%}; torch {e['torch']}, "
+        f"epochs a limit (alpha's learning rate {s['alpha_learning_rate']}), {s['train_epochs']} "
+        f"epochs of retraining, {s['seeds']} seeds; random: {s['random']} architectures within the "
+        f"limit, one seed each, mean and spread over them; latency of batch {s['batch']} on "
+        f"{e['device']}, one thread; error of the table on random networks that it was not fitted "
+        f"on {content['error']:.1%}, on the networks below: {error(content)}; torch {e['torch']}, "
         f"{made(e)}."
     )
     return "\n".join([about, "", *markdown(head, rows)])
+
+
+def milliseconds(one: dict[str, Any]) -> str:
+    return f"{one['measured_ms']:.3g}" if "measured_ms" in one else "not measured"
+
+
+def error(content: dict[str, Any]) -> str:
+    """How far the prediction is from the measurement, over all networks that were measured."""
+    ones = [one for row in content["rows"] for one in (row["found"], *row["random"])]
+    pairs = [(o["predicted_ms"], o["measured_ms"]) for o in ones if "measured_ms" in o]
+    if not pairs:
+        return "not measured"
+    off = [abs(predicted - took) / took for predicted, took in pairs]
+    return f"{fmean(off):.1%} on average, {max(off):.1%} at most, over {len(off)} networks"
 
 
 def shown(accuracies: Sequence[float]) -> str:
@@ -220,7 +254,7 @@ def main(arguments: Sequence[str]) -> None:
         fill(options.page, "benchmarks/tradeoff.py --report", table_of(content))
     else:
         torch.set_num_threads(1)
-        content = measure(options)
+        content = timed(options) if options.time else measure(options)
     print(table_of(content))
 
 
