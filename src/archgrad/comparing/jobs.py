@@ -22,7 +22,7 @@ from archgrad.cost import cost
 from archgrad.errors import ArchgradError
 from archgrad.folder import Run, read_lines, write
 from archgrad.prepared import checked, search_space, section
-from archgrad.records import METRICS
+from archgrad.records import METRICS, SELECTION
 from archgrad.retraining import RESULT, Retraining, retrain, retrainings
 from archgrad.sizing import retrained
 from archgrad.spaces import SearchSpace
@@ -174,7 +174,11 @@ class Finished:
         if not self._lines:
             return Phase()
         seconds = math.fsum(line["seconds"] for line in self._lines)
-        return Phase(spent=float(self._lines[-1]["spent"]), seconds=seconds)
+        found = Phase(spent=float(self._lines[-1]["spent"]), seconds=seconds)
+        selection = self.job.folder / SELECTION
+        if not selection.is_file():
+            return found
+        return found + Phase(**json.loads(selection.read_text(encoding="utf-8")))
 
     def _costs(self, multiply_adds: int, test: dict[str, Any]) -> Costs:
         if self.job.table is not None:
