@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +96,17 @@ def test_budgets_that_make_no_sense_are_refused(options: dict[str, Any], message
 )
 def test_amounts_of_work(text: str, amount: float) -> None:
     assert work(text) == amount
+
+
+def test_what_a_selection_takes_is_in_the_budget(tmp_path: Path) -> None:
+    options = {"tuning_epochs": 1}
+    few = archgrad.search("darts-cnn", data(), **TINY, method="darts_pt", epochs=1,
+                          method_options=options, out=tmp_path / "few")  # fmt: skip
+    stepped = few.metrics[-1]["spent"]
+    line = json.loads((tmp_path / "few" / "selection.json").read_text())
+    assert few.spent == stepped + line["spent"]
+    budget = 2 * few.spent
+    found = archgrad.search("darts-cnn", data(), **TINY, method="darts_pt", budget=str(budget),
+                            method_options=options)  # fmt: skip
+    assert found.config.epochs < budget // stepped, "without the selection more would fit"
+    assert 0.7 * budget < found.spent <= budget

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import nullcontext
 from dataclasses import replace
@@ -40,7 +41,7 @@ from archgrad.parts.state import SGD, State
 from archgrad.parts.stopping import Verdict
 from archgrad.passes import Passes
 from archgrad.precision import without_tf32
-from archgrad.records import Records, begun_with
+from archgrad.records import SELECTION, Records, begun_with
 from archgrad.result import SearchResult
 from archgrad.spaces import SearchSpace
 from archgrad.supernet import Batch
@@ -77,7 +78,7 @@ def bilevel_search(
         search.recover(listener)  # where it was interrupted before it could
         while search.verdict is None and search.done < config.epochs:
             listener.epoch(search.epoch(listener), config.epochs)
-        result = search.result()
+        result = search.selected()
         if result.undecided is not None:
             listener.notice(result.undecided)
         if run is not None:
@@ -352,6 +353,16 @@ class BilevelSearch:
             f"{kept}. Try a learning rate below {self.config.learning_rate}, a gradient clip below "
             f"{self.config.clip}, or look for extreme values in the data"
         )
+
+    def selected(self) -> SearchResult:
+        """The result; what a selection took for it is a line beside those of the epochs."""
+        started, before = time.perf_counter(), self.leg.net.spent
+        result = self.result()
+        if self.records.run is not None and self.method.selection is not None:
+            took = round(time.perf_counter() - started, 3)
+            line = {"spent": result.spent - before, "seconds": took}
+            write(self.records.run.path / SELECTION, json.dumps(line) + "\n")
+        return result
 
     def result(self) -> SearchResult:
         """The architecture of the last alpha, or of the verdict's epoch."""

@@ -1,8 +1,10 @@
 """How many epochs fit a budget of multiply-adds or of seconds, from a few steps of the search.
 
 An epoch's steps, evaluation and planned diagnostics are counted, stage by stage, as
-`archgrad.planning` does with seconds; the last batch of an epoch counts as a whole one. Not in it:
-a selection at the end of the search, and what a method gives up and does again.
+`archgrad.planning` does with seconds; the last batch of an epoch counts as a whole one. A selection
+at the end of the search is in it where it tells its `effort`; what a method gives up and does again
+is not. A method that draws which candidates it computes costs another amount each step, and may so
+end some percent above or below: what it really spent is in the result.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from itertools import pairwise
 
 from archgrad import units
 from archgrad.errors import ArchgradError
-from archgrad.leg import stages
+from archgrad.leg import offered, stages
 from archgrad.parts.stage import boundaries
 from archgrad.planning import seconds
 from archgrad.probe import Need, Wanted, measure
@@ -66,9 +68,22 @@ def _price(wanted: Wanted, epochs: int, counted: bool) -> Callable[[int], float]
     def price(number: int) -> float:
         bounds = boundaries(stages(wanted.method), number)
         each = tuple(last - first for first, last in pairwise(bounds))
-        return sum(seconds(replace(need, epochs=each), wanted))
+        return sum(seconds(replace(need, epochs=each), wanted)) + selecting
 
+    selecting = _selecting(need, wanted)
     return price
+
+
+def _selecting(need: Need, wanted: Wanted) -> float:
+    """What the selection at the end costs, as far as it tells."""
+    effort = getattr(wanted.method.selection, "effort", None)
+    if effort is None:
+        return 0.0
+    found = effort(offered(wanted.space, wanted.method).groups, need.checks)
+    step = need.pairs[-1].at(need.images)
+    alpha = max(0.0, step.seconds - step.weights) / wanted.method.interval
+    epoch = need.steps * (step.weights + alpha)
+    return float(found.evaluations * step.forward + found.epochs * epoch)
 
 
 def _shortest(wanted: Wanted) -> int:

@@ -35,7 +35,7 @@ from archgrad.spaces import SearchSpace
 if TYPE_CHECKING:
     from archgrad.bilevel import BilevelSearch
 
-METRICS, ALPHAS = "metrics.jsonl", "alphas.jsonl"
+METRICS, ALPHAS, SELECTION = "metrics.jsonl", "alphas.jsonl", "selection.json"
 KEPT = 16  # checkpoints, where a method may go back
 
 

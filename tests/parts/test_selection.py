@@ -231,3 +231,28 @@ def test_what_few_batches_mistake_is_lost_unless_it_is_rescored() -> None:
 def test_random_search_refuses_nothing_to_do(knob: str) -> None:
     with pytest.raises(ArchgradError, match=f"{knob} 0"):
         RandomSearch(**{knob: 0})
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [DARTS.groups, BENCH.groups, space("s1").groups, space("s3").groups, MBConv(cells=1).groups],
+    ids=["darts", "nas-bench-201", "s1", "s3", "mbconv"],
+)
+@pytest.mark.parametrize("epochs", [0, 2])
+def test_the_effort_is_what_is_done(groups: tuple[Group, ...], epochs: int) -> None:
+    search = Fake(groups, worths(groups))
+    selection = Perturbation(epochs)
+    selection(search)
+    effort = selection.effort(groups, checks=3)
+    assert effort.evaluations == 3 * search.scored
+    assert effort.epochs == sum(tuned for tuned, _, _ in search.tuned)
+
+
+@pytest.mark.parametrize(
+    ("selection", "checks", "evaluations"),
+    [(RandomSearch(100, 10, 4), 20, 100 * 4 + 10 * 20), (RandomSearch(5, 10, 4), 3, 5 * 3 + 5 * 3)],
+)
+def test_the_effort_of_random_search(
+    selection: RandomSearch, checks: int, evaluations: int
+) -> None:
+    assert selection.effort(DARTS.groups, checks) == (evaluations, 0)

@@ -23,7 +23,7 @@ from archgrad.data import Data
 from archgrad.errors import ArchgradError
 from archgrad.folder import Run, fitting, read_lines, refuse_other, write
 from archgrad.prepared import checked, search_space, section
-from archgrad.records import METRICS
+from archgrad.records import METRICS, SELECTION
 from archgrad.retraining import RESULT, Retraining, retrain, retrainings
 from archgrad.sizing import retrained
 from archgrad.spaces import SearchSpace
@@ -221,7 +221,11 @@ class Finished:
         if not self._lines:
             return Phase()
         seconds = math.fsum(line["seconds"] for line in self._lines)
-        return Phase(spent=float(self._lines[-1]["spent"]), seconds=seconds)
+        found = Phase(spent=float(self._lines[-1]["spent"]), seconds=seconds)
+        selection = self.job.folder / SELECTION
+        if not selection.is_file():
+            return found
+        return found + Phase(**json.loads(selection.read_text(encoding="utf-8")))
 
     def _costs(self, test: Mapping[str, Any] | None = None) -> Costs:
         searched = Costs(search=self._searched())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -39,6 +40,13 @@ class Trained(Protocol):
 
     def random(self, below: int) -> int:
         """A random number from 0 to ``below - 1``, of the search's own random state."""
+
+
+class Effort(NamedTuple):
+    """What a selection takes at most: ``evaluations`` of a batch, and ``epochs`` of training."""
+
+    evaluations: int
+    epochs: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,20 @@ class Perturbation:
                 total = self.epochs * (len(rounds) - 1)
                 search.tune(mask, self.epochs, turn * self.epochs, total)
         return tuple(_cell(group, mask[group.name]) for group in groups)
+
+    def effort(self, groups: Sequence[Group], checks: int) -> Effort:
+        """What it takes where alpha's half has ``checks`` batches."""
+        evaluations, rounds = 0, len(_together(groups))
+        for group in groups:
+            for names in group.candidates:
+                offered = len(names) - (not group.keep_none and "none" in names)
+                evaluations += offered if offered > 1 else 0
+            if group.edges_per_node is not None:
+                entering = Counter(node for _, node in group.edges)
+                thinned = (range(group.edges_per_node + 1, n + 1) for n in entering.values())
+                evaluations += sum(map(sum, thinned))
+        rounds += len({node for g in groups if g.edges_per_node for _, node in g.edges})
+        return Effort(evaluations * checks, self.epochs * (rounds - 1))
 
     def _worth(self, mask: Mapping[str, Tensor], search: Trained) -> float:
         loss, accuracy = search.score(mask)
@@ -138,6 +160,11 @@ class RandomSearch:
                 f"random search: samples {self.samples}, top {self.top} and batches "
                 f"{self.batches} must be at least 1"
             )
+
+    def effort(self, groups: Sequence[Group], checks: int) -> Effort:
+        """What it takes where alpha's half has ``checks`` batches."""
+        first = self.samples * min(self.batches, checks)
+        return Effort(first + min(self.top, self.samples) * checks)
 
     def __call__(self, search: Trained) -> tuple[Cell, ...]:
         generator = torch.Generator().manual_seed(search.random(2**62))
