@@ -64,11 +64,13 @@ class Comparison:
     def run(self, progress: Progress = lambda job, done, total: None) -> Results:
         """Do what is left to do, test what is done, and write results and tables.
 
-        Data that cannot be loaded are an error here, not a failure of every search.
+        Data that cannot be loaded, or are others than before, are an error, not a failure of every
+        search.
         """
         jobs = self.jobs
-        self._parts()
         with held(self.folder, jobs[0].search.device):
+            for job, given in self._with_parts():
+                job.refuse_other(given)
             left = [job for job in jobs if not job.done]
             for number, job in enumerate(self._worked(left), len(jobs) - len(left) + 1):
                 progress(job, number, len(jobs))
@@ -79,10 +81,11 @@ class Comparison:
                 write(self.folder / name, text)
         return results
 
-    def _parts(self) -> list[Parts]:
-        """The parts of each data set."""
-        each = (data for data, _ in groupby(run.data for run in self.config.runs))
-        return [parts(data, self.own, self.config.compare.selection_fraction) for data in each]
+    def _with_parts(self) -> Iterator[tuple[Job, Parts]]:
+        """Every job with its data."""
+        for data, group in groupby(self.jobs, key=lambda job: job.config.data):
+            given = parts(data, self.own, self.config.compare.selection_fraction)
+            yield from ((job, given) for job in group)
 
     def _worked(self, left: Sequence[Job]) -> Iterator[Job]:
         """The jobs as they end, side by side where the data can be loaded by other processes."""
@@ -104,13 +107,7 @@ class Comparison:
         """What is in the folder by now."""
         compared, jobs = self.config.compare, self.jobs
         first = section(self.config.runs[0])
-        groups = groupby(jobs, key=lambda job: job.config.data)
-        entries = [
-            Finished(job, given).entry()
-            for given, (_, group) in zip(self._parts(), groups, strict=True)
-            for job in group
-            if job.ended
-        ]
+        entries = [Finished(job, given).entry() for job, given in self._with_parts() if job.ended]
         return Results(
             settings=Settings(
                 space=first.space,
