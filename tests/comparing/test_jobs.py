@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from archgrad import config as configuration
 from archgrad.architecture import Architecture
@@ -21,8 +22,6 @@ CELLS = space("nas-bench-201", channels=2, cells=1, in_channels=1, image_size=(8
 
 
 def cell(seed: int) -> Architecture:
-    import torch
-
     return CELLS.random_architecture(torch.Generator().manual_seed(seed))
 
 

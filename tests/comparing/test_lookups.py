@@ -1,4 +1,4 @@
-"""Comparisons with a table of a benchmark: what is looked up, when, and what is trained beside it."""
+"""Comparisons with a table: what is looked up, when, and what is trained beside it."""
 
 from __future__ import annotations
 

@@ -39,7 +39,11 @@ def compare(folder: Path, given: Any = None, methods: str = "darts,random", **op
         ("random", {"budget": "1k", "epochs": None}, "budget of 1,000 .* too small for one run"),
         ("darts", {"budget": "1k", "epochs": None}, "budget 1k is too small: the shortest search"),
         ("random", {"evaluations": 3}, "evaluations go with a table, and there is none"),
-        ("random", {"train_warm_up_epochs": 1, "short_epochs": 1}, "short retraining: warm_up_ep"),
+        (
+            "random",
+            {"train_warm_up_epochs": 1, "short_epochs": 1},
+            "short retraining: train: warm_up",
+        ),
         ("random", {"train_batch_size": 40}, "40"),
         ("random", {"nonsense": 1}, 'option "nonsense" is not known'),
     ],
@@ -55,15 +59,17 @@ def test_wrong_options_are_refused_before_anything_is_written(
 def test_data_that_cannot_serve_are_refused(tmp_path: Path) -> None:
     whole = data()
     x, y = arrays()["x"], arrays()["y"]
-    four = replace(whole, train=whole.train.subset(np.r_[np.where(y == 0)[0][:2], 40:48]))
+    few = replace(
+        whole, train=whole.train.subset(np.r_[(y == 0).nonzero()[0][:2], (y == 1).nonzero()[0][:8]])
+    )
     for given, message in (
         (replace(whole, test=None), "has no test part, and a comparison tests at its end"),
         ((x, y), "has no test part"),
         (replace(whole, valid=whole.test), "brings its own validation part"),
-        (four, 'class "0" has 1 training images; a split needs 2'),  # the other one selects
+        (few, 'class "0" has 1 training images; a split needs 2'),  # the other one selects
     ):
         with pytest.raises(ArchgradError, match=message):
-            compare(tmp_path / "c", given)
+            compare(tmp_path / "c", given, batch_size=2, train_batch_size=2)
     assert not list(tmp_path.iterdir())
 
 

@@ -21,9 +21,10 @@ from archgrad.comparing.jobs import Finished, Job, worked
 from archgrad.comparing.parts import Own, Parts, parts
 from archgrad.comparing.results import Budget, Results, Settings
 from archgrad.comparing.writing import files
-from archgrad.config import RunConfig, SearchConfig, TrainConfig
-from archgrad.errors import ArchgradError, explain
+from archgrad.config import RunConfig, SearchConfig, TrainConfig, validated
+from archgrad.errors import ArchgradError, explain, unknown
 from archgrad.folder import environments, held, write
+from archgrad.methods import RECIPES
 from archgrad.prepared import checked, search_space, section
 from archgrad.processes import parallel_jobs, side_by_side
 from archgrad.retraining import check
@@ -144,16 +145,14 @@ def prepare(
         search, train = section(base), base.train
         assert train is not None
         space = search_space(search, given.search)
+        if search.table is None:
+            _check_retraining(compare, train, space, given)
         same = _same_budget(compare, search, space, given)
         for method in compare.names:
             mine = search.model_copy(update={**same, "method": method, "method_options": {}})
             config = base.model_copy(update={"search": mine})
             ready = checked(config, given.search, given.augmentation, space, None)
             runs.append(ready.config)
-        if search.table is None:
-            drawn = space.random_architecture(torch.Generator().manual_seed(0))
-            for each in (train, _brief(train, compare.short(train.epochs))):
-                check(retrained(space, each), drawn, each, given.short, given.augmentation)
     return ComparisonConfig(compare=compare, runs=tuple(runs), table=section(bases[0]).table)
 
 
@@ -161,6 +160,10 @@ def _check(compare: CompareConfig, bases: Sequence[RunConfig]) -> None:
     """What can be told without loading anything."""
     first, train = section(bases[0]), bases[0].train
     assert train is not None
+    known = {**RECIPES, **BASELINES}
+    for method in compare.names:
+        if method not in known:
+            raise unknown("method", method, known)
     names = [base.data.data for base in bases]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ArchgradError(f"data {twice[0]} is there twice; expected each data set once")
@@ -181,14 +184,16 @@ def _check(compare: CompareConfig, bases: Sequence[RunConfig]) -> None:
         )
 
 
-def _brief(train: TrainConfig, epochs: int) -> TrainConfig:
-    """The options of the short retraining, checked anew: a schedule may not fit its epochs."""
-    try:
-        return TrainConfig.model_validate({**train.model_dump(), "epochs": epochs})
-    except ValidationError as error:
-        raise ArchgradError(
-            f"short retraining: {explain(error)}; short_epochs says how many it has"
-        ) from None
+def _check_retraining(
+    compare: CompareConfig, train: TrainConfig, space: SearchSpace, given: Parts
+) -> None:
+    """The full one and the short one, which is checked anew: a schedule may not fit its epochs."""
+    drawn = space.random_architecture(torch.Generator().manual_seed(0))
+    values = {**train.model_dump(), "epochs": compare.short(train.epochs)}
+    short = validated({"train": values}, "short retraining").train
+    for each in (train, short):
+        assert each is not None
+        check(retrained(space, each), drawn, each, given.short, given.augmentation)
 
 
 def _same_budget(
