@@ -16,8 +16,8 @@ from archgrad.comparing.results import Results
 from archgrad.data import Batch, Data, as_data
 
 OPTIONS: dict[str, Any] = {
-    "channels": 2, "cells": 3, "nodes": 1, "epochs": 2, "batch_size": 6, "child_epochs": 1,
-    "guard": "off", "kernel": "torch", "device": "cpu", "parallel": 1, "seeds": 1,
+    "space": "s2", "channels": 2, "cells": 3, "nodes": 1, "epochs": 2, "child_epochs": 1,
+    "batch_size": 6, "guard": "off", "kernel": "torch", "device": "cpu", "parallel": 1, "seeds": 1,
     "train_channels": 2, "train_cells": 3, "train_epochs": 2, "train_batch_size": 12,
     "train_device": "cpu", "train_cutout": 0, "train_drop_path": 0.0,
     "train_auxiliary_weight": 0.0, "short_epochs": 2, "selection_fraction": 0.25,

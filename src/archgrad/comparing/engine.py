@@ -21,9 +21,10 @@ from archgrad.comparing.jobs import Finished, Job, worked
 from archgrad.comparing.parts import Own, Parts, parts
 from archgrad.comparing.results import Budget, Results, Settings
 from archgrad.comparing.writing import files
-from archgrad.config import RunConfig, SearchConfig, TrainConfig
-from archgrad.errors import ArchgradError, explain
+from archgrad.config import RunConfig, SearchConfig, TrainConfig, validated
+from archgrad.errors import ArchgradError, explain, unknown
 from archgrad.folder import environments, held, write
+from archgrad.methods import RECIPES
 from archgrad.prepared import checked, search_space, section
 from archgrad.processes import parallel_jobs, side_by_side
 from archgrad.retraining import check
@@ -64,11 +65,13 @@ class Comparison:
     def run(self, progress: Progress = lambda job, done, total: None) -> Results:
         """Do what is left to do, test what is done, and write results and tables.
 
-        Data that cannot be loaded are an error here, not a failure of every search.
+        Data that cannot be loaded, or are others than before, are an error, not a failure of every
+        search.
         """
         jobs = self.jobs
-        self._parts()
         with held(self.folder, jobs[0].search.device):
+            for job, given in self._with_parts():
+                job.refuse_other(given)
             left = [job for job in jobs if not job.done]
             for number, job in enumerate(self._worked(left), len(jobs) - len(left) + 1):
                 progress(job, number, len(jobs))
@@ -79,10 +82,11 @@ class Comparison:
                 write(self.folder / name, text)
         return results
 
-    def _parts(self) -> list[Parts]:
-        """The parts of each data set."""
-        each = (data for data, _ in groupby(run.data for run in self.config.runs))
-        return [parts(data, self.own, self.config.compare.selection_fraction) for data in each]
+    def _with_parts(self) -> Iterator[tuple[Job, Parts]]:
+        """Every job with its data."""
+        for data, group in groupby(self.jobs, key=lambda job: job.config.data):
+            given = parts(data, self.own, self.config.compare.selection_fraction)
+            yield from ((job, given) for job in group)
 
     def _worked(self, left: Sequence[Job]) -> Iterator[Job]:
         """The jobs as they end, side by side where the data can be loaded by other processes."""
@@ -104,13 +108,7 @@ class Comparison:
         """What is in the folder by now."""
         compared, jobs = self.config.compare, self.jobs
         first = section(self.config.runs[0])
-        groups = groupby(jobs, key=lambda job: job.config.data)
-        entries = [
-            Finished(job, given).entry()
-            for given, (_, group) in zip(self._parts(), groups, strict=True)
-            for job in group
-            if job.ended
-        ]
+        entries = [Finished(job, given).entry() for job, given in self._with_parts() if job.ended]
         return Results(
             settings=Settings(
                 space=first.space,
@@ -147,6 +145,8 @@ def prepare(
         search, train = section(base), base.train
         assert train is not None
         space = search_space(search, given.search)
+        if search.table is None:
+            _check_retraining(compare, train, space, given)
         same = _same_budget(compare, search, space, given)
         for method in compare.names:
             mine = search.model_copy(update={**same, "method": method, "method_options": {}})
@@ -155,10 +155,6 @@ def prepare(
             config = base.model_copy(update={"search": mine})
             ready = checked(config, given.search, given.augmentation, space, None)
             runs.append(ready.config)
-        if search.table is None:
-            drawn = space.random_architecture(torch.Generator().manual_seed(0))
-            for each in (train, _brief(train, compare.short(train.epochs))):
-                check(retrained(space, each), drawn, each, given.short, given.augmentation)
     return ComparisonConfig(compare=compare, runs=tuple(runs), table=section(bases[0]).table)
 
 
@@ -166,6 +162,10 @@ def _check(compare: CompareConfig, bases: Sequence[RunConfig]) -> None:
     """What can be told without loading anything."""
     first, train = section(bases[0]), bases[0].train
     assert train is not None
+    known = {**RECIPES, **BASELINES}
+    for method in compare.names:
+        if method not in known:
+            raise unknown("method", method, known)
     names = [base.data.data for base in bases]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ArchgradError(f"data {twice[0]} is there twice; expected each data set once")
@@ -186,14 +186,16 @@ def _check(compare: CompareConfig, bases: Sequence[RunConfig]) -> None:
         )
 
 
-def _brief(train: TrainConfig, epochs: int) -> TrainConfig:
-    """The options of the short retraining, checked anew: a schedule may not fit its epochs."""
-    try:
-        return TrainConfig.model_validate({**train.model_dump(), "epochs": epochs})
-    except ValidationError as error:
-        raise ArchgradError(
-            f"short retraining: {explain(error)}; short_epochs says how many it has"
-        ) from None
+def _check_retraining(
+    compare: CompareConfig, train: TrainConfig, space: SearchSpace, given: Parts
+) -> None:
+    """The full one and the short one, which is checked anew: a schedule may not fit its epochs."""
+    drawn = space.random_architecture(torch.Generator().manual_seed(0))
+    values = {**train.model_dump(), "epochs": compare.short(train.epochs)}
+    short = validated({"train": values}, "short retraining").train
+    for each in (train, short):
+        assert each is not None
+        check(retrained(space, each), drawn, each, given.short, given.augmentation)
 
 
 def _same_budget(

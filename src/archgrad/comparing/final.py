@@ -35,8 +35,6 @@ def final_test(jobs: Sequence[Job], own: Own | None = None) -> None:
 def _test(jobs: Sequence[Job], data: Data) -> None:
     assert data.test is not None
     given = parts(jobs[0].config.data, (data, data.augmentation), jobs[0].selection)
-    for job in jobs:
-        job.refuse_other(given)
     train = jobs[0].train
     device = resolve_device(train.device)
     networks = [

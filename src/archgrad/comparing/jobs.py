@@ -106,25 +106,22 @@ class Job:
         return (self.folder / FAILED).is_file() or (self.folder / TEST).is_file()
 
     def begin(self, given: Parts) -> Run:
-        """The folder, new, or begun before with the same options and data."""
-        run, path = Run(self.folder, self.config), self.folder / "config.yaml"
-        if (self.folder / JOB).is_file():
-            self.refuse_other(given)
-        else:
-            write(self.folder / JOB, json.dumps(self._now(given), indent=2) + "\n")
-        if not path.is_file():
-            write(path, self.config.to_yaml())
-        return run
+        """The folder, new or begun before."""
+        write(self.folder / JOB, json.dumps(self._now(given), indent=2) + "\n")
+        write(self.folder / "config.yaml", self.config.to_yaml())
+        return Run(self.folder, self.config)
 
     def refuse_other(self, given: Parts) -> None:
         """Refuse to go on with what was begun with other options or data."""
-        refuse_other(self.begun_with, self._now(given), self.folder)
+        if begun_with := self.begun_with:
+            refuse_other(begun_with, self._now(given), self.folder)
 
     @property
     def begun_with(self) -> dict[str, Any]:
         """Options and conditions of the process that began it; empty where it did not begin."""
         path = self.folder / JOB
-        found: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
+        with fitting(self.folder):
+            found: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
         return found
 
     def _now(self, given: Parts) -> dict[str, Any]:
