@@ -143,7 +143,7 @@ def test_a_straight_line_goes_through_both_steps_and_never_falls() -> None:
 def need(base: float = 100.0, each: float = 10.0, **changes: Any) -> Need:
     """A measurement with a known answer: ``base`` MB, ``each`` MB an image, half a second."""
     pair = Pair(step(4, base + 4 * each, 0.5, 0.2, 0.1), step(16, base + 16 * each, 0.5, 0.2, 0.1))
-    found = Need(64, (pair,), (10,), steps=20, checks=15, share=0.1)
+    found = Need(64, (pair,), (10,), steps=20, checks=15, share=0.1, examples=(1280, 960))
     return replace(found, **changes)
 
 

@@ -81,20 +81,22 @@ class Need:
     """What a search was measured to need: the ``pairs`` of its stages and the epochs of each.
 
     ``images`` a step; ``steps`` and ``checks``: batches an epoch of the weights' half and of
-    evaluation; ``share``: of the diagnostics in all passes.
+    evaluation, which hold so many ``examples``; ``share``: of the diagnostics in all passes.
     """
 
     images: int
     pairs: tuple[Pair, ...]
     epochs: tuple[int, ...]
-    steps: int
-    checks: int
+    steps: float
+    checks: float
     share: float
+    examples: tuple[int, int]
 
     def counted(self) -> Need:
-        """With multiply-adds in place of seconds."""
-        pairs = (Pair(pair.first.counted(), pair.second.counted()) for pair in self.pairs)
-        return replace(self, pairs=tuple(pairs))
+        """With multiply-adds in place of seconds, and a smaller last batch counted as what it is."""
+        pairs = tuple(Pair(pair.first.counted(), pair.second.counted()) for pair in self.pairs)
+        steps, checks = (number / self.images for number in self.examples)
+        return replace(self, pairs=pairs, steps=steps, checks=checks)
 
     def largest(self) -> int:
         """The stage that needs most memory, counted from 0."""
@@ -138,7 +140,8 @@ def _measure(search: BilevelSearch, available: float | None, direct: bool) -> Ne
         search.next_stage()
         pairs.append(_pair(search, images, available, direct))
     epochs = tuple(last - first for first, last in pairwise(search.bounds))
-    return Need(images, tuple(pairs), epochs, len(loaders.train), len(loaders.check), share)
+    batches = len(loaders.train), len(loaders.check)
+    return Need(images, tuple(pairs), epochs, *batches, share, loaders.examples)
 
 
 def _pair(search: BilevelSearch, images: int, available: float | None, direct: bool) -> Pair:
