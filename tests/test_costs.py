@@ -14,10 +14,12 @@ from torch import nn
 
 from archgrad.choice import Choice, Group
 from archgrad.cost import cost
-from archgrad.costs import CostTable, cost_table, signature, walk
+from archgrad.costs import CostTable, cost_table
+from archgrad.counting import signature
 from archgrad.errors import ArchgradError
 from archgrad.spaces import SearchSpace, space
 from archgrad.units import count, milliseconds, shown
+from archgrad.walking import walk
 
 KINDS = ("parameters", "multiply_adds")
 TINY = {"channels": 4, "cells": 3, "image_size": (8, 8), "in_channels": 1}

@@ -124,6 +124,8 @@ class Budget:
         return found
 
     def _check(self, space: SearchSpace, method: Method) -> None:
+        if self.form == "penalty":
+            return
         least = cheapest(self.table, space.groups)
         if self.form == "limit" and not within(least, self.limit.value):
             smaller = "or offer cheaper candidates"

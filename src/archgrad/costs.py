@@ -7,21 +7,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from archgrad.architecture import Architecture, Cell
-from archgrad.choice import Choice, Group, State, Summand, term
-from archgrad.cost import cost, count_parameters, run
-from archgrad.counting import signature
+from archgrad.choice import Group
+from archgrad.cost import cost, count_parameters
 from archgrad.errors import ArchgradError
-from archgrad.operations import Zero
+from archgrad.nesting import Path as Inside
+from archgrad.nesting import answering, followed, hollow
 from archgrad.spaces import SearchSpace
 from archgrad.spaces.own import OwnModel
-from archgrad.trees import mapped, tensors
+from archgrad.walking import Given, Met, walk
 
 Kind = Literal["parameters", "multiply_adds", "latency"]
 FORMAT = "archgrad-cost-table/1"
@@ -37,8 +37,9 @@ class Place:
     """A choice as it is met in a forward pass, and what its candidates cost there.
 
     ``place``: the name of the choice in the model; ``shape``: of its input, with the batch;
-    ``costs``: operation -> cost, as in a derived network; ``spread``: of latencies, the
-    interquartile range.
+    ``costs``: operation -> cost, as in a derived network, without that of choices inside it;
+    ``spread``: of latencies, the interquartile range; ``inside``: the candidates that hold this
+    place, as (group, candidate) from the outside in: it costs something where all are chosen.
     """
 
     place: str
@@ -47,11 +48,23 @@ class Place:
     shape: tuple[int, ...]
     costs: dict[str, float]
     spread: dict[str, float] = field(default_factory=dict)
+    inside: Inside = ()
+
+
+def place_of(met: Met, costs: dict[str, float], spread: dict[str, float] | None = None) -> Place:
+    """A place of a table, where a forward pass met a choice."""
+    where = met.place, met.choice.group, met.choice.row, met.shape
+    return Place(*where, costs, spread or {}, met.inside)
+
+
+Rows = list[list[float]]  # (edges, operations)
 
 
 @dataclass(frozen=True, eq=False)
 class CostTable:
     """The cost of an architecture as a sum over its choices and a ``fixed`` rest.
+
+    Choices inside candidates that are not chosen cost nothing.
 
     ``kind``: exact parameters or multiply_adds (of one image), or a measured latency in ms;
     ``edges``: (source, node) of each row of a group; ``places``: what the candidates cost;
@@ -73,17 +86,27 @@ class CostTable:
     @cached_property
     def groups(self) -> dict[str, list[dict[str, float]]]:
         """Group name -> for each edge operation -> cost, summed over all places."""
+        return self._summed(self.places)
+
+    def _summed(self, places: Iterable[Place]) -> dict[str, list[dict[str, float]]]:
         found = {name: [dict[str, float]() for _ in edges] for name, edges in self.edges.items()}
-        for place in self.places:
+        for place in places:
             row = found[place.group][place.edge]
             for name, value in place.costs.items():
                 row[name] = row.get(name, 0.0) + value
         return found
 
-    def rows(self, group: Group) -> list[list[float]]:
-        """The costs of a group's candidates, (edges, operations); it may offer fewer of them."""
+    @cached_property
+    def _by_path(self) -> dict[Inside, dict[str, list[dict[str, float]]]]:
+        paths = dict.fromkeys(place.inside for place in self.places)
+        return {path: self._summed(p for p in self.places if p.inside == path) for path in paths}
+
+    def rows(self, group: Group) -> Rows:
+        """The costs of a group's candidates, (edges, operations), summed over all places.
+
+        The group may offer fewer candidates than the table knows.
+        """
         known = self.groups.get(group.name, [])
-        found = []
         for edge, names in enumerate(group.candidates):
             row = known[edge] if edge < len(known) else {}
             missing = [name for name in names if name not in row]
@@ -92,19 +115,25 @@ class CostTable:
                     f"the table of {self.kind} of space {self.space} has no {missing[0]} for edge "
                     f"{edge} of {group.name}; make the table for this space"
                 )
-            found.append([row[name] for name in names])
-        return found
+        return _offered(known, group)
+
+    def rows_by_path(self, group: Group) -> dict[Inside, Rows]:
+        """The same apart, by the candidates of other choices that hold the places."""
+        self.rows(group)
+        found = {path: groups[group.name] for path, groups in self._by_path.items()}
+        return {path: _offered(costs, group) for path, costs in found.items() if any(costs)}
 
     def predict(self, cells: Architecture | Iterable[Cell]) -> float:
         """The cost of an architecture: exact for parameters and multiply-adds."""
-        if isinstance(cells, Architecture):
-            cells = cells.cells
-        return self.fixed + sum(self._chosen(cell) for cell in cells)
+        cells = cells.cells if isinstance(cells, Architecture) else tuple(cells)
+        chosen = {cell.name: cell.operations for cell in cells}
+        run = [found for path, found in self._by_path.items() if followed(path, chosen)]
+        return self.fixed + sum(self._chosen(cell, found) for found in run for cell in cells)
 
-    def _chosen(self, cell: Cell) -> float:
-        rows = dict(zip(self.edges[cell.name], self.groups[cell.name], strict=True))
+    def _chosen(self, cell: Cell, groups: Mapping[str, list[dict[str, float]]]) -> float:
+        rows = dict(zip(self.edges[cell.name], groups[cell.name], strict=True))
         return sum(
-            rows[source, node][operation]
+            rows[source, node].get(operation, 0.0)
             for node, edges in enumerate(cell.nodes, start=cell.inputs)
             for operation, source in edges
         )
@@ -124,7 +153,7 @@ class CostTable:
                 name: tuple((int(source), int(node)) for source, node in edges)
                 for name, edges in values["edges"].items()
             }
-            places = (Place(**{**p, "shape": tuple(p["shape"])}) for p in values["places"])
+            places = (_place(values) for values in values["places"])
             table = cls(**{**values, "places": tuple(places)})
             if table.kind not in UNITS or not table.groups:
                 raise ValueError(f"kind {table.kind} of groups {[*table.groups]}")
@@ -150,10 +179,10 @@ class CostTable:
         remedy = "make it " + (
             MEASURE_OWN if own else "with the channels, cells and images of this run"
         )
-        met = {(p.place, p.group, p.edge): p for p in self.places}
+        met = {(p.place, p.group, p.edge, p.inside): p for p in self.places}
         batch = int(self.about.get("batch", 1))
         walked, _, examples = walk(space, batch=batch)
-        seen = {(m.place, m.choice.group, m.choice.row): m for m in walked}
+        seen = {(m.place, m.choice.group, m.choice.row, m.inside): m for m in walked}
         for key, now in seen.items():
             here = f"{made}: choice {key[0]}"
             if key not in met:
@@ -172,6 +201,17 @@ class CostTable:
             raise ArchgradError(
                 f"{made}: it has {len(met)} choices, this run {len(seen)}; {remedy}"
             )
+
+
+def _offered(costs: list[dict[str, float]], group: Group) -> Rows:
+    pairs = zip(costs, group.candidates, strict=False)
+    return [[row.get(name, 0.0) for name in names] for row, names in pairs]
+
+
+def _place(values: Mapping[str, Any]) -> Place:
+    """As JSON has it; older tables know no places inside others."""
+    inside = tuple((str(group), str(name)) for group, name in values.get("inside", ()))
+    return Place(**{**values, "shape": tuple(values["shape"]), "inside": inside})
 
 
 def _alike(known: Sequence[int], now: Sequence[int], batch: int, examples: int) -> bool:
@@ -200,22 +240,22 @@ def cost_table(
     own = isinstance(space, OwnModel)
     places: list[Place] = []
     counted: dict[object, float] = {}
-    owned: set[Choice] = set()  # one that is used at several places has its parameters once
     walked, device, examples = walk(space)
-    for met in walked:
+    walked.sort(key=lambda met: len(met.inside))  # `again` looks for what holds a place
+    for number, met in enumerate(walked):
         choice, costs = met.choice, {}
         for name, candidate in zip(choice.names, choice.candidates, strict=True):
             if kind == "parameters":
-                count = count_parameters(choice.chosen([name] * choice.picks), frozen=own)
-                costs[name] = 0.0 if choice in owned else float(count)
+                chosen = hollow(choice.chosen([name] * choice.picks))
+                count = count_parameters(chosen, frozen=own)
+                costs[name] = 0.0 if met.again(walked[:number]) else float(count)
             else:
                 key = met.key(candidate)
                 if key not in counted:
                     given = met.given(device, torch.zeros_like)
                     counted[key] = _multiply_adds(candidate, given) / examples
                 costs[name] = counted[key]
-        owned.add(choice)
-        places.append(Place(met.place, choice.group, choice.row, met.shape, costs))
+        places.append(place_of(met, costs))
     edges = {group.name: group.edges for group in space.groups}
     generator = torch.Generator().manual_seed(0)
     checked = CHECKED_OWN if own else CHECKED
@@ -249,113 +289,9 @@ def relative_error(predicted: Iterable[float], found: Iterable[float]) -> float:
     return sum(errors) / len(errors)
 
 
-class Given(NamedTuple):
-    """What a module is called with."""
-
-    inputs: tuple[Any, ...]
-    options: dict[str, Any]
-
-    @property
-    def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Of all tensors."""
-        return tuple(tuple(tensor.shape) for tensor in tensors(tuple(self)))
-
-
-class Met(NamedTuple):
-    """A choice as a forward pass met it: its name in the model, and what enters it, on meta."""
-
-    place: str
-    choice: Choice
-    entered: Given
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of the first tensor that enters, with the batch."""
-        return next(iter(self.entered.shapes), ())
-
-    def given(self, device: torch.device, make: Callable[..., Tensor]) -> Given:
-        """Tensors like those that entered, on a device: by ``make``, whole numbers as zeros."""
-
-        def made(tensor: Tensor) -> Tensor:
-            whole = not tensor.is_floating_point()
-            return (torch.zeros_like if whole else make)(tensor, device=device)
-
-        return Given(*mapped(made, (self.entered.inputs, self.entered.options)))
-
-    def key(self, candidate: nn.Module) -> object:
-        """Equal where candidates compute at equal cost."""
-        given = mapped(lambda tensor: (tuple(tensor.shape), tensor.dtype), tuple(self.entered))
-        return signature(candidate), repr(given)
-
-
-class Walk(NamedTuple):
-    """What a forward pass met, the device it was on, and how many examples entered the model."""
-
-    met: list[Met]
-    device: torch.device
-    examples: int
-
-
-def walk(space: SearchSpace, device: torch.device | None = None, batch: int = 1) -> Walk:
-    """Run images through a space's model with choices, ``batch`` at most.
-
-    The candidates are as derived networks have them, where the space says how (``plain``). Without
-    a device nothing is computed (meta), unless the model looks at numbers: then on the CPU.
-    """
-    if device is None and isinstance(space, OwnModel):
-        device = torch.device("cpu")
-    if device is not None:
-        return _walk(space, device, batch)
-    try:
-        with torch.device("meta"):
-            return _walk(space, torch.device("meta"), batch)
-    except RuntimeError:
-        return _walk(space, torch.device("cpu"), batch)
-
-
-@torch.no_grad()
-def _walk(space: SearchSpace, device: torch.device, batch: int) -> Walk:
-    model = getattr(space, "plain", space.supernet)().to(device).eval()
-    choices = {name: m for name, m in model.named_modules() if isinstance(m, Choice)}
-    if not choices:
-        raise ArchgradError("the model has no choices; put at least one archgrad.Choice in it")
-    for choice in choices.values():
-        for inner in choice.modules():
-            if isinstance(inner, Choice) and inner is not choice:
-                raise ArchgradError(
-                    f"choice {inner.group} is inside a candidate of choice {choice.group}: what it "
-                    "costs depends on both, and costs are added up choice by choice; leave the "
-                    "limit out, or take the choices apart"
-                )
-    met: list[Met] = []
-
-    def intercepted(name: str, choice: Choice) -> dict[str, Callable[..., Any]]:
-        computed = [i for i, c in enumerate(choice.candidates) if not isinstance(c, Zero)]
-        last = [(computed or [len(choice.names) - 1])[-1]]
-
-        def mixture(inputs: Sequence[Any], options: Mapping[str, Any]) -> Any:
-            entered = mapped(lambda t: torch.empty_like(t, device="meta"), (tuple(inputs), options))
-            met.append(Met(name, choice, Given(*entered)))
-            return choice.outputs(last, inputs, options)[0]
-
-        def terms(state: State) -> list[Summand]:
-            return [term(mixture([state.x], {}))]
-
-        return {"mixture": mixture, "terms": terms}
-
-    for name, choice in choices.items():
-        vars(choice).update(intercepted(name, choice))
-    try:
-        examples = run(space, model, device, batch)
-    finally:
-        for choice in choices.values():
-            for method in ("mixture", "terms"):
-                del vars(choice)[method]
-    return Walk(met, device, examples)
-
-
 def _multiply_adds(candidate: nn.Module, given: Given) -> float:
-    """Of one call, in convolutions and linear layers."""
+    """Of one call, in convolutions and linear layers, without choices inside."""
+    bare = answering(candidate, lambda module: module(*given.inputs, **given.options))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        candidate(*given.inputs, **given.options)
+        bare(*given.inputs, **given.options)
     return float(counter.get_total_flops() / 2)

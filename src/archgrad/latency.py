@@ -15,14 +15,16 @@ from torch import Tensor, nn
 from archgrad import spaces
 from archgrad.architecture import Architecture
 from archgrad.choice import Choice
-from archgrad.costs import CostTable, Met, Place, as_space, relative_error, walk
+from archgrad.costs import CostTable, as_space, place_of, relative_error
 from archgrad.errors import ArchgradError
 from archgrad.folder import device_name
 from archgrad.loops import placed, resolve_device, seeded
+from archgrad.nesting import answering
 from archgrad.precision import without_tf32
 from archgrad.spaces import SearchSpace
 from archgrad.spaces.own import OwnModel
 from archgrad.trees import cut, mapped, moved, size
+from archgrad.walking import Met, walk
 
 SAMPLES = 21  # of which the median is taken
 SAMPLE_MS = 2.0  # a sample is as many calls as take this long
@@ -114,7 +116,7 @@ def _measured(
         choice = met.choice
         times = zip(*(timed[met.key(candidate)] for candidate in alone[choice]), strict=True)
         costs, spread = (dict(zip(choice.names, values, strict=True)) for values in times)
-        places.append(Place(met.place, choice.group, choice.row, met.shape, costs, spread))
+        places.append(place_of(met, costs, spread))
     edges = {group.name: group.edges for group in space.groups}
     bare = CostTable("latency", space.name, 0.0, edges, tuple(places))
     measured = [timing.median for timing in found[len(calls) :]]
@@ -143,9 +145,10 @@ def _alone(choice: Choice) -> list[nn.Module]:
 
 
 def _candidate(met: Met, candidate: nn.Module, device: torch.device, own: bool) -> Call:
-    module = placed(candidate, device, own)
     inputs, options = met.given(device, torch.randn_like)
     inputs = inputs if own else mapped(in_order, inputs)
+    module = placed(candidate, device, own).eval()
+    module = answering(module, lambda module: module(*inputs, **options))
     return Call(module, device, lambda: module(*inputs, **options))
 
 

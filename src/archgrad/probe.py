@@ -93,7 +93,7 @@ class Need:
     examples: tuple[int, int]
 
     def counted(self) -> Need:
-        """With multiply-adds in place of seconds, and a smaller last batch counted as what it is."""
+        """With multiply-adds in place of seconds; a smaller last batch counts as what it is."""
         pairs = tuple(Pair(pair.first.counted(), pair.second.counted()) for pair in self.pairs)
         steps, checks = (number / self.images for number in self.examples)
         return replace(self, pairs=pairs, steps=steps, checks=checks)

@@ -3,13 +3,14 @@ r"""The expected cost of an architecture, differentiable in alpha, and how a sea
 .. math:: E(\alpha) = \text{fixed} + \sum_{edges} s_e \sum_o p_{e,o}\, F_{e,o}
 
 (ProxylessNAS, arXiv:1812.00332, equation 6) with F from a `archgrad.costs.CostTable`, p the weights
-of the candidates without noise, and s the share of a derived network in which an edge is kept.
+of the candidates without noise, and s the share of a derived network in which an edge is kept. What
+is inside candidates of other choices counts with the product of the weights of these.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from torch import Tensor
 from archgrad.choice import Group
 from archgrad.costs import CostTable
 from archgrad.errors import ArchgradError
+from archgrad.nesting import Path
 from archgrad.parts.derivatives import gradient
 from archgrad.parts.hypergradient import Estimate
 from archgrad.parts.schedule import Number, now
@@ -41,27 +43,33 @@ class ExpectedCost:
     def __call__(self, alpha: Alpha, state: State) -> Tensor:
         strength = state.strength(alpha)
         simplex = bool(getattr(state.relaxation, "simplex", True))
-        costs = [self._expected(g, strength[g.name], simplex) for g in state.groups]
+        weights = {g.name: self._weights(g, strength[g.name], simplex) for g in state.groups}
+        chances = {
+            (group.name, name): group.picks * chance
+            for group in state.groups
+            for name, chance in zip(group.candidates[0], weights[group.name][0], strict=True)
+        }
+        costs = []
+        for group in state.groups:
+            known = self._constants(group, strength[group.name])
+            each = (weights[group.name] * _where(chances, known)).sum(dim=-1)
+            costs.append(_kept(group, known, each, strength[group.name], simplex))
         return self.table.fixed + torch.stack(costs).sum()
 
-    def _expected(self, group: Group, strength: Tensor, simplex: bool) -> Tensor:
-        known = self._constants(group, strength)
-        weights = strength * known.derivable
-        if simplex:
-            tiny = torch.finfo(weights.dtype).tiny
-            weights = weights / weights.sum(dim=-1, keepdim=True).clamp_min(tiny)
-        costs = (weights * known.costs).sum(dim=-1)
-        if group.edges_per_node is None:
-            return group.picks * costs.sum()
-        totals = strength.sum(dim=-1) if simplex else torch.ones_like(costs)
-        return (group.edges_per_node * totals / (known.same_node @ totals) * costs).sum()
+    def _weights(self, group: Group, strength: Tensor, simplex: bool) -> Tensor:
+        """Of the candidates that can be derived."""
+        weights = strength * self._constants(group, strength).derivable
+        if not simplex:
+            return weights
+        tiny = torch.finfo(weights.dtype).tiny
+        return weights / weights.sum(dim=-1, keepdim=True).clamp_min(tiny)
 
     def _constants(self, group: Group, like: Tensor) -> _Constants:
         key = (group, like.device, like.dtype)
         if key not in self._known:
             rows, nodes = group.candidates, [node for _, node in group.edges]
             self._known[key] = _Constants(
-                like.new_tensor(self.table.rows(group)),
+                {path: like.new_tensor(c) for path, c in self.table.rows_by_path(group).items()},
                 like.new_tensor([[group.keep_none or n != "none" for n in row] for row in rows]),
                 like.new_tensor([[a == b for b in nodes] for a in nodes]),
             )
@@ -71,12 +79,32 @@ class ExpectedCost:
 class _Constants(NamedTuple):
     """Of a group: ``costs`` and whether it can be ``derivable``, both (edges, operations).
 
+    ``costs`` by the candidates that hold the group's places, () for none;
     ``same_node``: (edges, edges), 1 where two edges enter the same node.
     """
 
-    costs: Tensor
+    costs: dict[Path, Tensor]
     derivable: Tensor
     same_node: Tensor
+
+
+def _where(chances: Mapping[tuple[str, str], Tensor], known: _Constants) -> Tensor:
+    """Costs (edges, operations) times the chance that the candidates that hold them are chosen."""
+    found = torch.zeros_like(known.derivable)
+    for path, costs in known.costs.items():
+        if all(holding in chances for holding in path):
+            found = found + math.prod([chances[h] for h in dict.fromkeys(path)], start=costs)
+    return found
+
+
+def _kept(
+    group: Group, known: _Constants, costs: Tensor, strength: Tensor, simplex: bool
+) -> Tensor:
+    """The cost of a group from those of its edges, as many as derived nodes keep."""
+    if group.edges_per_node is None:
+        return group.picks * costs.sum()
+    totals = strength.sum(dim=-1) if simplex else torch.ones_like(costs)
+    return (group.edges_per_node * totals / (known.same_node @ totals) * costs).sum()
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,23 +6,22 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from itertools import combinations
-from typing import Any, NamedTuple
+from itertools import chain, product
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from archgrad.architecture import Cell
 from archgrad.choice import Group
 from archgrad.costs import CostTable
 from archgrad.errors import ArchgradError
+from archgrad.nesting import followed
 from archgrad.parts.discretization import Strength
+from archgrad.parts.front import Front, Numbers, by_node, edge, node, ways_of
 from archgrad.parts.state import State
 from archgrad.supernet import Alpha
 
-Numbers = NDArray[Any]
-WEAKEST = 1e-30  # a strength of 0 has no logarithm
-WAYS = 10**6  # of one edge, at most
+NESTED = 10**4  # ways to decide choices together that hold others, at most
 ROUNDING = 1e-9  # of sums of costs, relative
 
 
@@ -39,8 +38,10 @@ class Feasible:
     architectures that keep the space's number of edges a node. It is exact for every group whose
     nodes keep a fixed number of edges, chains and cells alike: nodes are independent but for the
     cost they share, so the partial architectures that nothing dominates (none is cheaper and as
-    strong) are enough (Nemhauser and Ullmann, Management Science 1969). Where no architecture
-    meets the limit, the cheapest one.
+    strong) are enough (Nemhauser and Ullmann, Management Science 1969). Choices inside candidates
+    of others count in the sum whether or not they are run, as decisions of their own; it is exact
+    for them too, by trying every way to decide those that hold others. Where no architecture meets
+    the limit, the cheapest one.
     """
 
     rule: Callable[[Alpha, State], tuple[Cell, ...]]
@@ -65,106 +66,99 @@ def strongest_within(
     table: CostTable, groups: Sequence[Group], strength: dict[str, Strength], limit: float
 ) -> tuple[Cell, ...]:
     """The architecture of the largest sum of log strength that meets the limit, or the cheapest."""
-    fronts = [front for g in groups for front in _nodes(g, table.rows(g), strength[g.name])]
-    least = [float(front.cost[0]) for front in fronts]
+    costs = {group.name: _Costs(table, group) for group in groups}
+    parts = [part for some in _apart(groups, costs) for part in _parts(some, costs, strength)]
+    least = [float(part.front.cost[0]) for part in parts]
     room = max(limit * (1 + ROUNDING), table.fixed + sum(least)) - table.fixed
     found, left = Front.empty(), sum(least)
-    for front, own in zip(fronts, least, strict=True):
+    for part, own in zip(parts, least, strict=True):
         left -= own
-        found = found.joined(front, room - left + abs(room) * ROUNDING)
-    best = iter(found.picks[int(np.argmax(found.value))].tolist())
-    return tuple(
-        _cell(g, {row: next(best) for rows in _by_node(g) for row in rows}) for g in groups
-    )
+        found = found.joined(part.front, room - left + abs(room) * ROUNDING)
+    best = found.picks[int(np.argmax(found.value))].tolist()
+    picks = dict(zip(chain(*(part.edges for part in parts)), best, strict=True))
+    return tuple(_cell(g, {row: picks[g.name, row] for row in range(len(g.edges))}) for g in groups)
 
 
-class Front(NamedTuple):
-    """Partial architectures: ``cost`` and ``value``, (n,), and ``picks``, (n, edges so far).
+class _Costs:
+    """The costs of a group's candidates, by what holds its places."""
 
-    A pick is one of the `_ways` of an edge, by its number, or -1 where the edge is not kept.
+    def __init__(self, table: CostTable, group: Group) -> None:
+        self.by_path = {path: np.array(rows) for path, rows in table.rows_by_path(group).items()}
+        self.outer = {name for path in self.by_path for name, _ in path}
+        self.none = np.zeros(group.shape)
+
+    def where(self, chosen: Mapping[str, Sequence[str]]) -> Numbers:
+        """(edges, operations), where the groups around have chosen these."""
+        run = [rows for path, rows in self.by_path.items() if followed(path, chosen)]
+        return sum(run, start=self.none)
+
+
+class _Part(NamedTuple):
+    """Ways to decide some edges, (group, row) each."""
+
+    edges: list[tuple[str, int]]
+    front: Front
+
+
+def _apart(groups: Sequence[Group], costs: Mapping[str, _Costs]) -> list[list[Group]]:
+    """The groups, those together of which one holds another."""
+    found: list[list[Group]] = []
+    for group in groups:
+        own = {group.name, *costs[group.name].outer}
+        near = [some for some in found if any(own & {g.name, *costs[g.name].outer} for g in some)]
+        found = [some for some in found if some not in near] + [[*chain(*near), group]]
+    return found
+
+
+def _parts(
+    groups: list[Group], costs: Mapping[str, _Costs], strength: dict[str, Strength]
+) -> Iterator[_Part]:
+    """Of groups that are apart from all others: node by node, or together."""
+    held_by = {name for group in groups for name in costs[group.name].outer}
+    if held_by:
+        outer = [group for group in groups if group.name in held_by]
+        inner = [group for group in groups if group.name not in held_by]
+        yield _nested(outer, inner, costs, strength)
+        return
+    for group in groups:
+        rows_of_costs = costs[group.name].where({})
+        for rows in by_node(group):
+            edges = [edge(group, r, rows_of_costs[r], strength[group.name][r]) for r in rows]
+            front = node(group, [one.pruned() for one in edges])
+            yield _Part([(group.name, row) for row in rows], front)
+
+
+def _nested(
+    outer: list[Group],
+    inner: list[Group],
+    costs: Mapping[str, _Costs],
+    strength: dict[str, Strength],
+) -> _Part:
+    """Each way to decide the groups that hold others, with all that the others then can be.
+
+    Those that no chosen candidate holds cost nothing. Groups of choices have one row.
     """
-
-    cost: Numbers
-    value: Numbers
-    picks: Numbers
-
-    @classmethod
-    def empty(cls) -> Front:
-        """The only architecture of no edges."""
-        return cls(np.zeros(1), np.zeros(1), np.zeros((1, 0), dtype=np.int64))
-
-    def joined(self, other: Front, room: float = math.inf) -> Front:
-        """Each of these with each of the others, where that is within the room; pruned."""
-        cost = np.add.outer(self.cost, other.cost).ravel()
-        value = np.add.outer(self.value, other.value).ravel()
-        order = _undominated(cost, value, room)
-        mine, theirs = np.divmod(order, len(other.cost))
-        picks = np.hstack([self.picks[mine], other.picks[theirs]])
-        return Front(cost[order], value[order], picks)
-
-    def pruned(self) -> Front:
-        """Those that none dominates, the cheapest first."""
-        order = _undominated(self.cost, self.value, math.inf)
-        return Front(self.cost[order], self.value[order], self.picks[order])
-
-
-def _undominated(cost: Numbers, value: Numbers, room: float) -> Numbers:
-    order = np.lexsort((-value, cost))
-    order = order[cost[order] <= room]
-    best = np.maximum.accumulate(value[order])
-    rising = np.ones(len(order), dtype=bool)
-    rising[1:] = best[1:] > best[:-1]
-    return np.asarray(order[rising])
-
-
-def _by_node(group: Group) -> list[list[int]]:
-    """The rows of each node."""
-    nodes = [node for _, node in group.edges]
-    return [[row for row, n in enumerate(nodes) if n == node] for node in sorted({*nodes})]
-
-
-def _nodes(group: Group, costs: list[list[float]], strength: Strength) -> Iterator[Front]:
-    for rows in _by_node(group):
-        keep = len(rows) if group.edges_per_node is None else group.edges_per_node
-        yield _node([_edge(group, row, costs[row], strength[row]) for row in rows], keep)
-
-
-def _edge(group: Group, row: int, costs: list[float], strength: list[float]) -> Front:
-    ways = _ways(group, row)
-    value = np.array([sum(math.log(max(strength[i], WEAKEST)) for i in way) for way in ways])
-    cost = np.array([sum(costs[i] for i in way) for way in ways], dtype=float)
-    return Front(cost, value, np.arange(len(ways), dtype=np.int64).reshape(-1, 1)).pruned()
-
-
-def _ways(group: Group, row: int) -> list[tuple[int, ...]]:
-    """The candidates that a kept edge can hold: one, or as many as the group says."""
-    names = group.candidates[row]
-    open_ones = [i for i, name in enumerate(names) if group.keep_none or name != "none"]
-    if (count := math.comb(len(open_ones), group.picks)) > WAYS:
+    ways = [ways_of(group, 0) for group in outer]
+    if (count := math.prod(map(len, ways))) > NESTED:
         raise ArchgradError(
-            f"choice {group.name} can keep {group.picks} of {len(open_ones)} candidates in "
-            f"{count:,} ways, expected at most {WAYS:,} where costs have a limit; offer fewer "
-            "candidates, or leave the limit out"
+            f"the choices {', '.join(g.name for g in outer)} hold others and can be decided in "
+            f"{count:,} ways together, expected at most {NESTED:,} where costs have a limit; give "
+            "the choices inside different ones names of their own, or leave the limit out"
         )
-    return list(combinations(open_ones, group.picks))
-
-
-def _node(edges: list[Front], keep: int) -> Front:
-    """All ways to keep so many of the edges."""
-    dropped = Front(np.zeros(1), np.zeros(1), np.full((1, 1), -1, dtype=np.int64))
-    taken = {0: Front.empty()}  # by the number of edges kept so far
-    for left, edge in zip(range(len(edges) - 1, -1, -1), edges, strict=True):
-        ways: dict[int, list[Front]] = {}
-        for kept, front in taken.items():
-            for more, other in ((0, dropped), (1, edge)):
-                if keep - left <= kept + more <= keep:
-                    ways.setdefault(kept + more, []).append(front.joined(other))
-        taken = {kept: reduce(_either, fronts).pruned() for kept, fronts in ways.items()}
-    return taken[keep]
-
-
-def _either(one: Front, other: Front) -> Front:
-    return Front(*(np.concatenate(pair) for pair in zip(one, other, strict=True)))
+    values = [edge(g, 0, costs[g.name].none[0], strength[g.name][0]).value for g in outer]
+    fronts = []
+    for numbers in product(*(range(len(some)) for some in ways)):
+        taken = [(g, list(some[i])) for g, some, i in zip(outer, ways, numbers, strict=True)]
+        chosen = {g.name: [g.candidates[0][i] for i in kept] for g, kept in taken}
+        cost = sum(float(costs[g.name].where(chosen)[0, kept].sum()) for g, kept in taken)
+        value = sum(float(one[i]) for one, i in zip(values, numbers, strict=True))
+        front = Front(np.array([cost]), np.array([value]), np.array([numbers]))
+        for group in inner:
+            row = costs[group.name].where(chosen)[0]
+            front = front.joined(edge(group, 0, row, strength[group.name][0]).pruned())
+        fronts.append(front)
+    edges = [(group.name, 0) for group in (*outer, *inner)]
+    return _Part(edges, reduce(Front.beside, fronts).pruned())
 
 
 def _cell(group: Group, picks: Mapping[int, int]) -> Cell:
@@ -173,9 +167,9 @@ def _cell(group: Group, picks: Mapping[int, int]) -> Cell:
             (group.candidates[r][i], group.edges[r][0])
             for r in rows
             if picks[r] >= 0
-            for i in _ways(group, r)[picks[r]]
+            for i in ways_of(group, r)[picks[r]]
         )
-        for rows in _by_node(group)
+        for rows in by_node(group)
     )
     output = group.output or tuple(sorted({node for _, node in group.edges}))
     return Cell(name=group.name, inputs=group.inputs, nodes=nodes, output=output)
