@@ -304,7 +304,7 @@ def test_another_runtime_error_stays_what_it_is(scarce: dict[str, Any]) -> None:
     scarce["error"] = RuntimeError("illegal memory access")
     scarce["epoch"] = 0
     for verb in (archgrad.search, archgrad.plan):
-        with pytest.raises(RuntimeError, match="^illegal memory access$"):
+        with pytest.raises(RuntimeError, match="^illegal memory access"):
             verb(data=images(), **TINY)
 
 
