@@ -26,7 +26,7 @@ from archgrad.folder import write
 from archgrad.retraining import WEIGHTS
 from archgrad.source import source, weights
 from archgrad.trained import MODEL, Sizes, Trained, rebuilt
-from archgrad.trees import describe, leaves, mapped, tensors
+from archgrad.trees import describe, leaves, mapped, named, tensors
 
 Files = dict[str, bytes]
 Computing = Callable[..., Any]  # inputs -> output, as a module is called
@@ -68,7 +68,7 @@ class Subject:
     def inputs(self) -> dict[str, Tensor]:
         """The tensors by the names that an export gives them, in the order of the call."""
         numbered = {f"input{i}": value for i, value in enumerate(self.example)}
-        return dict(_named({**numbered, **self.options}))
+        return dict(named({**numbered, **self.options}))
 
     @property
     def sizes(self) -> Sizes | None:
@@ -125,15 +125,6 @@ def _in_order(network: nn.Module, options: Mapping[Any, Any]) -> dict[str, Any]:
     """As the network names its inputs: exporters number them so."""
     known = [name for name in inspect.signature(network.forward).parameters if name in options]
     return {str(name): options[name] for name in dict.fromkeys([*known, *options])}
-
-
-def _named(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    if isinstance(value, Tensor):
-        yield name, value
-        return
-    entries = value.items() if isinstance(value, Mapping) else enumerate(value)
-    for key, one in entries:
-        yield from _named(one, f"{name}_{key}" if name else str(key))
 
 
 def export_to(subject: Subject, name: str, folder: Path, *, replace: bool = False) -> Exported:
