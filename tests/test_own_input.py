@@ -144,9 +144,7 @@ def test_a_batch_that_fails_later_is_numbered() -> None:
 
 
 def test_a_batch_that_fails_in_the_diagnostics_names_the_epoch() -> None:
-    with pytest.raises(
-        ArchgradError, match="a str(.|\n)*in the diagnostics after epoch 1"
-    ):
+    with pytest.raises(ArchgradError, match="a str(.|\n)*in the diagnostics after epoch 1"):
         archgrad.search(
             linear(b=nn.Linear(4, 3)), train=[examples(6)], valid=[examples(6), "ab"], **TINY
         )
