@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -151,3 +152,76 @@ def test_a_model_that_torch_cannot_export_is_told_in_one_line(tmp_path: Path) ->
     with pytest.raises(ArchgradError, match="cannot export this network as torch") as error:
         archgrad.export(Branches(), "torch", tmp_path, example=torch.ones(2, 3))
     assert "\n" not in str(error.value)
+
+
+class Masked(nn.Module):
+    """Called by name, in another order than its example."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        out: Tensor = self.linear(x) * mask[:, None]
+        return out
+
+
+class Structured(nn.Module):
+    """Takes one dict with a tuple in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Masked()
+
+    def forward(self, batch: dict[str, Any]) -> Tensor:
+        more, mask = batch["parts"]
+        out: Tensor = self.inner(batch["x"] + 2 * more, mask)
+        return out
+
+
+BY_NAME = {"mask": torch.tensor([1, 0]), "x": torch.randn(2, 4)}
+ONE_DICT = ({"x": torch.randn(2, 4), "parts": (torch.randn(2, 4), torch.tensor([1, 0]))},)
+
+
+@pytest.mark.parametrize("format", ["onnx", "torch", "safetensors"])
+@pytest.mark.parametrize(
+    ("network", "example", "names"),
+    [(Masked, BY_NAME, ["x", "mask"]),
+     (Structured, ONE_DICT, ["input0_x", "input0_parts_0", "input0_parts_1"])],
+)  # fmt: skip
+def test_inputs_by_name_and_structures_of_inputs(
+    format: str, network: type[nn.Module], example: object, names: list[str], tmp_path: Path
+) -> None:
+    made = network()
+    exported = archgrad.export(made, format, tmp_path, example=example)
+    assert exported.difference <= FORMATS[format].limit
+    if format == "safetensors":
+        inputs = json.loads((tmp_path / "model.json").read_text())["inputs"]
+        assert [entry["name"] for entry in inputs] == names
+    elif format == "onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(exported.files[0].read_bytes())
+        assert [entry.name for entry in session.get_inputs()] == names
+    elif isinstance(example, dict):
+        program = torch.export.load(exported.files[0]).module()
+        given = {"x": torch.randn(5, 4), "mask": torch.tensor([1, 0, 1, 1, 0])}
+        torch.testing.assert_close(program(**given), made(**given))
+
+
+@pytest.mark.parametrize(
+    ("example", "said"),
+    [
+        (
+            {"x": torch.randn(2, 4), "mask": None},
+            "the example has a NoneType; .* dict of inputs by",
+        ),
+        ({"x": torch.randn(2, 4), "mask": torch.tensor(1)}, r"a tensor of shape \(\)"),
+        (({"x": torch.randn(2, 4)},), "does not run on the example .* a dict is given by name"),
+        ({"y": torch.randn(2, 4)}, "unexpected keyword argument 'y'"),
+        (7, "the example has a int"),
+    ],
+)
+def test_examples_that_are_no_inputs_are_refused(example: object, said: str) -> None:
+    with pytest.raises(ArchgradError, match=said):
+        archgrad.export(Masked(), "torch", "never", example=example)

@@ -140,10 +140,17 @@ def test_an_unknown_device_lists_the_valid_ones(
     count: int, known: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-    for name in ("gpu", f"cuda:{count}", "", "cpu:0"):
+    for name in ("gpu", f"cuda:{count}" if count else "tpu", "", "cpu:0"):
         with pytest.raises(ArchgradError, match=f'device "{name}" is not known.*Known: {known}$'):
             resolve_device(name)
     for name in known.split(", "):
+        resolve_device(name)
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:0"])
+def test_a_gpu_that_is_not_there_is_said(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(ArchgradError, match=f'"{name}": there is no CUDA GPU here; use cpu or aut'):
         resolve_device(name)
 
 

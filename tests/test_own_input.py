@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -98,6 +99,10 @@ BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "a metric by name": ({"metric": "f1"}, ArchgradError, "metric is a str; expected a function"),
     "forward by name": ({"forward": "f"}, ArchgradError, "forward is a str; expected a function"),
     "batches of nothing": ({"valid": [None]}, ArchgradError, "a batch is a NoneType; expected"),
+    "batches of numpy": (
+        {"train": [tuple(map(np.asarray, examples(6)))], "valid": [examples(6)]}, ArchgradError,
+        r"a numpy array of shape \(6, 4\) and type float32; expected tensors: let the loader",
+    ),
     "a metric of each": ({"metric": lambda output, target: output}, ArchgradError,
                          r"the metric metric returned a tensor of shape \(6, 3\)"),
     "channels": ({"channels": 8}, ArchgradError, "channels: these go with a named space"),
@@ -135,6 +140,13 @@ def test_a_batch_that_fails_later_is_numbered() -> None:
     with pytest.raises(ArchgradError, match="a batch is a str(.|\n)*in epoch 1, step 2"):
         archgrad.search(
             linear(b=nn.Linear(4, 3)), train=[examples(6), "ab"], valid=[examples(6)] * 2, **TINY
+        )
+
+
+def test_a_batch_that_fails_in_the_diagnostics_names_the_epoch() -> None:
+    with pytest.raises(ArchgradError, match="a str(.|\n)*in the diagnostics after epoch 1"):
+        archgrad.search(
+            linear(b=nn.Linear(4, 3)), train=[examples(6)], valid=[examples(6), "ab"], **TINY
         )
 
 

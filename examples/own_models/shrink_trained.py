@@ -2,16 +2,20 @@
 
 The network first learns digits. `archgrad.insert_choices` then offers for each inner convolution a
 depthwise separable one and none at all, beside the one that is there, whose weights stay. Accuracy
-alone would keep what is there, so alpha's loss also pays for time, measured here. Afterwards the
-network and the found one are trained on equally, several times. ``--quick``: less of everything.
+alone would keep what is there, so the search has a limit of latency, halfway between the network
+and the fastest that these choices allow: `archgrad.measure_latency` times the candidates here, and
+``max_latency`` keeps the limit.
+Afterwards the network and the found one are trained on equally, several times, and timed in turns.
+``--quick``: less of everything.
 """
 
 import sys
 import time
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean, median, quantiles, stdev
+from tempfile import TemporaryDirectory
 
 import torch
 import torch.nn.functional as F
@@ -19,14 +23,12 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 import archgrad
-from archgrad.parts.optimizer import Adam
-from archgrad.parts.state import State
-from archgrad.supernet import Alpha
 
 x, y = (torch.from_numpy(a) for a in load_digits(return_X_y=True))
 x = x.float().view(-1, 1, 8, 8) / 16
 order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
 TRAIN, TEST = order[:1300], order[1300:]
+PART = 0.5  # of what the fastest network of these choices would save, is left
 
 
 def network(channels: int = 24) -> nn.Module:
@@ -60,18 +62,6 @@ def parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-@dataclass(frozen=True)
-class Price:
-    """A term in alpha's loss: ``weight`` times the expected time, in that of the originals."""
-
-    times: dict[str, Tensor]  # choice -> milliseconds of its candidates, the original first
-    weight: float
-
-    def __call__(self, alpha: Alpha, state: State) -> Tensor:
-        paid = [alpha[name][0].softmax(0) @ times for name, times in self.times.items()]
-        return self.weight * sum(paid) / sum(float(times[0]) for times in self.times.values())
-
-
 def train(model: nn.Module, epochs: int, rate: float, seed: int) -> nn.Module:
     torch.manual_seed(seed)
     model, optimizer = model.train(), torch.optim.Adam(model.parameters(), rate)
@@ -101,47 +91,46 @@ def latencies(models: Sequence[nn.Module], images: Tensor, pairs: int) -> list[l
     return found
 
 
-def priced(trained: nn.Module, offering: nn.Module, pairs: int) -> dict[str, Tensor]:
-    """Milliseconds of the candidates of each choice, by its place, on what comes there."""
-    choices = {n: m for n, m in offering.named_modules() if isinstance(m, archgrad.Choice)}
-    model, seen = deepcopy(trained), dict[str, Tensor]()
-    for name, module in model.named_modules():
-        module.register_forward_pre_hook(lambda _, given, name=name: seen.update({name: given[0]}))
-    model.eval()(x[TRAIN[:64]])
-    found = {n: latencies([*c.candidates], seen[n], pairs) for n, c in choices.items()}
-    return {name: torch.tensor([median(t) for t in times]) for name, times in found.items()}
-
-
 def main(quick: bool) -> tuple[archgrad.Architecture, nn.Module, float]:
     """What was found, the network made of it, and the accuracy of always giving one class."""
     torch.manual_seed(0)
     trained = train(network(), epochs=3 if quick else 15, rate=3e-3, seed=0)
     model = offered(trained)
-    pairs = 30 if quick else 300
-    price = Price(priced(trained, model, pairs), weight=0.5)
-    method = archgrad.Method(regularizers=(price,), arch_optimizer=Adam(0.05))
-    result = archgrad.search(
-        model, train=(x[TRAIN], y[TRAIN]), method=method, epochs=2 if quick else 15,
-        learning_rate=0.01, guard="off",
-    )  # fmt: skip
+    table = archgrad.measure_latency(model, example=x[TRAIN[:64]], batch=64, device="cpu")
+    costs = [row for (row,) in table.groups.values()]
+    whole, least = (
+        table.fixed + sum(chosen)
+        for chosen in ([row["original"] for row in costs], [min(row.values()) for row in costs])
+    )
+    limit = least + PART * (whole - least)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "latency.json"
+        path.write_text(table.to_json())
+        result = archgrad.search(
+            model, train=(x[TRAIN], y[TRAIN]), method="darts", epochs=2 if quick else 15,
+            learning_rate=0.01, guard="off", method_options={"alpha_learning_rate": 0.05},
+            max_latency=f"{limit}ms", latency_table=str(path), device="cpu",
+        )  # fmt: skip
     print(result.architecture)
+    print(result.cost)
     before, after = ([], [])
     for seed in range(2 if quick else 5):
         both = (deepcopy(trained), before), (result.derive(), after)
         for start, scores in both:
-            scores.append(evaluate(train(start, epochs=1 if quick else 10, rate=1e-3, seed=seed)))
-    smaller = train(result.derive(), epochs=1 if quick else 10, rate=1e-3, seed=0)
+            scores.append(evaluate(train(start, epochs=3 if quick else 10, rate=1e-3, seed=seed)))
+    smaller = train(result.derive(), epochs=3 if quick else 10, rate=1e-3, seed=0)
     for name, model, scores in (("before", trained, before), ("after", smaller, after)):
         print(f"{name:<7} {parameters(model):>7,} parameters, accuracy", end=" ")
         print(f"{fmean(scores):.3f} ± {stdev(scores):.3f} over {len(scores)} seeds")
     for count in (1, 64):
-        ours, theirs = latencies((trained, smaller), x[:count], pairs)
+        ours, theirs = latencies((trained, smaller), x[:count], pairs=30 if quick else 300)
         ratios = [new / old for old, new in zip(ours, theirs)]
         low, _, high = quantiles(ratios, n=4)
         print(
             f"{count} images: {median(ours):.2f} ms before, {median(theirs):.2f} ms after;", end=" "
         )
-        print(f"ratio {median(ratios):.2f}, half of the pairs from {low:.2f} to {high:.2f}")
+        print(f"ratio {median(ratios):.2f} measured side by side, half of the pairs from", end=" ")
+        print(f"{low:.2f} to {high:.2f}")
     return result.architecture, smaller, float(y[TEST].bincount().max() / len(TEST))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -308,12 +308,13 @@ def export(
     out: str | Path | None = None,
     *,
     seed: int | None = None,
-    example: Tensor | Sequence[Tensor] | None = None,
+    example: Any = None,
 ) -> Exported:
     """Write a trained network to files that need no archgrad; each export is checked at once.
 
     ``what``: the folder of a main job or of a retraining, a `TrainResult`, or any module, which is
-    exported with inputs like ``example``: a tensor or several, the batch first; ``format``:
+    exported with inputs like ``example``: a tensor, a tuple of inputs (tensors, or structures of
+    them), or a dict of inputs by name, the batch first in every tensor; ``format``:
     "source" (one readable Python file and its weights; not for a module), "onnx", "torch"
     (torch.export) or "safetensors" (weights beside a JSON file); ``out``: the folder to write to
     (default: the run folder, where an earlier export is replaced); ``seed``: of the retraining

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import inspect
 import io
 import json
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ from archgrad.folder import write
 from archgrad.retraining import WEIGHTS
 from archgrad.source import source, weights
 from archgrad.trained import MODEL, Sizes, Trained, rebuilt
-from archgrad.trees import describe, leaves
+from archgrad.trees import describe, leaves, mapped, named, tensors
 
 Files = dict[str, bytes]
 Computing = Callable[..., Any]  # inputs -> output, as a module is called
@@ -54,12 +55,20 @@ class Exported:
 class Subject:
     """What is exported: a network in eval mode in float32 on the CPU, and inputs to run it with.
 
-    The first dimension of every input is the batch, which the export leaves open.
+    ``example``: what it is called with, tensors or structures of them, ``options`` by name. The
+    first dimension of every tensor is the batch, which the export leaves open.
     """
 
     network: nn.Module
-    example: tuple[Tensor, ...]
+    example: tuple[Any, ...]
     trained: Trained | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def inputs(self) -> dict[str, Tensor]:
+        """The tensors by the names that an export gives them, in the order of the call."""
+        numbered = {f"input{i}": value for i, value in enumerate(self.example)}
+        return dict(named({**numbered, **self.options}))
 
     @property
     def sizes(self) -> Sizes | None:
@@ -73,28 +82,49 @@ def subject_of(trained: Trained) -> Subject:
     return Subject(trained.network, (torch.zeros(1, *shape),), trained)
 
 
-def own_subject(network: nn.Module, example: Tensor | Sequence[Tensor] | None) -> Subject:
-    """A copy of any module, to be run on inputs like ``example``."""
-    inputs = (example,) if isinstance(example, Tensor) else tuple(example or ())
-    if not inputs or any(not isinstance(x, Tensor) or not x.dim() or not len(x) for x in inputs):
+def own_subject(network: nn.Module, example: Any) -> Subject:
+    """A copy of any module, to be called like ``example``.
+
+    A tensor is its only input; of a tuple or list each entry is one, a tensor or a structure of
+    tensors; a mapping gives inputs by their names.
+    """
+    given = (example,) if isinstance(example, Tensor) else example
+    found = list(leaves(given)) if isinstance(given, tuple | list | Mapping) else []
+    if not found or any(not isinstance(x, Tensor) or not x.dim() or not len(x) for x in found):
+        odd = next((x for x in found if not isinstance(x, Tensor) or not x.dim()), example)
         raise ArchgradError(
-            "an own model is run to be exported; give example=, an input tensor or a tuple of "
-            "them, whose first dimension is the batch"
+            f"an own model is run to be exported, and the example has {describe(odd)}; give "
+            "example=, an input tensor, a tuple of inputs or a dict of inputs by name, made of "
+            "tensors alone, whose first dimension is the batch"
         )
-    plain = [x.detach().cpu() for x in inputs]
-    floats = tuple(x.float() if x.is_floating_point() else x for x in plain)
-    subject = Subject(copy.deepcopy(network).cpu().float().eval(), floats)
+    given = mapped(_plain, given)
+    plain = copy.deepcopy(network).cpu().float().eval()
+    if isinstance(given, Mapping):
+        subject = Subject(plain, (), options=_in_order(plain, given))
+    else:
+        subject = Subject(plain, tuple(given))
     try:
-        _outputs(subject.network, floats)
-    except (RuntimeError, TypeError, ValueError) as error:
+        _outputs(plain, (subject.example, subject.options))
+    except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
         if isinstance(error, ArchgradError) or out_of_memory(error):
             raise
-        shapes, reason = [tuple(x.shape) for x in inputs], str(error).strip().splitlines()[0]
+        shapes, reason = [tuple(x.shape) for x in found], str(error).strip().splitlines()[0]
         raise ArchgradError(
             f"the model does not run on the example of shape {shapes} ({reason}); give inputs that "
-            "it takes as example="
+            "it takes as example=: a dict is given by name, as one input it is the entry of a tuple"
         ) from error
     return subject
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    tensor = tensor.detach().cpu()
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def _in_order(network: nn.Module, options: Mapping[Any, Any]) -> dict[str, Any]:
+    """As the network names its inputs: exporters number them so."""
+    known = [name for name in inspect.signature(network.forward).parameters if name in options]
+    return {str(name): options[name] for name in dict.fromkeys([*known, *options])}
 
 
 def export_to(subject: Subject, name: str, folder: Path, *, replace: bool = False) -> Exported:
@@ -153,13 +183,18 @@ def _load_source(subject: Subject, folder: Path) -> Computing:
 
 def _write_safetensors(subject: Subject) -> Files:
     trained = subject.trained
+    plain = not subject.options and all(isinstance(x, Tensor) for x in subject.example)
     description = {
         "format": "archgrad-model/1",
         "archgrad": archgrad.__version__,
         "model": type(subject.network).__name__,
         "inputs": [
-            {"shape": [BATCH, *x.shape[1:]], "type": str(x.dtype).removeprefix("torch.")}
-            for x in subject.example
+            {
+                **({} if plain else {"name": name}),
+                "shape": [BATCH, *x.shape[1:]],
+                "type": str(x.dtype).removeprefix("torch."),
+            }
+            for name, x in subject.inputs.items()
         ],
         "sizes": subject.sizes and asdict(subject.sizes),
         "architecture": trained and trained.architecture.model_dump(mode="json"),
@@ -192,7 +227,7 @@ def _write_torch(subject: Subject) -> Files:
     buffer = io.BytesIO()
     with _exporting("torch"):
         program = torch.export.export(
-            subject.network, _inputs(subject, BATCHES[0]), dynamic_shapes=_open_batch(subject)
+            subject.network, *_inputs(subject, BATCHES[0]), dynamic_shapes=_open_batch(subject)
         )
         torch.export.save(program, buffer)
     return {"model.pt2": buffer.getvalue()}
@@ -214,14 +249,15 @@ def _write_onnx(subject: Subject) -> Files:
             "the network gives other outputs in every pass (noise), so an export as onnx cannot be "
             "checked; choose the format source, torch or safetensors"
         )
-    images = ["images"] if subject.trained else [f"input{i}" for i in range(len(subject.example))]
+    names = ["images"] if subject.trained else [*subject.inputs]
+    given, options = _inputs(subject, BATCHES[0])
     with _exporting("onnx"):
         program = torch.onnx.export(
             subject.network,
-            _inputs(subject, BATCHES[0]),
+            (*given, options),  # torch takes a last dict for options, also one of `given`
             dynamo=True,
             dynamic_shapes=_open_batch(subject),
-            input_names=images,
+            input_names=names,
             output_names=["logits"] if subject.trained else None,
             verbose=False,
         )
@@ -237,8 +273,9 @@ def _load_onnx(subject: Subject, folder: Path) -> Computing:
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     names = [entry.name for entry in session.get_inputs()]
 
-    def compute(*inputs: Tensor) -> list[Tensor]:
-        given = {name: x.numpy() for name, x in zip(names, inputs, strict=True)}
+    def compute(*inputs: Any, **options: Any) -> list[Tensor]:
+        called = tensors((inputs, options))
+        given = {name: x.numpy() for name, x in zip(names, called, strict=True)}
         return [torch.from_numpy(output) for output in session.run(None, given)]
 
     return compute
@@ -260,8 +297,9 @@ FORMATS = {
 }
 
 
-def _open_batch(subject: Subject) -> tuple[dict[int, torch.export.Dim], ...]:
-    return tuple({0: torch.export.Dim(BATCH)} for _ in subject.example)
+def _open_batch(subject: Subject) -> Any:
+    """The dimension that stays open, of every tensor in the place where it is given."""
+    return mapped(lambda _: {0: torch.export.Dim(BATCH)}, subject.options or subject.example)
 
 
 @contextmanager
@@ -324,22 +362,28 @@ def _random(subject: Subject) -> bool:
     return not all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(*passes))
 
 
-def _inputs(subject: Subject, batch: int) -> tuple[Tensor, ...]:
+Inputs = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def _inputs(subject: Subject, batch: int) -> Inputs:
     """Normal values for floats; what is no float is repeated from the example."""
     generator = torch.Generator().manual_seed(batch)
-    return tuple(
-        torch.randn(batch, *x.shape[1:], generator=generator)
-        if x.is_floating_point()
-        else x[torch.arange(batch) % len(x)]
-        for x in subject.example
-    )
+
+    def made(x: Tensor) -> Tensor:
+        if x.is_floating_point():
+            return torch.randn(batch, *x.shape[1:], generator=generator)
+        return x[torch.arange(batch) % len(x)]
+
+    found: Inputs = mapped(made, (subject.example, subject.options))
+    return found
 
 
 @torch.no_grad()
-def _outputs(compute: Computing, inputs: Sequence[Tensor], seed: int = 0) -> list[Tensor]:
+def _outputs(compute: Computing, inputs: Inputs, seed: int = 0) -> list[Tensor]:
+    given, options = inputs
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        output = compute(*inputs)
+        output = compute(*given, **options)
     outputs = list(leaves(output))
     if not outputs or not all(isinstance(x, Tensor) for x in outputs):
         raise ArchgradError(

@@ -45,6 +45,8 @@ def resolve_device(name: str) -> torch.device:
     """The device called cpu, cuda, cuda:N or auto (cuda where there is one)."""
     count = torch.cuda.device_count()
     known = ["auto", "cpu", *(["cuda"] if count else []), *(f"cuda:{i}" for i in range(count))]
+    if not count and name.partition(":")[0] == "cuda":
+        raise ArchgradError(f'device "{name}": there is no CUDA GPU here; use cpu or auto')
     if name not in known:
         raise unknown("device", name, known)
     if name == "auto":

@@ -27,6 +27,7 @@ from archgrad.cadence import (
 )
 from archgrad.cost import Cost, cost
 from archgrad.data.own import LoaderBatches
+from archgrad.errors import noted
 from archgrad.guard import MOVED, Guard
 from archgrad.loaders import several
 from archgrad.mixing import Mixing
@@ -103,7 +104,8 @@ class Monitor:
         changes no result.
         """
         states = search.loaders.state_dict()
-        with torch.random.fork_rng([search.device] if search.device.type == "cuda" else []):
+        devices = [search.device] if search.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), noted(f"in the diagnostics after epoch {epoch}"):
             found = self._measure(search, epoch)
         search.loaders.load_state_dict(states)
         return found

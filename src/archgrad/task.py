@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from archgrad.errors import ArchgradError
 from archgrad.loops import accuracy
-from archgrad.trees import describe, mapped, size, tensors
+from archgrad.trees import describe, leaves, mapped, size, tensors
 
 Model = Callable[..., Any]
 
@@ -24,6 +25,13 @@ def pair(model: Model, batch: Any) -> tuple[Any, Any]:
         raise ArchgradError(
             f"a batch is {describe(batch)}; expected (input, target), or give forward=, called "
             "with (model, batch), that returns (output, target)"
+        )
+    array = next((one for one in leaves(batch) if isinstance(one, np.ndarray)), None)
+    if array is not None:
+        raise ArchgradError(
+            f"a batch holds a numpy array of shape {array.shape} and type {array.dtype}; expected "
+            "tensors: let the loader return torch.from_numpy(...) of its arrays (inputs as "
+            "float32, classes as int64), or give forward= that does"
         )
     return model(batch[0]), batch[1]
 

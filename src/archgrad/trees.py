@@ -37,6 +37,15 @@ def tensors(value: Any) -> Iterator[Tensor]:
     return (one for one in leaves(value) if isinstance(one, Tensor))
 
 
+def named(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a structure of tensors, called by their keys and numbers, as "image_0"."""
+    if isinstance(value, Tensor):
+        yield name, value
+        return
+    for key, one in value.items() if isinstance(value, Mapping) else enumerate(value):
+        yield from named(one, f"{name}_{key}" if name else str(key))
+
+
 def size(batch: Any, unknown: int = 1) -> int:
     """Examples in a batch: the length of its first tensor, ``unknown`` where none has a length."""
     return next((len(tensor) for tensor in tensors(batch) if tensor.ndim), unknown)
