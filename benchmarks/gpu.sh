@@ -20,7 +20,7 @@
 #   These three go on where they stopped when they are called again, and leave after each piece of
 #   PIECE_SECONDS (default 540) what they found so far in OUT/PART-DEVICE.json, for
 #   benchmarks/published.py --report, and all their state in OUT/PART-DEVICE.tar.*: files of at most
-#   15 MB, together about 16 MB (compare, of the one search that is not over), 5 MB (nas201) and
+#   15 MB, together about 17 MB (compare), 15 MB (nas201; of the one search that is not over) and
 #   31 MB (evaluate). --resume DIR works in DIR, which is unpacked from DIR.tar.* if it is not there.
 # Environment: PYTHON (default python3), DEVICE (default cuda), OUT (default benchmarks/results; of a
 # dry run a new temporary folder).

@@ -48,6 +48,7 @@ NAS_BENCH_201 = {
     "drnas": (94.36, 0.00, "arXiv:2006.10355"),
 }
 RELEASED = "2.63"  # test error of the published weights of DARTS_V2
+SEARCH, RETRAINING = 50, 600  # epochs; what is shorter is no result
 
 
 def parsed(arguments: Sequence[str]) -> argparse.Namespace:
@@ -121,9 +122,9 @@ def shown(values: Iterable[float | None]) -> str:
 
 
 def searches(content: dict[str, Any] | None) -> dict[str, list[dict[str, Any]]]:
-    """The searches by method that are over."""
+    """The searches by method that are over, and of full length."""
     runs = [] if content is None else content["runs"]
-    done = [run for run in runs if run["architecture"] is not None]
+    done = [run for run in runs if run["architecture"] is not None and run["epochs"] == SEARCH]
     return {name: [run for run in done if run["method"] == name] for name in DARTS_CNN}
 
 
@@ -138,7 +139,8 @@ def of_search(content: dict[str, Any] | None, retraining: dict[str, Any] | None)
         halves = [shown(r[half] and 100 * r[half] for r in runs) for half in ("train", "valid")]
         row = [f"`{name}`", f"{error} ({source})", NOT, count(runs), *halves]
         rows.append(row)
-    tests = [run["test"] for run in (retraining or {"runs": []})["runs"] if run["test"] is not None]
+    over = [run for run in trained(retraining) if run["epochs"] == RETRAINING]
+    tests = [run["test"] for run in over if run["test"] is not None]
     ours = shown(100 - test for test in tests)
     rows.append(["`DARTS_V2`, retrained", f"{RELEASED} (arXiv:1806.09055)", ours, "-", "-", "-"])
     head = ["", "published test error, %", "here", "searches here", "supernet: weights' half, %"]
@@ -156,13 +158,17 @@ def of_table(content: dict[str, Any] | None) -> list[str]:
     return markdown(["", "published test accuracy, %", "here", "difference", "searches here"], rows)
 
 
-def partial(retraining: dict[str, Any] | None) -> list[str]:
-    """What a retraining that is not over came to."""
+def trained(content: dict[str, Any] | None) -> list[dict[str, Any]]:
+    return [] if content is None else content["runs"]
+
+
+def unfinished(retraining: dict[str, Any] | None) -> list[str]:
+    """What a retraining that is not of full length came to."""
     return [
         f"Retraining of `DARTS_V2`, seed {run['seed']}: {run['epochs']} epochs done, "
         f"{100 * run['train']:.2f} % of the training images right in the last."
-        for run in (retraining or {"runs": []})["runs"]
-        if run["test"] is None and run["epochs"]
+        for run in trained(retraining)
+        if 0 < run["epochs"] < RETRAINING
     ]
 
 
@@ -176,16 +182,16 @@ def report(folder: Path, device: str) -> str:
         if content is not None
     ]
     lines = [
-        "CIFAR-10, searches of 50 epochs on `darts-cnn`, and a retraining of 600:",
+        f"CIFAR-10, searches of {SEARCH} epochs on `darts-cnn`, and a retraining of {RETRAINING}:",
         "",
         *of_search(found["compare"], found["evaluate"]),
         "",
-        "Searches of 50 epochs on `nas-bench-201`, `c10_test` of the found cells:",
+        f"Searches of {SEARCH} epochs on `nas-bench-201`, `c10_test` of the found cells:",
         "",
         *of_table(found["nas201"]),
     ]
-    notes = [*partial(found["evaluate"]), *where]
-    return "\n".join([*lines, "", *notes] if notes else lines)
+    notes = [*unfinished(found["evaluate"]), *where]
+    return "\n".join([*lines, "", *notes]).rstrip()
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -74,10 +74,18 @@ def test_what_was_run_stands_beside_the_published_figure(tmp_path: Path) -> None
         for seed, test in enumerate(each)
     ]
     runs.append({**run, "method": "pc_darts", "seed": 0, "architecture": None})  # not over
+    runs.append({**run, "method": "darts_2nd", "seed": 0, "epochs": 2, "test": 90.0})  # too short
     environment = {"device": "a GPU", "commit": "0123456789", "started": "2030-01-02T03:04"}
     content = {"environment": environment, "runs": runs}
     (tmp_path / "nas201-cuda.json").write_text(json.dumps(content))
+    trained = [{"seed": seed, "epochs": 600, "train": 1.0, "test": 97.0 + seed} for seed in (0, 1)]
+    trained.append({"seed": 2, "epochs": 7, "train": 0.5, "test": None})
+    content = {"environment": environment, "runs": trained}
+    (tmp_path / "evaluate-cuda.json").write_text(json.dumps(content))
     text = published.report(tmp_path, "cuda")
+    assert "| `DARTS_V2`, retrained | 2.63 (arXiv:1806.09055) | 2.50 ± 0.71 |" in text
+    assert "seed 2: 7 epochs done, 50.00 % of" in text and "seed 1" not in text
+    assert "| `darts_2nd` | 54.30 ± 0.00 (arXiv:2001.00326) | not measured |" in text
     assert "| `darts` | 54.30 ± 0.00 (arXiv:2001.00326) | 55.00 ± 1.41 | +0.70 | 2 |" in text
     assert "| `drnas` | 94.36 ± 0.00 (arXiv:2006.10355) | 94.36 | +0.00 | 1 |" in text
     assert (
