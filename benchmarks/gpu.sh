@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks and measurements on a GPU:
-#   benchmarks/gpu.sh [check|bench|growth|pipeline|retrain|search|collapse] [--resume DIR]
+#   benchmarks/gpu.sh [PART] [--resume DIR]
 #   without a part: check, bench, pipeline and a short search; below 10 minutes.
 #   bench: a search step against the textbook form; growth: how it grows with the search's sizes.
 #   pipeline: a search epoch with and without CUDA graphs, and what of it the data take.
@@ -12,6 +12,16 @@
 #           default 3), in pieces as the search: call it again, with --resume DIR if DIR is elsewhere.
 #           Results in DIR/results, unfinished searches in DIR/work; JOBS searches at a time, ONLY
 #           those whose name contains it (s2-darts-0).
+#   compare: 50-epoch CIFAR-10 searches of METHODS (default darts, darts_2nd, pc_darts, drnas), SEEDS
+#           seeds (default 3), on darts-cnn at the paper's size; one after the other.
+#   nas201: the same on nas-bench-201 (16 channels, 5 cells a stage), and what its table says of the
+#           found cells, from ARCHGRAD_DATA/nas-bench-201.
+#   evaluate: the retraining of DARTS_V2 by recipe darts-cifar10 (EPOCHS epochs, default 600).
+#   These three go on where they stopped when they are called again, and leave after each piece of
+#   PIECE_SECONDS (default 540) what they found so far in OUT/PART-DEVICE.json, for
+#   benchmarks/published.py --report, and all their state in OUT/PART-DEVICE.tar.*: files of at most
+#   15 MB, together about 17 MB (compare), 15 MB (nas201; of the one search that is not over) and
+#   31 MB (evaluate). --resume DIR works in DIR, which is unpacked from DIR.tar.* if it is not there.
 # Environment: PYTHON (default python3), DEVICE (default cuda), OUT (default benchmarks/results; of a
 # dry run a new temporary folder).
 # Dry run of everything at a tiny size:  DEVICE=cpu TINY=1 benchmarks/gpu.sh
@@ -80,11 +90,90 @@ collapse() {
     "${command[@]}" --report --page "$run/report.md" > "$run/report.md"
 }
 
+unpacked() {  # the folder of the part $1, from the pieces that an earlier call left
+    local run="${resume:-$OUT/$1-$DEVICE}"
+    mkdir -p "$(dirname "$run")"
+    if [ ! -d "$run" ] && [ -f "$run.tar.aa" ]; then
+        cat "$run".tar.* | tar -xf - -C "$(dirname "$run")"
+    fi
+    echo "$run"
+}
+
+left() {  # what the part $1 in the folder $2 has come to, and its state in small files
+    "$PYTHON" benchmarks/published.py "$1" "$2" --device "$DEVICE" --out "$OUT"
+    find "$2" -name last.pt -execdir rm -f previous.pt \;
+    rm -f "$OUT/$(basename "$2")".tar.*
+    tar -cf - -C "$(dirname "$2")" "$(basename "$2")" | split -b 15m - "$OUT/$(basename "$2").tar."
+}
+
+piece() {  # a command, until the deadline: one that runs out of time goes on in the next call
+    local seconds=$((deadline - SECONDS))
+    if [ "$seconds" -gt 0 ]; then
+        timeout "$seconds" "$@" || [ $? -eq 124 ] || echo "gpu.sh: failed: $*" >&2
+    fi
+}
+
+searches() {  # the part $1 with its own options
+    local run method seed one name="$1" tiny=(--cells 3 --nodes 2); shift
+    if [ -z "${ARCHGRAD_DATA:-}" ] && [ -z "${TINY:-}" ]; then
+        echo "$name: not measured (ARCHGRAD_DATA is not set: the folder that holds cifar10/)"
+        return
+    fi
+    local options=(--data cifar10 --data-root "${ARCHGRAD_DATA:-}" --epochs "${EPOCHS:-50}" "$@")
+    if [ -n "${TINY:-}" ]; then
+        if [ "$name" = nas201 ]; then tiny=(--cells 1); fi
+        options=(--data digits --subset 100 --batch-size 20 --epochs "${EPOCHS:-1}" "$@")
+        options+=(--channels 8 "${tiny[@]}")
+    fi
+    run="$(unpacked "$name")" deadline=$((SECONDS + ${PIECE_SECONDS:-540}))
+    mkdir -p "$run"
+    for seed in $(seq 0 $((${SEEDS:-3} - 1))); do
+        for method in ${METHODS:-darts darts_2nd pc_darts drnas}; do
+            one="$run/$method/seed-$seed"
+            if [ -f "$one/config.yaml" ] && [ ! -f "$one/architecture.json" ]; then
+                piece "$PYTHON" -m archgrad search --resume "$one"
+            elif [ ! -f "$one/config.yaml" ]; then
+                piece "$PYTHON" -m archgrad search "${options[@]}" --method "$method" \
+                    --seed "$seed" --device "$DEVICE" --out "$one"
+            fi
+            if [ -f "$one/architecture.json" ]; then rm -rf "$one/checkpoints"; fi
+        done
+    done
+    left "$name" "$run"
+}
+
+compare() { searches compare --space darts-cnn; }
+
+nas201() { searches nas201 --space nas-bench-201 --cells 5; }
+
+evaluate() {
+    if [ -z "${ARCHGRAD_DATA:-}" ] && [ -z "${TINY:-}" ]; then
+        echo "evaluate: not measured (ARCHGRAD_DATA is not set: the folder that holds cifar10/)"
+        return
+    fi
+    local run options=(--data cifar10 --data-root "${ARCHGRAD_DATA:-}")
+    if [ -n "${TINY:-}" ]; then
+        options=(--data digits --subset 100 --any-image-size --channels 4 --cells 3 --cutout 2)
+        options+=(--crop-padding 1 --batch-size 20 --auxiliary-weight 0)
+    fi
+    run="$(unpacked evaluate)"
+    local command=("$PYTHON" -m archgrad train --piece-seconds "${PIECE_SECONDS:-540}")
+    if [ -f "$run/config.yaml" ]; then
+        "${command[@]}" --resume "$run"
+    else
+        "${command[@]}" DARTS_V2 --recipe darts-cifar10 "${options[@]}" --device "$DEVICE" \
+            --epochs "${EPOCHS:-600}" --seeds 1 --out "$run"
+    fi
+    left evaluate "$run"
+}
+
 case "$part" in
     all) check; bench; pipeline
         PIECE_SECONDS="${PIECE_SECONDS:-240}" EPOCHS="${EPOCHS:-2}" search
-        if [ -n "${TINY:-}" ]; then growth; retrain; SEEDS=1 JOBS=2 collapse; fi ;;
-    check | bench | growth | pipeline | retrain | search | collapse) "$part" ;;
-    *) echo "gpu.sh: part \"$part\" is not known; known: bench, check, collapse, growth, pipeline," \
-        "retrain, search" >&2; exit 2 ;;
+        if [ -n "${TINY:-}" ]; then growth; retrain; SEEDS=1 JOBS=2 collapse
+            SEEDS=1 compare; SEEDS=1 nas201; EPOCHS=2 evaluate; fi ;;
+    check | bench | growth | pipeline | retrain | search | collapse | compare | nas201 | evaluate)
+        "$part" ;;
+    *) echo "gpu.sh: part \"$part\" is not known; known: bench, check, collapse, compare, evaluate," \
+        "growth, nas201, pipeline, retrain, search" >&2; exit 2 ;;
 esac

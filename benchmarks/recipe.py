@@ -166,7 +166,7 @@ def table_of(content: dict[str, Any]) -> str:
         mean = f"{fmean(ours):.2f}" if ours else "not measured"
         rows.append(
             [
-                f"`{found['cell'].replace('|', '&#124;')}`",
+                "`" + found["cell"].replace("|", r"\|") + "`",
                 f"{found['multiply_adds'] / 1e6:.1f}",
                 mean if len(ours) < 2 else f"{mean} ± {spread(ours):.2f}",
                 f"{there:.2f}",

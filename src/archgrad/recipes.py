@@ -147,6 +147,7 @@ RECIPES: dict[str, Recipe] = {
         },
         {"data": "cifar10", **_CIFAR},
         spaces=("nas-bench-201",),
+        note="its code lowers the learning rate with every batch, here it falls with every epoch",
     ),
 }
 
