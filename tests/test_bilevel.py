@@ -125,6 +125,8 @@ def usual() -> SearchResult:
 def test_the_table_of_knobs_is_complete() -> None:
     elsewhere = {"device", "threads", "guard", "kernel", "recompute", "graphs"}  # no knobs of it
     elsewhere |= {*LIMITS, *OF_LIMITS}  # tests/test_budget.py
+    elsewhere |= {"stem", "child_epochs", "table", "evaluations"}  # test_darts_cnn.py, baselines/
+    elsewhere |= {"budget", "budget_seconds", "budget_epochs"}  # tests/test_fitting.py
     assert set(KNOBS) | elsewhere == set(SearchConfig.model_fields)
 
 
