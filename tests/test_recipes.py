@@ -249,7 +249,7 @@ def test_recipes_are_listed_and_described() -> None:
     told = yaml.safe_load(describe("darts-imagenet"))
     assert told["recipe"] == "darts-imagenet"
     assert {"train": told["train"], "data": told["data"]} == values("darts-imagenet")
-    assert "resized crop" in told["note"]
+    assert told["data"]["resized_crop"] is True and told["data"]["color_jitter"] == 0.4
     with pytest.raises(ArchgradError, match="is not known"):
         describe("darts")
 
