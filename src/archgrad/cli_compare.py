@@ -45,7 +45,7 @@ def compare_command(given: Given, out: Out = None, resume: Resume = None) -> Non
     typer.echo(f"compare  {total} searches, each with its retrainings", err=True)
     with interruptible("compare", comparison.folder):
         results = comparison.run(_tell)
-    typer.echo(report(results))
+    typer.echo(report(results), nl=False)
     typer.echo(f"everything is in {comparison.folder}")
     if (failed := sum(entry.status == "failed" for entry in results.entries)) > 0:
         typer.echo(

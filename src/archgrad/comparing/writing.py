@@ -23,7 +23,7 @@ def files(results: Results) -> dict[str, str]:
 
 def report(results: Results) -> str:
     """All of it for the terminal."""
-    return "\n".join(_sections(results))
+    return "\n".join([*_sections(results), ""])
 
 
 def _sections(results: Results) -> Iterator[str]:
