@@ -173,7 +173,8 @@ def test_metrics_hold_what_a_reader_needs(usual: SearchResult) -> None:
     expected = {
         "epoch", "learning_rate", "alpha_loss", "train_loss", "train_accuracy", "valid_loss",
         "valid_accuracy", "entropy", "skip_share", "seconds", "memory_mb",
-        "parameter_free_share", "skips", "ranking", "operations", "classes",
+        "parameter_free_share", "skips", "ranking", "operations", "classes", "spent",
+        "moved",
     }  # fmt: skip
     assert set(usual.metrics[0]) == expected
     assert [line["epoch"] for line in usual.metrics] == [1, 2]
@@ -271,12 +272,12 @@ def test_rerunning_from_its_configuration_repeats_the_run(
 def test_derive_gives_the_last_or_an_earlier_epoch(uninterrupted: Path) -> None:
     run = Run.open(uninterrupted)
     prepared = prepare(run.config)
-    last = derive(run, prepared.space, prepared.method)
+    last = derive(run, prepared.method)
     assert last == archgrad.Architecture.load(uninterrupted / "architecture.json")
-    assert derive(run, prepared.space, prepared.method, 2) == last
-    derive(run, prepared.space, prepared.method, 1)
+    assert derive(run, prepared.method, 2) == last
+    derive(run, prepared.method, 1)
     with pytest.raises(ArchgradError, match="no epoch 9; expected 1 to 2"):
-        derive(run, prepared.space, prepared.method, 9)
+        derive(run, prepared.method, 9)
 
 
 def test_a_checkpoint_of_another_search_is_refused(uninterrupted: Path, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ STEPS = 3
 
 def counted_space(name: str, edges: Any = ()) -> Count:
     space = spaces.space(name, in_channels=3, image_size=(32, 32), classes=10, channels=16, cells=8)
-    net = Supernet(space.supernet(edges), space.groups)
+    net = Supernet(space.supernet(edges), space.groups, counting=True)
     return counted(net, lambda model, x: model(x), torch.zeros(4, 3, 32, 32))
 
 
@@ -69,7 +69,7 @@ Build = Callable[[], nn.Module]
 def of_own(model: nn.Module, x: Tensor, **mixing: Any) -> list[int]:
     """What forward passes of an own model cost an example, with each of these active candidates."""
     space = OwnModel(model)
-    net, found = Supernet(space.supernet(), space.groups), []
+    net, found = Supernet(space.supernet(), space.groups, counting=True), []
     for active in mixing.pop("active", [{}]):
         before = net.spent
         with torch.no_grad():
@@ -123,7 +123,7 @@ def test_counting_leaves_an_own_model_as_it_was() -> None:
     choice = Choice({"a": nn.Linear(4, 4), "b": nn.Dropout(0.5)}, "c")
     model = nn.Sequential(choice, nn.BatchNorm1d(4))
     space = OwnModel(model)
-    net = Supernet(space.supernet(), space.groups)
+    net = Supernet(space.supernet(), space.groups, counting=True)
     kept = {n: v.clone() for n, v in net.model.state_dict().items()}
     random = torch.get_rng_state()
     count = counted(net, lambda m, x: m(x), torch.randn(6, 4, generator=torch.Generator()))
@@ -135,7 +135,7 @@ def test_counting_leaves_an_own_model_as_it_was() -> None:
 
 def test_passes_are_weighed_by_what_they_derive() -> None:
     space = OwnModel(Choice({"a": nn.Linear(4, 4), "b": nn.Linear(4, 4)}, "c"))
-    net = Supernet(space.supernet(), space.groups)
+    net = Supernet(space.supernet(), space.groups, counting=True)
     x, prices = torch.ones(2, 4), []
     for watched, second in (((), False), ((), True), ((1,), False)):
         row = Row(torch.ones(2), active=[0] if watched else None, watched=watched)
@@ -230,7 +230,7 @@ class Once:
 
 def test_each_replay_spends_what_the_recording_counted() -> None:
     space = OwnModel(nn.Sequential(Choice({"a": nn.Linear(4, 4), "b": nn.Linear(4, 4)}, "c")))
-    net = Supernet(space.supernet(), space.groups)
+    net = Supernet(space.supernet(), space.groups, counting=True)
     net.spent, row = 7, Row(torch.ones(2))
     replay = Counting(Once(), net).record(lambda: net.forward([row], torch.ones(2, 4)))
     assert net.spent == 7

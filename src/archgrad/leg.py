@@ -57,6 +57,7 @@ class Leg:
             initial=method.initial,
             extra=extra(space.groups) if extra else None,
             precision=config.precision,
+            counting=True,
         )
         weight_optimizer = torch.optim.SGD(
             net.weights.values(),

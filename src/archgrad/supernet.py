@@ -49,7 +49,7 @@ class Supernet:
     shapes of the groups and of ``extra``, what the relaxation has beside the weights of candidates.
     ``task``: loss and metric, and how the model is called with a batch.
     ``precision``: of every forward pass, see `archgrad.precision.autocast`.
-    ``spent``: multiply-adds of all passes so far, see `archgrad.counting`.
+    ``spent``: with ``counting`` the multiply-adds of all passes so far, see `archgrad.counting`.
     """
 
     def __init__(
@@ -61,11 +61,13 @@ class Supernet:
         initial: Initial = Normal(),
         extra: Mapping[str, tuple[int, ...]] | None = None,
         precision: Precision = "float32",
+        counting: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
         self.model = model
         self.groups = tuple(groups)
-        self.task, self.precision, self.spent = task, precision, 0
+        self.task, self.precision = task, precision
+        self.counting, self.spent = counting, 0
         self.count: Count | None = None  # known after the first pass
         self.choices = [module for module in model.modules() if isinstance(module, Choice)]
         shapes = {group.name: group.shape for group in groups}
@@ -161,9 +163,10 @@ class Supernet:
         finally:
             for choice in self.choices:
                 choice.mixing = None  # a model that holds no graph can be copied and saved
-        self.count = self.count or counted(self, call, batch)
-        backward = any(tensor.requires_grad for tensor in tensors(found))
-        self.spent += self.count.spent(rows, size(batch), backward)
+        if self.counting:
+            self.count = self.count or counted(self, call, batch)
+            backward = any(tensor.requires_grad for tensor in tensors(found))
+            self.spent += self.count.spent(rows, size(batch), backward)
         return full(found)
 
     def _computed(self, rows: Sequence[Row]) -> Iterator[str]:

@@ -137,7 +137,6 @@ def test_seconds_alone_decide_where_they_are_given() -> None:
     found = own(budget=None, budget_seconds=0.3, listener=Told())
     took = [line["seconds"] for line in found.metrics]
     assert sum(took[:-1]) < 0.3 <= sum(took)
-    assert found.spent > 1.2e6
     assert any("budget_seconds 0.3 ends the search by the time" in text for text in said)
 
 

@@ -236,7 +236,7 @@ def test_searches_that_diverge_are_marked(tmp_path: Path) -> None:
     results = compare(data(), tmp_path / "c", **rates)
     assert [entry.status for entry in results.entries] == ["failed", "failed"]
     assert "infinite or not a number" in results.entries[0].error
-    assert "failed to train" in results.entries[1].error
+    assert "architectures failed" in results.entries[1].error
     assert not list(tmp_path.rglob("test.json"))
 
 

@@ -15,8 +15,9 @@ from archgrad.comparing import jobs
 from archgrad.errors import ArchgradError
 from small import OPTIONS, data
 
+OF_TRAINING = ("nodes", "epochs", "child_epochs")
 COMMON = {
-    **{name: value for name, value in OPTIONS.items() if name not in ("nodes", "epochs")},
+    **{name: value for name, value in OPTIONS.items() if name not in OF_TRAINING},
     "space": "nas-bench-201", "cells": 1, "train_cells": 1,
 }  # fmt: skip
 
