@@ -8,7 +8,7 @@ the examples alone: device, kernels, precision, CUDA graphs and recomputed cells
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -111,7 +111,32 @@ class Count:
         return graph, bare
 
 
+_known: dict[Hashable, Count] = {}
+
+
 def counted(net: Supernet, call: Call, batch: Any) -> Count:
+    """What `_counted` says; once a process for supernets that are ``known_as`` the same."""
+    key = net.known_as
+    if key is None:
+        return _counted(net, call, batch)
+    if key not in _known:
+        _known[key] = _counted(net, call, batch)
+    return _known[key]
+
+
+def name_of(space: Any, edges: Sequence[Any]) -> Hashable | None:
+    """What a supernet of a space with these edge parts is known as; None where that can change."""
+    if not getattr(getattr(space, "__dataclass_params__", None), "frozen", False):
+        return None
+    key = (space, tuple(edges))
+    try:
+        hash(key)
+    except TypeError:
+        return None
+    return key
+
+
+def _counted(net: Supernet, call: Call, batch: Any) -> Count:
     """Count one call of a supernet's model with a batch, each candidate by itself.
 
     A network of a named space is counted with two examples on the meta device, where nothing is

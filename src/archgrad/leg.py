@@ -11,6 +11,7 @@ from torch import Tensor
 
 from archgrad.choice import Choice
 from archgrad.config import SearchConfig
+from archgrad.counting import name_of
 from archgrad.dimensions import wide
 from archgrad.errors import ArchgradError
 from archgrad.loops import placed
@@ -58,6 +59,7 @@ class Leg:
             extra=extra(space.groups) if extra else None,
             precision=config.precision,
             counting=True,
+            known_as=None if own else name_of(space, (*stage.edges, *method.edges)),
         )
         weight_optimizer = torch.optim.SGD(
             net.weights.values(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -49,7 +49,8 @@ class Supernet:
     shapes of the groups and of ``extra``, what the relaxation has beside the weights of candidates.
     ``task``: loss and metric, and how the model is called with a batch.
     ``precision``: of every forward pass, see `archgrad.precision.autocast`.
-    ``spent``: with ``counting`` the multiply-adds of all passes so far, see `archgrad.counting`.
+    ``spent``: with ``counting`` the multiply-adds of all passes so far, see `archgrad.counting`;
+    supernets that are ``known_as`` the same are counted once.
     """
 
     def __init__(
@@ -62,12 +63,13 @@ class Supernet:
         extra: Mapping[str, tuple[int, ...]] | None = None,
         precision: Precision = "float32",
         counting: bool = False,
+        known_as: Hashable | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         self.model = model
         self.groups = tuple(groups)
         self.task, self.precision = task, precision
-        self.counting, self.spent = counting, 0
+        self.counting, self.known_as, self.spent = counting, known_as, 0
         self.count: Count | None = None  # known after the first pass
         self.choices = [module for module in model.modules() if isinstance(module, Choice)]
         shapes = {group.name: group.shape for group in groups}

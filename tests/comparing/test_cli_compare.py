@@ -21,6 +21,7 @@ def run(*arguments: str | Path) -> int:
     return ended.value.code
 
 
+@pytest.mark.slow
 def test_processes_side_by_side_reach_the_same_as_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

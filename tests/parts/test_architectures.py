@@ -65,7 +65,8 @@ def test_every_choice_of_edges_and_operations_is_equally_likely() -> None:
 def test_an_architecture_alone_is_what_a_mixture_with_its_weights_is() -> None:
     where = space("darts-cnn", channels=4, cells=3, nodes=2, in_channels=1, image_size=(8, 8))
     torch.manual_seed(0)
-    net, x = Supernet(where.supernet(), where.groups), torch.randn(4, 1, 8, 8)
+    net = Supernet(where.supernet(), where.groups, counting=True)
+    x = torch.randn(4, 1, 8, 8)
     cells = drawn(where.groups, torch.Generator().manual_seed(0))
     path = alone(where.groups, cells, net.alpha)
     spent = []
