@@ -103,6 +103,7 @@ def results(path: Path) -> object:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_the_main_job_killed_in_retraining_leaves_no_worker_and_goes_on(tmp_path: Path) -> None:
     options = (

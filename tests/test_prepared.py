@@ -56,7 +56,12 @@ def test_an_unknown_space_is_named() -> None:
 # --- from search to retraining -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", SPACES)
+ALIKE = ("s2", "s3", "s4")  # spaces of the form of s1
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in ALIKE else n for n in SPACES]
+)
 def test_every_space_can_be_searched_and_retrained(name: str, tmp_path: Path) -> None:
     cells = CELLS[name]
     data = images()

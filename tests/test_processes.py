@@ -37,6 +37,7 @@ def test_processes_side_by_side_give_the_scores_of_one_after_the_other(tmp_path:
     assert network(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
 
 
+@pytest.mark.slow
 def test_processes_that_run_out_of_time_pause_after_an_epoch(tmp_path: Path) -> None:
     def made(count: int) -> list[Retraining]:
         return [job(tmp_path / f"seed-{s}", s, epochs=2, jobs=count) for s in (0, 1)]
