@@ -23,6 +23,7 @@ from archgrad.planning import seconds
 from archgrad.probe import Need, Wanted, measure
 
 MOST = 1_000_000  # epochs
+AGAIN = 3
 
 
 def epochs_within(wanted: Wanted) -> int | None:
@@ -39,10 +40,15 @@ def epochs_within(wanted: Wanted) -> int | None:
     assert limit is not None
     least = _shortest(wanted)
     counted = config.budget is not None
-    found = _most(_price(wanted, max(least, config.epochs), counted), limit, least)
-    # again, since diagnostics are planned for a number of epochs
-    price = _price(wanted, max(least, found), counted)
-    found = min(found, _most(price, limit, least))
+    price = _price(wanted, max(least, config.epochs), counted)
+    trial, found = _most(price, limit, least), least - 1
+    for _ in range(AGAIN):  # diagnostics are planned for a number of epochs: their share changes
+        price = _price(wanted, max(least, trial), counted)
+        fitting = _most(price, limit, least)
+        found = max(found, min(trial, fitting))
+        if fitting <= trial:
+            break
+        trial = fitting
     if found < least:
         cost = f"{price(least):.3g} {'multiply-adds' if counted else 'seconds'}"
         name, given = ("budget", config.budget) if counted else ("budget_seconds", limit)
