@@ -184,11 +184,11 @@ class BilevelSearch:
         listener: Listener | None = None,
     ) -> Meter:
         """All steps of an epoch (counted from 0); ``progress`` fixed where it is given."""
-        self.leg.weight_optimizer.param_groups[0]["lr"] = rate
         self.leg.net.model.train()
         meter, steps = Meter(check_interval(self.device)), len(self.loaders.train)
         for step, (train, valid) in enumerate(self.loaders.epoch(epoch)):
             at = self._progress(epoch + step / steps) if progress is None else progress
+            self.leg.weight_optimizer.param_groups[0]["lr"] = self.task.rate(rate, train)
             self.leg.net.advance(at)
             state = self._augmented(self.state(train, valid, at, _seed(), step))
             resting = progress is None and self._resting(epoch + step / steps)
@@ -230,7 +230,9 @@ class BilevelSearch:
             relaxation=self.relaxation,
             train=train,
             valid=valid,
-            optimizer=SGD.of(self.leg.weight_optimizer, self.leg.net.weights),
+            optimizer=SGD.of(
+                self.leg.weight_optimizer, self.leg.net.weights, self.config.second_order_clip
+            ),
             groups=self.leg.space.groups,
             progress=self._progress(self.done) if progress is None else progress,
             seed=seed,

@@ -227,7 +227,7 @@ class Choice(nn.Module):
 
     def mixture(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> Any:
         """The weighted sum of what the candidates return, whatever they are called with."""
-        weights, edge, active, watched = self._row()
+        weights, edge, active, watched = self.row_of_mixing()
         computed = list(range(len(self.names)) if active is None else active)
         indices = [i for i in computed if not isinstance(self.candidates[i], Zero)] or computed[:1]
         outputs = self.outputs(indices, inputs, options)
@@ -269,7 +269,7 @@ class Choice(nn.Module):
         terms: list[Summand] = [*self._terms(states[-1])]
         for module, outer in zip(self.around, reversed(states[:-1]), strict=True):
             terms = module.outside(outer, terms)  # type: ignore[operator]
-        edge = self._row().edge
+        edge = self.row_of_mixing().edge
         return terms if edge is None else [_scaled(term, edge) for term in terms]
 
     def seen(self, state: State) -> State:
@@ -285,14 +285,14 @@ class Choice(nn.Module):
 
     def branching(self) -> list[Branching]:
         """The candidates that are computed with a graph and share their first step."""
-        active = self._row().active
+        active = self.row_of_mixing().active
         return [
             candidate
             for index, candidate in enumerate(self.candidates)
             if isinstance(candidate, Branching) and (active is None or index in active)
         ]
 
-    def _row(self) -> Row:
+    def row_of_mixing(self) -> Row:  # what the choice is run with
         if self.mixing is None:
             raise ArchgradError(
                 f"choice {self.group}[{self.row}] has no mixing weights; run the model through "
@@ -301,7 +301,7 @@ class Choice(nn.Module):
         return self.mixing
 
     def _terms(self, state: State) -> list[Term]:
-        weights, _, active, watched = self._row()
+        weights, _, active, watched = self.row_of_mixing()
         terms = []
         for index, (weight, operation) in enumerate(
             zip(weights.unbind(), self.candidates, strict=True)

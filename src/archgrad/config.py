@@ -20,6 +20,7 @@ from pydantic import (
 from archgrad import recipes, units
 from archgrad.errors import ArchgradError, explain
 from archgrad.section import CODE, PAPER, PRECISION, STAGED, STEM, Section
+from archgrad.text_config import TextOptions
 from archgrad.train_config import TrainConfig as TrainConfig  # sections are imported from here
 
 FILLED_IN = ("budget_epochs",)  # by the library, no flags
@@ -87,7 +88,7 @@ def _number(value: Any) -> Any:
     return value
 
 
-class SearchConfig(Section):
+class SearchConfig(TextOptions):
     """One search. Defaults are the paper's for CIFAR-10."""
 
     space: str = Field("darts-cnn", description="search space (see archgrad spaces)")
@@ -152,6 +153,12 @@ class SearchConfig(Section):
     momentum: float = Field(0.9, ge=0, lt=1, description=f"of the weights' SGD ({PAPER})")
     weight_decay: float = Field(3e-4, ge=0, description=f"of the weights ({PAPER})")
     clip: float = Field(5.0, gt=0, description=f"largest gradient norm of the weights ({CODE})")
+    second_order_clip: float | None = Field(
+        None,
+        gt=0,
+        description="largest norm of the weights' gradients within the second order "
+        f"({CODE}: 0.25 for darts-rnn) [none: not clipped]",
+    )
     guard: Literal["off", "warn", "stop", "rollback"] = Field(
         "warn",
         description="what follows when a search begins to collapse: warn; stop (the architecture "

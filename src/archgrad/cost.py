@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from archgrad.architecture import Architecture
 from archgrad.network import Network
 from archgrad.spaces import SearchSpace
+from archgrad.spaces.darts_rnn import DartsRNN
 from archgrad.spaces.own import OwnModel
 
 
@@ -19,7 +20,7 @@ def run(space: SearchSpace, model: nn.Module, device: torch.device, batch: int) 
 
     Images of zeros; an own model is called with the first of its data.
     """
-    if isinstance(space, OwnModel):
+    if isinstance(space, OwnModel | DartsRNN):
         return space.run(model, device, batch)
     assert space.input_shape is not None
     model(torch.zeros(batch, *space.input_shape, device=device))

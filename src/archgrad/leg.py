@@ -59,7 +59,7 @@ class Leg:
             extra=extra(space.groups) if extra else None,
             precision=config.precision,
             counting=True,
-            known_as=None if own else name_of(space, (*stage.edges, *method.edges)),
+            known_as=name_of(space, (*stage.edges, *method.edges)) if space.input_shape else None,
         )
         weight_optimizer = torch.optim.SGD(
             net.weights.values(),
@@ -122,10 +122,11 @@ def check(space: SearchSpace, method: Method, config: SearchConfig) -> None:
             f"this method's recovery raises the weight decay to at most {method.recovery.cap:g}, "
             f"found {config.weight_decay:g}; expected a weight decay above 0 and below that"
         )
-    if method.augmentation is not None and space.input_shape is None:
+    if method.augmentation is not None and not space.input_shape:
         raise ArchgradError(
             f"this method augments images ({type(method.augmentation).__name__}), and batches of "
-            "an own model may be anything; augment in the data, or use another method"
+            "an own model may be anything, those of text are none; augment in the data, or use "
+            "another method"
         )
     with torch.device("meta"):  # built to see whether it can be: no weights are drawn
         for stage in stages(method):

@@ -162,7 +162,7 @@ class Monitor:
         if "eigenvalue" in due:
             value = _eigenvalue(search, alpha, replace(state, sample=False))
             found |= {"eigenvalue": value} if math.isfinite(value) else {}
-        if search.config.guard != "off" and search.space.input_shape is not None:
+        if search.config.guard != "off" and search.space.input_shape:
             found |= self._cost(search, cells)
         return found
 

@@ -146,7 +146,7 @@ class Passes:
         metric = self.net.task.reported(output, target)
         metric = None if metric is None else metric.to(loss.device)
         examples = self.net.task.examples(batch, target)
-        loss.backward()
+        self.net.task.trained(loss, output).backward()
         gradient = {name: weight.grad for name, weight in weights.items()}
         return Learned(loss.detach(), metric, gradient, examples)
 

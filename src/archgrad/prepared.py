@@ -29,6 +29,7 @@ from archgrad.methods import Method
 from archgrad.planning import Plan, plan, ran_out
 from archgrad.precision import check as check_precision
 from archgrad.probe import Wanted
+from archgrad.recurrent import Regularization
 from archgrad.rehearsal import rehearse
 from archgrad.result import Origin, SearchResult
 from archgrad.retraining import augmentation_of, load_data
@@ -261,7 +262,9 @@ def space_options(config: SearchConfig) -> dict[str, Any]:
     """The options of the space; one that it does not have must be left at its default."""
     known = spaces.options(config.space)
     chosen: dict[str, Any] = stem_option(config.space, config.stem)
-    for option in ("channels", "cells", "nodes", "edges_per_node"):
+    if "regularization" in known:
+        chosen["regularization"] = Regularization.of(config)
+    for option in ("channels", "cells", "nodes", "edges_per_node", "hidden"):
         value, default = getattr(config, option), SearchConfig.model_fields[option].default
         if option in known:
             chosen[option] = value
@@ -284,9 +287,9 @@ def fits(space: SearchSpace, data: Data) -> bool:
 
 
 def _kernel(config: SearchConfig, space: SearchSpace) -> str:
-    """The kernels of the search; native ones know images alone."""
+    """The kernels of the search; native ones know images and text alone."""
     dims = getattr(space, "dims", 2)
-    if dims == 2:
+    if dims in (0, 2):
         return config.kernel
     if config.kernel == "native":
         raise ArchgradError(
@@ -296,6 +299,8 @@ def _kernel(config: SearchConfig, space: SearchSpace) -> str:
 
 
 def _shape(data: Data) -> dict[str, Any]:
+    if not data.shape:
+        return {"classes": len(data.classes)}
     channels, *image_size = data.shape
     return {
         "in_channels": channels,

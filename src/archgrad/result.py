@@ -77,7 +77,8 @@ class SearchResult:
                     f"networks of space {self.space.name} have other layers than the supernet and "
                     "start with fresh weights; leave out weights, and train it"
                 )
-            return self.space.sized(channels, cells).derive(self.architecture)
+            fresh: nn.Module = self.space.sized(channels, cells).derive(self.architecture)
+            return fresh
         if weights == "kept" and self.model is None:
             raise ArchgradError(
                 "a baseline keeps no weights of the networks that it trained; leave out weights, "

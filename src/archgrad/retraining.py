@@ -70,7 +70,7 @@ class Retraining:
 
     def network(self) -> Classifier:
         """The trained network of a finished retraining, in eval mode, on the CPU."""
-        network = self.space.derive(self.architecture)
+        network: Classifier = self.space.derive(self.architecture)
         if self.folder is None or not (self.folder / WEIGHTS).is_file():
             raise ArchgradError(f"{self.label}, seed {self.seed}, left no weights on disk")
         network.load_state_dict(load_file(self.folder / WEIGHTS))
@@ -180,7 +180,8 @@ class Training:
         self, job: Retraining, data: Data, augmentation: Augmentation, device: torch.device
     ) -> None:
         self.job, self.config, self.device = job, job.config, device
-        network = job.space.derive(job.architecture, auxiliary=job.config.auxiliary_weight > 0)
+        auxiliary = job.config.auxiliary_weight > 0
+        network: Classifier = job.space.derive(job.architecture, auxiliary=auxiliary)
         contiguous = job.config.memory_format == "contiguous"
         self.network = placed(network, device, own=contiguous)
         self.average = Average(self.network, job.config.ema) if job.config.ema else None

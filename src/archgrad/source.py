@@ -25,7 +25,7 @@ from archgrad.source_parts import (
     STAGES_NETWORK,
     USE,
 )
-from archgrad.spaces.cells import NONE
+from archgrad.spaces.grouped import NONE
 from archgrad.spaces.mbconv import Chain
 from archgrad.spaces.nas_bench_201 import STAGES
 from archgrad.trained import Sizes, Trained

@@ -145,6 +145,8 @@ class Supernet:
             rows = (mixing if isinstance(mixing, Mixing) else Mixing(mixing)).rows(self.choices)
         else:
             rows = list(mixing)
+        if self.counting and self.count is None:
+            self.count = counted(self, call, batch)  # before the pass: a stream remembers the last
         for choice, row in zip(self.choices, rows, strict=True):
             choice.mixing = row
         try:
@@ -165,8 +167,7 @@ class Supernet:
         finally:
             for choice in self.choices:
                 choice.mixing = None  # a model that holds no graph can be copied and saved
-        if self.counting:
-            self.count = self.count or counted(self, call, batch)
+        if self.counting and self.count is not None:
             backward = any(tensor.requires_grad for tensor in tensors(found))
             self.spent += self.count.spent(rows, size(batch), backward)
         return full(found)

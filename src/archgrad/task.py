@@ -14,6 +14,7 @@ from torch import Tensor
 
 from archgrad.errors import ArchgradError
 from archgrad.loops import accuracy
+from archgrad.measure import ACCURACY, Measure
 from archgrad.trees import describe, leaves, mapped, size, tensors
 
 Model = Callable[..., Any]
@@ -42,13 +43,18 @@ class Task:
 
     ``metric(output, target)``: a number, higher is better, under the name ``name``; None: the loss
     is all there is to report. ``forward(model, batch)`` gives (output, target) of a batch. Outputs,
-    targets and batches may be of any structure.
+    targets and batches may be of any structure. ``penalty(output)``: what is added to the loss
+    where weights are trained, and there alone; ``share(batch)``: the part of the learning rate that
+    a step on this batch takes. ``measure``: what trained networks are judged by.
     """
 
     loss: Callable[[Any, Any], Tensor] = F.cross_entropy
     metric: Callable[[Any, Any], Any] | None = accuracy
     name: str = "accuracy"
     forward: Callable[[Model, Any], tuple[Any, Any]] = pair
+    penalty: Callable[[Any], Tensor] | None = None
+    share: Callable[[Any], float] | None = None
+    measure: Measure = ACCURACY
 
     @classmethod
     def of(
@@ -92,6 +98,14 @@ class Task:
                 "point type, such as a mean over the batch"
             )
         return value
+
+    def trained(self, loss: Tensor, output: Any) -> Tensor:
+        """What the weights are trained by: the loss with its penalty."""
+        return loss if self.penalty is None else loss + self.penalty(output)
+
+    def rate(self, learning_rate: float, batch: Any) -> float:
+        """The learning rate of a step on this batch."""
+        return learning_rate if self.share is None else learning_rate * self.share(batch)
 
     @torch.no_grad()
     def reported(self, output: Any, target: Any) -> Tensor | None:

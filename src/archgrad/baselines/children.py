@@ -81,7 +81,8 @@ class Children:
 
     def _network(self, architecture: Architecture) -> nn.Module:
         own = self.space.input_shape is None
-        return placed(self.space.derive(architecture), self.device, own)
+        network: nn.Module = self.space.derive(architecture)
+        return placed(network, self.device, own)
 
     def _outputs(self, network: nn.Module, batch: Any) -> tuple[Any, Any]:
         with autocast(self.config.precision, self.device):

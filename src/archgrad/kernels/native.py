@@ -73,13 +73,17 @@ def note(device: torch.device) -> str:
 
 def library(*tensors: Tensor) -> ctypes.CDLL | None:
     """The library, if it is to be used and can work on these: (B, C, H, W) on a CPU, one dtype."""
-    if _chosen.get() == "torch":
-        return None
     first = tensors[0]
-    for tensor in tensors:
-        if tensor.dtype != first.dtype or tensor.device.type != "cpu" or tensor.ndim != 4:
-            return None
-    if first.dtype not in SUFFIX:
+    if any(tensor.ndim != 4 for tensor in tensors):
+        return None
+    if any(t.dtype != first.dtype or t.device.type != "cpu" for t in tensors):
+        return None
+    return usable(first)
+
+
+def usable(tensor: Tensor) -> ctypes.CDLL | None:
+    """The library, if it is to be used and knows the type and the device of this."""
+    if _chosen.get() == "torch" or tensor.device.type != "cpu" or tensor.dtype not in SUFFIX:
         return None
     return build().library
 

@@ -11,6 +11,11 @@ With the virtual step :math:`w'(\alpha) = w - \xi (g + m v + \lambda w)`,
 the mixed second derivative. All evaluate the model functionally: weights, their gradients and
 running statistics are bit-identical afterwards, and no copy of the network is made. (The original
 code updates running statistics in the alpha step as well.)
+
+Where the optimizer of `State` clips, as for recurrent cells, g in the virtual step and
+:math:`\nabla_{w'} L_{val}` are cut to that norm, and the mixed derivative is multiplied by the
+factor that g was, which is held fixed. (The original recurrent code does so too, but multiplies by
+clip / norm even where that is above 1 and nothing was cut; its convolutional code clips nothing.)
 """
 
 from __future__ import annotations
@@ -85,7 +90,7 @@ class FiniteDifference:
             raise ArchgradError(f"finite difference: step is {self.step}, expected above 0")
 
     def __call__(self, alpha: Alpha, state: State) -> Estimate:
-        direct, vector, loss = _at_virtual_step(alpha, state)
+        direct, vector, loss, rate = _at_virtual_step(alpha, state)
         norm = torch.linalg.vector_norm(
             torch.stack([torch.linalg.vector_norm(v) for v in vector.values()])
         )
@@ -99,7 +104,7 @@ class FiniteDifference:
                 for sign in (1, -1)
             )
         mixed = {name: (plus[name] - minus[name]) / (2 * epsilon) for name in alpha}
-        return Estimate(_subtract(direct, state.optimizer.learning_rate, mixed), loss, vector)
+        return Estimate(_subtract(direct, rate, mixed), loss, vector)
 
 
 @dataclass(frozen=True)
@@ -113,14 +118,14 @@ class Exact:
     """
 
     def __call__(self, alpha: Alpha, state: State) -> Estimate:
-        direct, vector, loss = _at_virtual_step(alpha, state)
+        direct, vector, loss, rate = _at_virtual_step(alpha, state)
         mixed = hessian_vector(
             lambda moving: state.train_loss(alpha, moving),
             at=state.problem.weights,
             vector=vector,
             by=alpha,
         )
-        return Estimate(_subtract(direct, state.optimizer.learning_rate, mixed), loss, vector)
+        return Estimate(_subtract(direct, rate, mixed), loss, vector)
 
 
 @dataclass(frozen=True)
@@ -159,13 +164,15 @@ class Neumann:
 
 def _at_virtual_step(
     alpha: Alpha, state: State
-) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
-    """d L_val / d alpha and d L_val / d w at w', and the loss there."""
-    weights = leaves(state.problem.weights)
+) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor, float | Tensor]:
+    """d L_val / d alpha and d L_val / d w at w', the loss there, and d w' / d(- gradient)."""
+    weights, optimizer = leaves(state.problem.weights), state.optimizer
     slope = gradient(state.train_loss(detached(alpha), weights), weights)
     with torch.no_grad():
-        virtual = state.optimizer.step(state.problem.weights, slope)
-    return _both(alpha, state, leaves(virtual))
+        slope, factor = optimizer.clipped(slope)
+        virtual = optimizer.step(state.problem.weights, slope)
+    direct, vector, loss = _both(alpha, state, leaves(virtual))
+    return direct, optimizer.clipped(vector)[0], loss, optimizer.learning_rate * factor
 
 
 def _both(

@@ -33,16 +33,19 @@ class SGD:
 
     ``step`` is torch.optim.SGD's update without dampening or Nesterov, and without clipping:
     v' = momentum v + g + weight_decay w;  w' = w - learning_rate v'. The learning rate may be a
-    scalar tensor.
+    scalar tensor. ``clip``: what the norm of gradients is cut to by `clipped` (None: not at all).
     """
 
     learning_rate: float | Tensor
     momentum: float = 0.0
     weight_decay: float = 0.0
     velocity: Weights | None = None
+    clip: float | None = None
 
     @classmethod
-    def of(cls, optimizer: torch.optim.SGD, weights: Weights) -> SGD:
+    def of(
+        cls, optimizer: torch.optim.SGD, weights: Weights, clip: float | None = None
+    ) -> SGD:
         """The present view of an optimizer; velocity is zero before its first step."""
         group = optimizer.param_groups[0]
         if len(optimizer.param_groups) > 1 or group["nesterov"] or group["dampening"]:
@@ -52,7 +55,15 @@ class SGD:
             )
         buffers = {n: optimizer.state[w].get("momentum_buffer") for n, w in weights.items()}
         velocity = {n: b for n, b in buffers.items() if b is not None}
-        return cls(group["lr"], group["momentum"], group["weight_decay"], velocity)
+        return cls(group["lr"], group["momentum"], group["weight_decay"], velocity, clip)
+
+    def clipped(self, gradient: Weights) -> tuple[dict[str, Tensor], Tensor | float]:
+        """The gradient times min(1, clip / its norm over all tensors), and that factor."""
+        if self.clip is None:
+            return dict(gradient), 1.0
+        norms = [torch.linalg.vector_norm(g) for g in gradient.values()]
+        factor = (self.clip / (torch.linalg.vector_norm(torch.stack(norms)) + 1e-6)).clamp_max(1)
+        return {name: factor * g for name, g in gradient.items()}, factor
 
     def step(self, weights: Weights, gradient: Weights) -> dict[str, Tensor]:
         """The weights after one step: the virtual step of arXiv:1806.09055, equation 5."""

@@ -12,8 +12,8 @@ from torch import nn
 from archgrad.architecture import Architecture
 from archgrad.choice import Edge, Group
 from archgrad.errors import unknown
-from archgrad.network import Classifier
 from archgrad.spaces.darts_cnn import DartsCNN
+from archgrad.spaces.darts_rnn import DartsRNN
 from archgrad.spaces.mbconv import MBConv
 from archgrad.spaces.nas_bench_201 import NasBench201
 from archgrad.spaces.robust import s1, s2, s3, s4
@@ -38,7 +38,7 @@ class SearchSpace(Protocol):
     @property
     def input_shape(self) -> tuple[int, ...] | None: ...
     def supernet(self, edges: Sequence[Edge] = ()) -> nn.Module: ...
-    def derive(self, architecture: Architecture, auxiliary: bool = False) -> Classifier: ...
+    def derive(self, architecture: Architecture, auxiliary: bool = False) -> Any: ...
     def validate(self, architecture: Architecture) -> None: ...
     def sized(self, channels: int | None = None, cells: int | None = None) -> SearchSpace: ...
     def restricted(self, candidates: Mapping[str, Sequence[Iterable[str]]]) -> SearchSpace: ...
@@ -54,6 +54,7 @@ SPACES: dict[str, Callable[..., SearchSpace]] = {
     "s4": s4,
     "nas-bench-201": NasBench201,
     "mbconv": MBConv,
+    "darts-rnn": DartsRNN,
 }
 
 

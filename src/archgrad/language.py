@@ -1,0 +1,61 @@
+"""What is learned of text: the next token, segment by segment, with the state carried along."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from archgrad.kernels.duals import at_rest
+from archgrad.measure import PERPLEXITY
+from archgrad.task import Model, Task
+from archgrad.trees import mapped
+
+
+class Memory:
+    """What a stream of text remembers from one segment to the next: (B, H), None at its start.
+
+    The last pass over a segment writes it: in a search that is the step of the weights, of the
+    other half the pass at which alpha's gradient is taken, as in the original code.
+    """
+
+    def __init__(self) -> None:
+        self.state: Any = None
+
+
+class Segment(NamedTuple):
+    """A piece of B texts side by side: ``tokens`` and the next ones, ``target``: (T, B) int64.
+
+    ``state``: the hidden state before it, (B, H), or None; ``memory``: of its stream; ``share``: of
+    the learning rate, its length as a part of the usual one (arXiv:1708.01009).
+    """
+
+    tokens: Tensor
+    target: Tensor
+    state: Any
+    memory: Memory
+    share: float = 1.0
+
+
+def _read(model: Model, segment: Segment) -> tuple[Any, Tensor]:
+    """((logits, penalty), target); the stream remembers how it went on."""
+    logits, state, penalty = model(segment.tokens, segment.state, penalized=True)
+    segment.memory.state = mapped(at_rest, state)
+    return (logits, penalty), segment.target
+
+
+def _cross_entropy(output: Any, target: Tensor) -> Tensor:
+    """Mean over all tokens, in nats."""
+    return F.cross_entropy(output[0].flatten(0, 1), target.flatten())
+
+
+LANGUAGE = Task(
+    loss=_cross_entropy,
+    metric=None,
+    name="log_likelihood",
+    forward=_read,
+    penalty=lambda output: output[1],
+    share=lambda segment: segment.share,
+    measure=PERPLEXITY,
+)
