@@ -81,8 +81,8 @@ class RecurrentCell(nn.Module):
     """The cell of `archgrad.kernels.recurrence`: (T, B, inputs), (B, H) -> (T, B, H).
 
     ``nodes``: for each intermediate node its `Choice` of every source (0, 1, ...) in a search, or
-    in a derived network its one (operation, source); ``output``: the nodes, from 1, whose mean is
-    the next state. Normalized in a search, by the statistics of the batch at each step; the
+    in a derived network its one (operation, source); the mean of all nodes is the next state.
+    Normalized in a search, by the statistics of the batch at each step; the
     original code also keeps running ones, for an evaluation that this library does not make.
     """
 
@@ -91,7 +91,6 @@ class RecurrentCell(nn.Module):
         inputs: int,
         hidden: int,
         nodes: Sequence[Sequence[Choice] | Single],
-        output: Sequence[int],
     ) -> None:
         super().__init__()
         self.first = nn.Parameter(torch.empty(inputs + hidden, 2 * hidden))
@@ -109,7 +108,7 @@ class RecurrentCell(nn.Module):
             if search
             else [Node(source, source + 1, _only(name)) for name, source in self.singles]
         )
-        self.plan = Plan(tuple(plans), tuple(output), normalized=search)
+        self.plan = Plan(tuple(plans), normalized=search)
         for weight in self.parameters():
             nn.init.uniform_(weight, -INITIAL, INITIAL)
 

@@ -20,15 +20,15 @@ KERNELS: tuple[Kernel, ...] = ("torch", "native") if native.compiler() else ("to
 
 
 def whole(nodes: int) -> Plan:
-    return Plan(tuple(Node(0, i) for i in range(1, nodes + 1)), tuple(range(1, nodes + 1)), True)
+    return Plan(tuple(Node(0, i) for i in range(1, nodes + 1)), normalized=True)
 
 
-def derived(singles: Sequence[tuple[str, int]], output: tuple[int, ...]) -> Plan:
+def derived(*singles: tuple[str, int]) -> Plan:
     nodes = (Node(s, s + 1, tuple(name == other for other in NAMES)) for name, s in singles)
-    return Plan(tuple(nodes), output, normalized=False)
+    return Plan(tuple(nodes), normalized=False)
 
 
-DERIVED = derived([("tanh", 0), ("relu", 0), ("sigmoid", 1), ("identity", 2)], (1, 2, 4))
+DERIVED = derived(("tanh", 0), ("relu", 0), ("sigmoid", 1), ("identity", 2))
 
 
 def inputs(

@@ -8,7 +8,7 @@ With the previous state :math:`h`, the projected input :math:`x_t` and a fixed m
 .. math:: [c|a]_j = (m s_j) W_i, \quad
           s_i = N\Big(\sum_j \sum_o p_{ijo} \big(s_j + \sigma(c_j) (o(a_j) - s_j)\big)\Big)
 
-and the next state is the mean of the output nodes. :math:`N` is batch normalization without scale
+and the next state is the mean of all nodes but the first. :math:`N` is batch normalization without scale
 and shift in a search, the identity in a derived cell, where each node has one edge and one
 operation. One product of matrices a node; what follows it is one pass over its result.
 """
@@ -50,11 +50,9 @@ class Node:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a cell computes: its nodes, the nodes whose mean is its output (from 1), and whether
-    states are normalized."""
+    """What a cell computes: its nodes, and whether states are normalized."""
 
     nodes: tuple[Node, ...]
-    output: tuple[int, ...]
     normalized: bool
 
 
@@ -107,7 +105,7 @@ def _plain(
             sources = torch.stack(states[node.start : node.stop])
             product = _masked(sources, mask) @ weight
             states.append(_normalized(plan, _sum(node, product, sources, mixed.to(product.dtype))))
-        state = torch.stack([states[i] for i in plan.output]).mean(dim=0)
+        state = torch.stack(states[1:]).mean(dim=0)
         outputs.append(state)
     return torch.stack(outputs)
 
@@ -173,7 +171,7 @@ class _Recurrence(torch.autograd.Function):
                 _keep(total, states[t, i], None if scales is None else scales[t, i])
                 if mask is not None:
                     torch.mul(states[t, i], mask, out=masked[t, i])
-            torch.mean(_outputs(plan, states[t]), dim=0, out=hiddens[t + 1])
+            torch.mean(states[t, 1:], dim=0, out=hiddens[t + 1])
 
         ctx.plan, ctx.given = plan, len(given)
         ctx.save_for_backward(*given, mask, states, masked, scales, first, hiddens, *products)
@@ -192,13 +190,6 @@ class _Recurrence(torch.autograd.Function):
 def _split(plan: Plan, given: Sequence[Tensor]) -> tuple[Any, ...]:
     count = len(plan.nodes)
     return *given[:3], given[3 : 3 + count], given[3 + count :]
-
-
-def _outputs(plan: Plan, states: Tensor) -> Tensor:
-    first, last = plan.output[0], plan.output[-1]
-    if len(plan.output) == last - first + 1:
-        return states[first : last + 1]
-    return states[list(plan.output)]
 
 
 def _keep(total: Tensor, state: Tensor, scale: Tensor | None) -> None:
@@ -248,8 +239,8 @@ def _backward(
 
     for t in reversed(range(steps)):
         to_hidden = to_hidden + grad[t]
-        to_states.zero_()
-        _outputs(plan, to_states).add_(to_hidden, alpha=1 / len(plan.output))
+        to_states[0] = 0
+        to_states[1:] = to_hidden / count
         for i in reversed(range(count + 1)):
             slope = _through(to_states[i], states[t, i], None if scales is None else scales[t, i])
             if i == 0:

@@ -88,7 +88,7 @@ class DartsRNN(Grouped):
         for row, ((_, node), names) in enumerate(zip(group.edges, group.candidates, strict=True)):
             made = {name: operation(name) for name in names}
             nodes[node - 1].append(Choice(made, group.name, row))
-        return self._model(nodes, tuple(self._nodes))
+        return self._model(nodes)
 
     def plain(self) -> LanguageModel:
         """The supernet; no operation has a cost of its own."""
@@ -101,14 +101,10 @@ class DartsRNN(Grouped):
                 f"space {self.name} has no auxiliary head; use an auxiliary weight of 0"
             )
         self.validate(architecture)
-        cell = architecture.cell(CELL)
-        singles = [single for (single,) in cell.nodes]
-        return self._model(singles, cell.output)
+        return self._model([single for (single,) in architecture.cell(CELL).nodes])
 
-    def _model(
-        self, nodes: Sequence[Sequence[Choice] | tuple[str, int]], output: Sequence[int]
-    ) -> LanguageModel:
-        cell = RecurrentCell(self.hidden, self.hidden, nodes, output)
+    def _model(self, nodes: Sequence[Sequence[Choice] | tuple[str, int]]) -> LanguageModel:
+        cell = RecurrentCell(self.hidden, self.hidden, nodes)
         return LanguageModel(self.classes, cell, self.regularization)
 
     def _validate_nodes(self, group: Group, cell: Cell) -> None:
