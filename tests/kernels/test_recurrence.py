@@ -71,7 +71,7 @@ def compared(plan: Plan, given: Sequence[Tensor], mask: Tensor | None, kernel: K
     theirs = run(plan, given, mask, plainly=True)
     expected = [theirs, *torch.autograd.grad(judged(theirs), moving)]
     gaps = [(a - b).abs().max() / b.abs().max().clamp_min(1) for a, b in zip(found, expected)]
-    return float(torch.stack(gaps).max())
+    return float(torch.stack(gaps).detach().max())
 
 
 @settings(max_examples=25, deadline=None)

@@ -8,8 +8,8 @@ With the previous state :math:`h`, the projected input :math:`x_t` and a fixed m
 .. math:: [c|a]_j = (m s_j) W_i, \quad
           s_i = N\Big(\sum_j \sum_o p_{ijo} \big(s_j + \sigma(c_j) (o(a_j) - s_j)\big)\Big)
 
-and the next state is the mean of all nodes but the first. :math:`N` is batch normalization without scale
-and shift in a search, the identity in a derived cell, where each node has one edge and one
+and the next state is the mean of all nodes but the first. :math:`N` is batch normalization without
+scale and shift in a search, the identity in a derived cell, where each node has one edge and one
 operation. One product of matrices a node; what follows it is one pass over its result.
 """
 
