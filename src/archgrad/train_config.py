@@ -7,13 +7,14 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from archgrad import recipes
-from archgrad.section import CODE, PAPER, PRECISION, STAGED, STEM, Section
+from archgrad.section import CODE, PAPER, PRECISION, STAGED, STEM
+from archgrad.text_config import TextOptions
 
 OF_SCHEDULES = {"decay": "step", "decay_epochs": "step", "tail_epochs": "linear"}
 ORDER = "order of the weights of images and volumes in memory (channels_last is mostly faster)"
 
 
-class TrainConfig(Section):
+class TrainConfig(TextOptions):
     """One retraining from scratch. Defaults are the paper's for CIFAR-10."""
 
     recipe: str | None = Field(
