@@ -112,7 +112,7 @@ def sections_of(
         if value is not None:
             result[home][name] = value if isinstance(value, str) else OWN
     if not isinstance(space, str | None):
-        result["data"].setdefault("dims", getattr(space, "dims", 2))
+        result["data"].setdefault("dims", getattr(space, "dims", 2) or 2)  # 0: of text
     return result
 
 

@@ -18,6 +18,7 @@ from archgrad.budget import REPORT, Budget
 from archgrad.calling import defaults, made
 from archgrad.config import OWN, DataConfig, RunConfig, SearchConfig, TrainConfig
 from archgrad.data import Augmentation, Data
+from archgrad.data.corpus import check_vocabulary
 from archgrad.data.own import OwnData
 from archgrad.errors import ArchgradError, out_of_memory, unknown
 from archgrad.fitting import epochs_within
@@ -249,13 +250,13 @@ def search_space(
     """
     if config.space != OWN:
         _agree("space", config.space, value)
-        shape = {} if data is None else _shape(data)
+        shape = {} if data is None else _shape(data, config.space, config)
         return spaces.space(config.space, **space_options(config), **shape)
     if value is None or isinstance(value, str):
         raise came_from_python("space")
     if data is not None and not fits(value, data):
         raise ArchgradError(
-            f"the space takes images of shape {value.input_shape} in {value.classes} classes, "
+            f"the space takes examples of shape {value.input_shape} in {value.classes} classes, "
             f"the data has {data.shape} in {len(data.classes)}; build the space for the data"
         )
     return value
@@ -281,7 +282,8 @@ def space_options(config: SearchConfig) -> dict[str, Any]:
 def retraining_space(config: TrainConfig, data: Data, name: str) -> SearchSpace:
     """The space called ``name`` at the size of the retraining, for the shape of the data."""
     sizes = {"channels": config.channels, "cells": config.cells}
-    return spaces.space(name, **sizes, **stem_option(name, config.stem), **_shape(data))
+    shape = _shape(data, name, config)
+    return spaces.space(name, **sizes, **stem_option(name, config.stem), **shape)
 
 
 def fits(space: SearchSpace, data: Data) -> bool:
@@ -301,8 +303,18 @@ def _kernel(config: SearchConfig, space: SearchSpace) -> str:
     return "torch"
 
 
-def _shape(data: Data) -> dict[str, Any]:
-    if not data.shape:
+def _shape(data: Data, space: str, config: SearchConfig | TrainConfig) -> dict[str, Any]:
+    """The options that say what a space is for; ``config``: of the search, or of a retraining."""
+    of_images = "image_size" in spaces.options(space)
+    if of_images != bool(data.shape):
+        kinds, others = ("images", "text") if of_images else ("text", "images")
+        raise ArchgradError(
+            f"space {space} is for {kinds}, and data set {data.name} holds {others}; use "
+            f"{'--space darts-rnn' if of_images else 'a space of images, such as darts-cnn'}, or "
+            f"other data"
+        )
+    if not of_images:
+        check_vocabulary(len(data.classes), config.hidden, resolve_device(config.device))
         return {"classes": len(data.classes)}
     channels, *image_size = data.shape
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from archgrad import Architecture
-from archgrad.architecture import published
+from archgrad.architecture import Cell, published
 from archgrad.cost import cost
 from archgrad.errors import ArchgradError
 from archgrad.mixing import Mixing
@@ -213,6 +214,21 @@ def test_random_architectures_are_built_and_come_back_from_json(seed: int, nodes
     assert space.derive(architecture)(tokens(2, 2, 3))[0].shape == (2, 2, 3)
 
 
+def cell(*nodes: Sequence[tuple[str, int]]) -> Architecture:
+    output = tuple(node for node, edges in enumerate(nodes, start=1) if edges) or (1,)
+    made = Cell(name="recurrent", inputs=1, nodes=tuple(map(tuple, nodes)), output=output)
+    return Architecture(space="darts-rnn", cells=(made,))
+
+
+def test_a_node_without_an_edge_is_left_out() -> None:
+    torch.manual_seed(0)
+    whole = SMALL.derive(cell([], [("tanh", 0)], [("relu", 2)]))
+    small = replace(SMALL, nodes=2).derive(cell([("tanh", 0)], [("relu", 1)]))
+    small.load_state_dict(whole.state_dict())
+    assert len(whole.cell.weights) == 2
+    assert torch.equal(whole(tokens())[0], small(tokens())[0])
+
+
 def refused(make: object, *words: str) -> None:
     with pytest.raises(ArchgradError) as caught:
         make()  # type: ignore[operator]
@@ -221,19 +237,12 @@ def refused(make: object, *words: str) -> None:
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    two: Sequence[Sequence[object]] = [[["tanh", 0], ["relu", 0]]]
     text = published("DARTS_RNN_V1").to_json()
-    refused(lambda: SMALL.validate(published("DARTS_RNN_V1")), "3 nodes", "one edge")
+    refused(lambda: SMALL.validate(published("DARTS_RNN_V1")), "3 nodes", "one edge each")
     refused(lambda: SMALL.validate(published("DARTS_V1")), "darts-cnn", "darts-rnn")
-    refused(
-        lambda: DartsRNN(nodes=1).validate(
-            Architecture.model_validate(
-                {"space": "darts-rnn", "cells": ({"name": "recurrent", "inputs": 1,
-                 "nodes": tuple(tuple(map(tuple, edges)) for edges in two), "output": (1,)},)},
-            )
-        ),
-        "[2] edges",
-    )  # fmt: skip
+    refused(lambda: SMALL.validate(cell([("tanh", 0), ("relu", 0)], [], [])), "[2, 0, 0] edges")
+    refused(lambda: SMALL.validate(cell([], [], [])), "[0, 0, 0] edges")
+    refused(lambda: SMALL.validate(cell([], [("tanh", 1)], [("relu", 0)])), "node 2 takes node 1")
     refused(
         lambda: DartsRNN().validate(Architecture.from_json(text.replace('"tanh"', '"gelu"'))),
         "gelu", "tanh, relu, sigmoid, identity",

@@ -26,7 +26,8 @@ class DartsRNN(Grouped):
     State 0 is made of the input and the previous hidden state; each of ``nodes`` intermediate nodes
     takes every earlier state through an activation with a highway bypass, one matrix a node shared
     by all its edges; the mean of all intermediate nodes is the next hidden state. With 8 nodes
-    these are 36 edges of 5 operations. A derived node keeps its strongest edge (8! 4^8 cells).
+    these are 36 edges of 5 operations. A derived node keeps its strongest edge (8! 4^8 cells); one
+    that has none (arXiv:1911.12126) is left out, of the mean too.
 
     ``hidden``: units H of the embedding and of every state; ``classes``: words V of the vocabulary;
     ``candidates``: one entry, the operations of the edges (0, 1), (0, 2), (1, 2), (0, 3), ...
@@ -101,20 +102,33 @@ class DartsRNN(Grouped):
                 f"space {self.name} has no auxiliary head; use an auxiliary weight of 0"
             )
         self.validate(architecture)
-        return self._model([single for (single,) in architecture.cell(CELL).nodes])
+        nodes = architecture.cell(CELL).nodes
+        numbers = {0: 0}  # without the nodes that have no edge
+        for node, edges in enumerate(nodes, start=1):
+            if edges:
+                numbers[node] = len(numbers)
+        return self._model([(name, numbers[source]) for edges in nodes for name, source in edges])
 
     def _model(self, nodes: Sequence[Sequence[Choice] | tuple[str, int]]) -> LanguageModel:
         cell = RecurrentCell(self.hidden, self.hidden, nodes)
         return LanguageModel(self.classes, cell, self.regularization)
 
     def _validate_nodes(self, group: Group, cell: Cell) -> None:
+        kept = [node for node, edges in enumerate(cell.nodes, start=1) if edges]
         counts = [len(edges) for edges in cell.nodes]
-        if counts != [1] * self.nodes or cell.output != group.output:
+        if len(counts) != self.nodes or max(counts) > 1 or list(cell.output) != kept:
             raise ArchgradError(
                 f"cell {cell.name}: nodes have {counts} edges, output {list(cell.output)}; space "
-                f"{self.name} has one edge for each of {self.nodes} nodes and the output "
-                f"{list(self._nodes)}"
+                f"{self.name} has {self.nodes} nodes with one edge each, or none where it was too "
+                f"weak, and as output all that have one, here {kept}"
             )
+        for node, edges in enumerate(cell.nodes, start=1):
+            for _, source in edges:
+                if source not in (0, *kept):
+                    raise ArchgradError(
+                        f"cell {cell.name}: node {node} takes node {source}, which has no edge; "
+                        "leave that edge out"
+                    )
 
     def random_architecture(self, generator: torch.Generator) -> Architecture:
         """Uniform: any earlier state and any operation but none for each node."""
