@@ -55,7 +55,7 @@ class Plain(Choice):
     """The mixed operation as a textbook has it: one module a candidate, weighted and added up."""
 
     def forward(self, x: Tensor) -> Tensor:
-        weights = self._row().weights
+        weights = self.row_of_mixing().weights
         pairs = zip(weights.unbind(), self.candidates, strict=True)
         found = sum(w * operation(x) for w, operation in pairs if not isinstance(operation, Zero))
         assert isinstance(found, Tensor)

@@ -77,6 +77,23 @@ def test_second_order_equals_the_closed_form(estimator, sgd) -> None:  # type: i
     torch.testing.assert_close(estimate, problem.closed_form(sgd), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("estimator", SECOND_ORDER)
+@pytest.mark.parametrize("clip", [0.1, 3.0, 1e6])
+def test_a_clipped_second_order_equals_its_closed_form(estimator, clip) -> None:  # type: ignore[no-untyped-def]
+    """Both gradients are cut to the norm, the mixed derivative by the factor of the first."""
+    problem, rate = Quadratic(), 0.1
+    w, alpha = problem.weights["w"], problem.alpha["a"][0].detach()
+    slope = problem.a_matrix @ (w - problem.b_matrix @ alpha)
+    factor = min(1.0, clip / float(slope.norm()))
+    vector = w - rate * factor * slope - problem.c
+    vector = vector * min(1.0, clip / float(vector.norm()))
+    mixed = -problem.b_matrix.T @ problem.a_matrix @ vector
+    found = estimator(problem.alpha, replace(
+        problem.state(SGD(rate, clip=clip)), optimizer=SGD(rate, clip=clip)
+    )).gradient["a"][0]  # fmt: skip
+    torch.testing.assert_close(found, problem.d - rate * factor * mixed, rtol=1e-5, atol=1e-6)
+
+
 def test_first_order_equals_the_closed_form_without_a_step() -> None:
     problem = Quadratic()
     estimate = first_order(problem.alpha, problem.state(STEP)).gradient["a"][0]
