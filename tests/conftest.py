@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 import torch
 
+from archgrad import monitor
 from archgrad.data import Data, as_data
 from helpers import digits
 
@@ -17,6 +19,15 @@ torch.set_num_threads(1)
 # time limits on shared cores would fail by chance
 hypothesis.settings.register_profile("archgrad", deadline=None)
 hypothesis.settings.load_profile("archgrad")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def small_diagnostics() -> Iterator[None]:
+    """Else they take most of the time of so short searches; `test_monitor` sees their real size."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(monitor, "ITERATIONS", 3)
+        patch.setattr(monitor, "RANDOM_CELLS", 4)
+        yield
 
 
 @pytest.fixture

@@ -21,10 +21,11 @@ from archgrad.counting import Count, counted, second_derivative
 from archgrad.data import Data
 from archgrad.folder import Run
 from archgrad.kernels import native
-from archgrad.methods import Method, method
+from archgrad.methods import Method, Recovery, method
 from archgrad.mixing import Mixing
 from archgrad.operations import Zero
 from archgrad.parts.hypergradient import Exact, FiniteDifference, Neumann
+from archgrad.parts.stopping import History, Verdict
 from archgrad.passes import Counting
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.spaces.own import OwnModel
@@ -265,20 +266,20 @@ def test_a_resumed_search_goes_on_counting(name: str, two_digits: Data, tmp_path
 
 
 def test_an_abandoned_part_of_a_search_was_paid_for(two_digits: Data) -> None:
-    options: dict[str, Any] = {
-        "form": "adaptive", "recovery_factor": 1000.0, "recovery_cap": 0.2,
-        "eigenvalue_ratio": 0.45, "first_epoch": 0,
-    }  # fmt: skip
-    config = CONFIG.model_copy(update={"epochs": 13, "batch_size": 24})
+    verdicts = [Verdict("enough", 1)]
+
+    def rule(history: History) -> Verdict | None:
+        return verdicts.pop() if verdicts and len(history) == 3 else None
+
+    chosen = replace(method("darts"), stopping=rule, recovery=Recovery(10.0, 1.0))
+    config = CONFIG.model_copy(update={"epochs": 3, "batch_size": 24})
     told: list[str] = []
 
     class Told(archgrad.loops.Silent):
         def notice(self, text: str) -> None:
             told.append(text)
 
-    found = bilevel_search(
-        SPACE, two_digits, method("robust_darts", **options), config, listener=Told()
-    )
-    assert any("back to epoch" in text for text in told)
+    found = bilevel_search(SPACE, two_digits, chosen, config, listener=Told())
+    assert any("back to epoch 1" in text for text in told)
     each = found.metrics[0]["spent"]
-    assert found.spent > 13 * each * 1.05
+    assert 4.95 * each < found.spent < 5.05 * each  # three epochs, and two of them again

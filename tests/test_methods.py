@@ -7,8 +7,10 @@ does nothing in a search as short as these fails, until the tables below say how
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from inspect import getdoc, signature
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,13 +19,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from archgrad import Architecture, SearchResult, monitor
+from archgrad import Architecture, SearchResult
 from archgrad.bilevel import bilevel_search
 from archgrad.config import RunConfig, SearchConfig
 from archgrad.data import Data
 from archgrad.folder import Run, load_checkpoint
 from archgrad.loops import Listener, Silent
 from archgrad.methods import RECIPES, method
+from archgrad.parts.stopping import EigenvalueStop
 from archgrad.spaces.darts_cnn import DartsCNN
 from helpers import same
 
@@ -41,7 +44,7 @@ ACTIVE: dict[str, dict[str, Any]] = {
     "idarts": {"terms": 1, "interval": 2},
     "fair_darts": {"threshold": 0.5},
     "proxyless": {"interval": 2},
-    "robust_darts": {"epochs": 13, "batch_size": 24, "eigenvalue_ratio": 0.45, "first_epoch": 0},
+    "robust_darts": {"epochs": 5, "batch_size": 24, "eigenvalue_ratio": 0.95, "first_epoch": 0},
     "p_darts": {"epochs": 3, "more_cells": 1, "candidates_2": 4, "candidates_3": 2, "skips": 0},
     "sdarts_adv": {"steps": 2},
     "darts_pt": {"tuning_epochs": 1},
@@ -52,7 +55,7 @@ ACTIVE: dict[str, dict[str, Any]] = {
 AT_REST = {"random_ws"}  # methods whose alpha never moves
 # Knobs that another one switches on; the docstring of the recipe says so.
 PROGRESSIVE = {"progressive": 1}
-ADAPTIVE = {"form": "adaptive", "recovery_factor": 1000.0, "recovery_cap": 0.2}
+ADAPTIVE = {"form": "adaptive", "recovery_factor": 4000.0, "recovery_cap": 0.9}
 SWITCHES: dict[tuple[str, str], dict[str, Any]] = {
     ("darts_2nd", "step"): {"estimator": "finite_difference"},
     ("drnas", "k"): PROGRESSIVE,
@@ -69,7 +72,7 @@ OTHER: dict[tuple[str, str], Any] = {
     ("darts_2nd", "estimator"): "finite_difference",
     ("robust_darts", "form"): "drop_path",
     ("robust_darts", "eigenvalue_ratio"): 1e6,
-    ("robust_darts", "recovery_factor"): 500.0,
+    ("robust_darts", "recovery_factor"): 2500.0,
     ("darts_pt", "criterion"): "loss",
     ("pc_darts", "k"): 2,
     ("drnas", "k"): 2,
@@ -134,8 +137,10 @@ def searched(
 
 
 @pytest.fixture(autouse=True)
-def short_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(monitor, "ITERATIONS", 3)
+def short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An early stop needs 3 readings of the eigenvalue, not 7."""
+    rule = partial(EigenvalueStop, window=2, distance=1)
+    monkeypatch.setattr(sys.modules["archgrad.methods.robust_darts"], "EigenvalueStop", rule)
 
 
 Usual = Callable[[str, Mapping[str, Any]], Outcome]
@@ -186,7 +191,7 @@ def test_the_short_searches_go_through_every_stage_and_one_recovery(usual: Usual
     assert usual("drnas", PROGRESSIVE).content["checkpoint"]["stage"] == 1
     adaptive = usual("robust_darts", ADAPTIVE).content["checkpoint"]
     assert adaptive["recovered"] == 1
-    assert adaptive["weight_optimizer"]["param_groups"][0]["weight_decay"] == 0.2
+    assert adaptive["weight_optimizer"]["param_groups"][0]["weight_decay"] == 0.9
     assert usual("robust_darts", {}).result.stopped is not None
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from archgrad import monitor
 from archgrad.bilevel import BilevelSearch, bilevel_search
 from archgrad.config import RunConfig, SearchConfig
 from archgrad.data import Augmentation, as_data
@@ -18,7 +19,7 @@ from archgrad.guard import Finding, Guard
 from archgrad.loops import Silent
 from archgrad.methods import Method, method
 from archgrad.mixing import Mixing
-from archgrad.monitor import RANDOM_CELLS
+from archgrad.monitor import ITERATIONS, RANDOM_CELLS
 from archgrad.result import SearchResult
 from archgrad.spaces import space
 
@@ -95,7 +96,10 @@ def test_diagnostics_change_no_result(usual: SearchResult) -> None:
     assert not MEASURED & set(off.metrics[0])
 
 
-def test_a_long_search_spends_at_most_a_twentieth_and_a_short_one_says_what_it_spends() -> None:
+def test_a_long_search_spends_at_most_a_twentieth_and_a_short_one_says_what_it_spends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(monitor, "ITERATIONS", ITERATIONS)
     built = space("darts-cnn", **SHAPE)
     long = BilevelSearch(
         built, images(4000), method("darts"), config(epochs=60), Augmentation(), CPU, None
@@ -126,8 +130,22 @@ def test_the_discretized_supernet_is_the_one_hot_one() -> None:
     assert measured["discrete_accuracy"] == pytest.approx(sum(right) / 24)
 
 
-def test_percentiles_compare_with_many_random_cells() -> None:
+def test_percentiles_compare_with_many_random_cells(monkeypatch: pytest.MonkeyPatch) -> None:
     assert RANDOM_CELLS >= 20  # else nothing could be beyond 97.5 %
+    monkeypatch.setattr(monitor, "RANDOM_CELLS", RANDOM_CELLS)
+    monkeypatch.setattr(monitor, "cost", lambda space, architecture: architecture)
+    made = monitor._random_costs.__wrapped__(space("darts-cnn", **SHAPE))
+    assert len(made) == RANDOM_CELLS and len(set(made)) > RANDOM_CELLS / 2
+
+
+def test_the_eigenvalue_takes_the_iterations_that_are_planned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(monitor, "ITERATIONS", ITERATIONS)
+    monkeypatch.setattr(
+        "archgrad.diagnostics.dominant_eigenvalue", lambda *_, iterations, **__: iterations
+    )
+    assert searched(epochs=1).metrics[0]["eigenvalue"] == ITERATIONS
 
 
 class Alarm(Guard):

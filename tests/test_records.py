@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import archgrad
-from archgrad import folder, monitor
+from archgrad import folder
 from archgrad.bilevel import BilevelSearch, bilevel_search
 from archgrad.config import RunConfig, SearchConfig
 from archgrad.data import Data, as_data
@@ -164,9 +164,8 @@ def test_the_guard_ends_a_search_that_could_recover(
     assert again.stopped == found.stopped
 
 
-def test_measuring_changes_no_result(two_digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measuring_changes_no_result(two_digits: Data) -> None:
     """With noise among the candidates, which is drawn in every pass."""
-    monkeypatch.setattr(monitor, "ITERATIONS", 2)
     space = replace(SPACE, operations=("noise", "sep_conv_3x3"))
     results = [
         bilevel_search(
@@ -232,10 +231,9 @@ def test_the_watched_part_leaves_a_whole_batch() -> None:
 
 @pytest.mark.parametrize("method", ["fair_darts", "gdas"])
 def test_a_method_and_the_guard_serve_a_space_that_keeps_none(
-    method: str, two_digits: Data, monkeypatch: pytest.MonkeyPatch
+    method: str, two_digits: Data
 ) -> None:
     """FairDARTS offers no ``none``, and its threshold puts it on weak edges."""
-    monkeypatch.setattr(monitor, "ITERATIONS", 2)
     space = NasBench201(channels=2, cells=1, in_channels=1, image_size=(8, 8), classes=2)
     config = CONFIG.model_copy(update={"epochs": 1, "guard": "warn"})
     found = bilevel_search(space, two_digits, archgrad.methods.method(method), config)

@@ -160,7 +160,7 @@ class Monitor:
             train = next(several(search.loaders.train.epoch(epoch - 1)))
             found["layer_alignment"] = _alignment(search, mixing, replace(state, train=train))
         if "eigenvalue" in due:
-            value = _eigenvalue(search, alpha, replace(state, sample=False))
+            value = _eigenvalue(search, alpha, replace(state, sample=False), ITERATIONS)
             found |= {"eigenvalue": value} if math.isfinite(value) else {}
         if search.config.guard != "off" and search.space.input_shape:
             found |= self._cost(search, cells)
@@ -224,7 +224,7 @@ def _alignment(search: BilevelSearch, mixing: Mixing, state: State) -> float:
 
 
 def _eigenvalue(
-    search: BilevelSearch, alpha: Alpha, state: State, iterations: int = ITERATIONS
+    search: BilevelSearch, alpha: Alpha, state: State, iterations: int
 ) -> float:
     """Where one path alone is computed, that of the mixture its probabilities stand for."""
     batch = next(several(search.loaders.check.epoch(0)))
