@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from archgrad import config as configuration
+from archgrad import measure
 from archgrad.cli_compare import compare_command
 from archgrad.config import DataConfig, SearchConfig, TrainConfig
 from archgrad.errors import ArchgradError, out_of_memory
@@ -281,10 +282,11 @@ def train_command(
             )
             return
     scores.sort(key=lambda score: score["seed"])
-    table = [["seed", "test accuracy, %", "test loss", "training loss", "seconds"]]
+    judge = measure.of(scores[0])
+    table = [["seed", f"test {judge.title}", "test loss", "training loss", "seconds"]]
     for s in scores:
-        accuracy, loss = f"{100 * s['accuracy']:.2f}", f"{s['loss']:.4f}"
-        table.append([str(s["seed"]), accuracy, loss, f"{s['train_loss']:.4f}", f"{s['seconds']}"])
+        shown, loss = judge.shown(s[judge.name]), f"{s['loss']:.4f}"
+        table.append([str(s["seed"]), shown, loss, f"{s['train_loss']:.4f}", f"{s['seconds']}"])
     Console(file=sys.stdout).print(_table(table))
     typer.echo(
         f"{scores[0]['parameters']:,} parameters, {scores[0]['multiply_adds']:,} multiply-adds; "

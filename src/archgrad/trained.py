@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from archgrad import recipes
+from archgrad import measure, recipes
 from archgrad.architecture import Architecture, published, published_names, resolve
 from archgrad.baselines.searching import EVALUATIONS
 from archgrad.config import OWN, RunConfig
@@ -33,6 +33,7 @@ from archgrad.spaces.mbconv import Chain, MBConv
 from archgrad.spaces.nas_bench_201 import NasBench201, Stages
 from archgrad.statistics import spread
 from archgrad.units import LIMITS
+from archgrad.wording import sizes
 
 MODEL = "model.json"
 EQUAL = 5  # stages of a chain with as many layers each; the last has a single one
@@ -159,7 +160,7 @@ class Trained:
             seconds = sum(line["seconds"] for line in self.search)
             found["search"] = (
                 f"seed {search.seed}, {self._length()} in {seconds:,.0f} s, "
-                f"{search.channels} channels, {search.cells} cells"
+                f"{', '.join(sizes(search))}"
             )
             for option in LIMITS:
                 if (limit := getattr(search, option)) is not None:
@@ -176,11 +177,11 @@ class Trained:
 
     def _training(self) -> dict[str, str]:
         score, options = self.score, self.score["begun_with"]["options"]
-        accuracies = [100 * entry["accuracy"] for entry in self.scores]
-        test = f"{fmean(accuracies):.2f} %"
-        if math.isfinite(deviation := spread(accuracies)):
-            test += f" ± {deviation:.2f} (mean and standard deviation of {len(accuracies)} seeds)"
-            test += f"; with these weights {100 * score['accuracy']:.2f} %"
+        judge, values = measure.of(score), measure.values(self.scores)
+        test = judge.whole(fmean(values))
+        if math.isfinite(deviation := spread(values)):
+            test += f" ± {judge.shown(deviation)} (mean and standard deviation of {len(values)} "
+            test += f"seeds); with these weights {judge.whole(score[judge.name])}"
         cost = f"{score['parameters']:,} parameters, {score['multiply_adds']:,} multiply-adds"
         if self.sizes is not None:
             cost += f" for an image of {'x'.join(map(str, self.sizes.shape))}"
@@ -191,7 +192,7 @@ class Trained:
         return {
             "training": f"from scratch, {recipe}{_epochs(options['epochs'])}, seed {score['seed']}",
             "cost": cost,
-            "accuracy": f"{test}, on {score['test_images']:,} test images",
+            judge.name: f"{test}, on {judge.tested(score):,} test {judge.over}",
         }
 
 
