@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -99,3 +101,16 @@ def difference(a: nn.Module, b: nn.Module, x: Tensor) -> float:
     assert float(outputs[0].std()) > 0  # weights that would not matter could be lost
     largest = outputs[0].abs().max().clamp_min(1)
     return float((outputs[0] - outputs[1]).abs().max() / largest)
+
+
+def well_written(path: Path) -> None:
+    """Formatted and without what is never used."""
+    options = ["--isolated", "--line-length", "100"]
+    for command in (["format", "--check"], ["check", "--select", "E,F,I,UP,B"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, *options, path],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + path.read_text(encoding="utf-8")

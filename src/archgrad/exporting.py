@@ -69,11 +69,11 @@ def export_to(subject: Subject, name: str, folder: Path, *, replace: bool = Fals
         for file, content in files.items():
             (Path(place) / file).write_bytes(content)
         difference = _difference(subject, form.load(subject, Path(place)))
-    if not difference <= form.limit:
+    limit = max(form.limit, subject.rounding)
+    if not difference <= limit:
         raise ArchgradError(
             f"the export as {name} is not the same network: its outputs differ by "
-            f"{difference:.1e}, expected at most {form.limit:.0e}; nothing is kept: try another "
-            "format"
+            f"{difference:.1e}, expected at most {limit:.0e}; nothing is kept: try another format"
         )
     for path, content in zip(paths, files.values(), strict=True):
         write(path, content)
@@ -196,7 +196,7 @@ def _load_onnx(subject: Subject, folder: Path) -> Computing:
 
     content = (folder / "model.onnx").read_bytes()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    names = [entry.name for entry in session.getinputs_of()]
+    names = [entry.name for entry in session.get_inputs()]
 
     def compute(*inputs: Any, **options: Any) -> list[Tensor]:
         called = tensors((inputs, options))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 STEPS = 4  # of a text that is compared
@@ -26,14 +25,20 @@ class Step(nn.Module):
         return logits.squeeze(0), state
 
 
-def over_time(step: Callable[..., Any], words: int) -> Callable[..., tuple[Tensor, Tensor]]:
-    """The same over several steps of a text that begins with ``tokens``: (STEPS, B, V), (B, H)."""
+def over_time(
+    step: Callable[..., Any], network: Step, words: int
+) -> Callable[[Tensor, Tensor], list[Tensor]]:
+    """The logits and states of a few steps of a text that begins with ``tokens``.
 
-    def compute(tokens: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        found = []
+    Each step begins with the state that ``network`` carries, so that rounding does not add up.
+    """
+
+    def compute(tokens: Tensor, state: Tensor) -> list[Tensor]:
+        found: list[Tensor] = []
         for later in range(STEPS):
-            logits, state = step(tokens=(tokens + later) % words, state=state)
-            found.append(logits)
-        return torch.stack(found), state
+            given = {"tokens": (tokens + later) % words, "state": state}
+            found += step(**given)
+            _, state = network(**given)
+        return found
 
     return compute

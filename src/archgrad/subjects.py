@@ -47,6 +47,11 @@ class Subject:
         return self.trained.sizes if self.trained else None
 
     @property
+    def rounding(self) -> float:
+        """How far equal networks may differ: in a recurrent cell up to all nodes are in a row."""
+        return 1e-5 if isinstance(self.sizes, TextSizes) else 0.0
+
+    @property
     def whole(self) -> nn.Module:
         """The network as it was trained: of a language model all steps of a text."""
         return self.trained.network if self.trained else self.network
@@ -58,7 +63,8 @@ class Subject:
     def compared(self, compute: Computing) -> Computing:
         """How a network is run to be compared: a language model with its state carried along."""
         if isinstance(self.sizes, TextSizes):
-            return over_time(compute, self.sizes.classes)
+            assert isinstance(self.network, Step)
+            return over_time(compute, self.network, self.sizes.classes)
         return compute
 
     def described(self) -> list[dict[str, Any]]:
