@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import math
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -48,6 +51,20 @@ def score(space: CellSpace, seed: int = 0, accuracy: float = 0.75) -> dict[str, 
     }
 
 
+def text_score(seed: int = 0, perplexity: float = 55.7) -> dict[str, object]:
+    return {
+        "begun_with": {"options": {"epochs": 5}},
+        "seed": seed,
+        "perplexity": perplexity,
+        "loss": math.log(perplexity),
+        "test_tokens": 82430,
+        "parameters": 1234,
+        "multiply_adds": 56789,
+        "input_shape": [],
+        "normalization": None,
+    }
+
+
 def trained(space: CellSpace, architecture: Architecture, *, auxiliary: bool = False) -> Trained:
     network = scrambled(space.derive(architecture, auxiliary=auxiliary))
     return of_training(architecture, network, score(space), [score(space)])
@@ -84,3 +101,16 @@ def difference(a: nn.Module, b: nn.Module, x: Tensor) -> float:
     assert float(outputs[0].std()) > 0  # weights that would not matter could be lost
     largest = outputs[0].abs().max().clamp_min(1)
     return float((outputs[0] - outputs[1]).abs().max() / largest)
+
+
+def well_written(path: Path) -> None:
+    """Formatted and without what is never used."""
+    options = ["--isolated", "--line-length", "100"]
+    for command in (["format", "--check"], ["check", "--select", "E,F,I,UP,B"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, *options, path],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + path.read_text(encoding="utf-8")

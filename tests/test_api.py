@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import archgrad
 from archgrad.errors import ArchgradError
 from archgrad.loops import Silent
+from archgrad.measure import ACCURACY, PERPLEXITY
 from archgrad.methods.darts import darts
 from archgrad.parts.discretization import StrongestEdges
 from archgrad.spaces.darts_cnn import DartsCNN
@@ -45,6 +46,18 @@ def test_the_readme_example_in_small() -> None:
     assert len(score.accuracies) == len(score.networks) == 2
     assert score.mean == pytest.approx(sum(score.accuracies) / 2)
     assert score.spread >= 0
+
+
+def test_results_of_text_are_perplexities() -> None:
+    cell = archgrad.published("DARTS_RNN_V1")
+    scores = [{"perplexity": value, "test_tokens": 100} for value in (60.0, 63.0)]
+    found = archgrad.TrainResult(cell, scores, [])
+    assert (found.measure, found.values) == (PERPLEXITY, [60.0, 63.0])
+    assert (found.mean, found.spread) == (61.5, pytest.approx(4.5**0.5))
+    with pytest.raises(ArchgradError, match=r"found scores of perplexity, .* take \.values"):
+        _ = found.accuracies
+    images = archgrad.TrainResult(cell, [{"accuracy": 0.5}], [])
+    assert (images.measure, images.values, images.accuracies) == (ACCURACY, [0.5], [0.5])
 
 
 @pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 7), (4, 12)])

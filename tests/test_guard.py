@@ -14,6 +14,7 @@ from archgrad.diagnostics import entropy, parameter_free_share, skip_share
 from archgrad.errors import ArchgradError
 from archgrad.guard import Finding, Guard
 from archgrad.spaces.darts_cnn import DartsCNN
+from archgrad.spaces.darts_rnn import DartsRNN
 
 GUARD = Guard(epochs=10)
 
@@ -85,6 +86,25 @@ def test_a_cell_that_recovers_is_healthy() -> None:
     lines = history(skip_share=[0.2, 0.9, 0.9, 0.2])
     assert GUARD(lines) == []
     assert GUARD.last_healthy(lines) == 4
+
+
+def test_text_is_judged_by_neither_accuracy_nor_what_has_parameters() -> None:
+    """Perplexities that would be alarming as accuracies, on cells of activations alone."""
+    space = DartsRNN(hidden=2, nodes=2, classes=5)
+    lines = history(
+        valid_perplexity=[5.0, 4.0, 3.0, 2.0],
+        watch_perplexity=[5.0, 6.0, 7.0, 8.0],
+        discrete_perplexity=[5.0, 6.0, 7.0, 8.0],
+        classes=[5] * 4,
+    )
+    for line in lines:
+        cells = published("DARTS_RNN_V1").cells
+        line["skip_share"] = skip_share(cells)
+        line["parameter_free_share"] = parameter_free_share(cells)
+    assert lines[-1]["parameter_free_share"] == 0
+    assert Guard.of(4, space.groups)(lines) == []
+    decided = [line | {"entropy": 0.01, "operations": 5} for line in lines[:2]]
+    assert only(decided, Guard.of(4, space.groups)).kind == "decided early"
 
 
 @pytest.mark.parametrize("name", published_names())

@@ -21,7 +21,7 @@ from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.spaces.mbconv import MBConv
 from archgrad.spaces.nas_bench_201 import NasBench201, from_string
 from archgrad.trained import Trained
-from exports import difference, imported, trained, written
+from exports import difference, imported, trained, well_written, written
 
 SOME = [name for name in OPERATIONS if name != "none"]
 
@@ -76,19 +76,6 @@ def check(made: CellSpace, architecture: Architecture) -> None:
         assert difference(found.network, network, x) <= 1e-6
         assert difference(found.network.train(), network.train(), x) <= 1e-5
         well_written(Path(folder) / "model.py")
-
-
-def well_written(path: Path) -> None:
-    """Formatted and without what is never used."""
-    options = ["--isolated", "--line-length", "100"]
-    for command in (["format", "--check"], ["check", "--select", "E,F,I,UP,B"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "ruff", *command, *options, path],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + path.read_text(encoding="utf-8")
 
 
 @settings(max_examples=12)

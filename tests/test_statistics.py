@@ -47,6 +47,15 @@ def test_a_known_interval() -> None:
     assert (mine.low, mine.high) == pytest.approx((0.1 - half, 0.1 + half), rel=1e-6)
 
 
+def test_the_interval_is_in_the_unit_of_what_is_compared() -> None:
+    """Perplexities are 1 at least and have no end: the same formula, a hundred times as wide."""
+    found, cells = [89.0, 93.0], [[79.0], [83.0]]
+    mine, small = compare(found, cells), compare([0.89, 0.93], [[0.79], [0.83]])
+    assert mine.difference == pytest.approx(100 * small.difference)
+    assert (mine.low, mine.high) == pytest.approx((100 * small.low, 100 * small.high), rel=1e-6)
+    assert mine.distinguishable == small.distinguishable
+
+
 def test_more_confidence_is_a_wider_interval_around_the_same_difference() -> None:
     found, cells = [0.8, 0.81, 0.82], [[0.7], [0.73]]
     narrow, usual, wide = (compare(found, cells, c) for c in (0.5, 0.95, 0.99))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from archgrad import config as configuration
-from archgrad import deriving
+from archgrad import deriving, measure
 from archgrad.architecture import Architecture, resolve
 from archgrad.arguments import TRAIN, beginning, resumed, sections_of, sections_with_training
 from archgrad.baselines import BASELINES
@@ -22,6 +22,7 @@ from archgrad.exporting import Exported, export_to, own_subject, subject_of
 from archgrad.folder import Run, free_folder
 from archgrad.groups import GROUPS
 from archgrad.loops import Listener
+from archgrad.measure import ACCURACY, Measure
 from archgrad.methods import Method
 from archgrad.network import Classifier
 from archgrad.planning import Plan
@@ -228,19 +229,33 @@ class TrainResult:
     networks: list[Classifier]
 
     @property
+    def measure(self) -> Measure:
+        """What the networks are judged by: accuracy in [0, 1], or perplexity of text."""
+        return measure.of(self.scores[0])
+
+    @property
+    def values(self) -> list[float]:
+        """That of each seed, on the test part."""
+        return measure.values(self.scores)
+
+    @property
     def accuracies(self) -> list[float]:
-        """Test accuracy of each seed, in [0, 1]."""
-        return [score["accuracy"] for score in self.scores]
+        """Test accuracy of each seed, in [0, 1]; of text there is none."""
+        if self.measure is not ACCURACY:
+            raise ArchgradError(
+                f"found scores of {self.measure.name}, expected accuracies; take .values"
+            )
+        return self.values
 
     @property
     def mean(self) -> float:
-        """Mean test accuracy over the seeds, in [0, 1]."""
-        return fmean(self.accuracies)
+        """Mean of `values` over the seeds."""
+        return fmean(self.values)
 
     @property
     def spread(self) -> float:
-        """Sample standard deviation over the seeds; nan for a single one."""
-        return spread(self.accuracies)
+        """Sample standard deviation of `values`; nan for a single seed."""
+        return spread(self.values)
 
     def trained(self, seed: int | None = None) -> Trained:
         """The network of this seed (None: of the first) with all that is known of it."""

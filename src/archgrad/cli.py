@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from archgrad import config as configuration
+from archgrad import measure
 from archgrad.cli_compare import compare_command
 from archgrad.config import DataConfig, SearchConfig, TrainConfig
 from archgrad.errors import ArchgradError, out_of_memory
@@ -281,15 +283,21 @@ def train_command(
             )
             return
     scores.sort(key=lambda score: score["seed"])
-    table = [["seed", "test accuracy, %", "test loss", "training loss", "seconds"]]
-    for s in scores:
-        accuracy, loss = f"{100 * s['accuracy']:.2f}", f"{s['loss']:.4f}"
-        table.append([str(s["seed"]), accuracy, loss, f"{s['train_loss']:.4f}", f"{s['seconds']}"])
-    Console(file=sys.stdout).print(_table(table))
+    Console(file=sys.stdout).print(_table(_rows(scores)))
     typer.echo(
         f"{scores[0]['parameters']:,} parameters, {scores[0]['multiply_adds']:,} multiply-adds; "
         f"everything is in {folder.path}"
     )
+
+
+def _rows(scores: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Of retrainings, header first."""
+    judge = measure.of(scores[0])
+    rows = [["seed", f"test {judge.title}", "test loss", "training loss", "seconds"]]
+    for s in scores:
+        shown, loss = judge.shown(s[judge.name]), f"{s['loss']:.4f}"
+        rows.append([str(s["seed"]), shown, loss, f"{s['train_loss']:.4f}", f"{s['seconds']}"])
+    return rows
 
 
 app.command("compare")(compare_command)

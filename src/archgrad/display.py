@@ -18,12 +18,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from archgrad import __version__
+from archgrad import __version__, measure
 from archgrad.baselines import BASELINES
 from archgrad.config import SearchConfig
 from archgrad.folder import read_lines
 from archgrad.kernels import native
 from archgrad.loops import keep_freed_memory, resolve_device
+from archgrad.wording import sizes
 
 if TYPE_CHECKING:
     from archgrad.folder import Run
@@ -58,7 +59,7 @@ class Display:
         config = self.run.config
         parts = [f"archgrad {__version__}"]
         if (search := config.search) is not None:
-            size = f"{search.channels} channels x {search.cells} cells"
+            size = " x ".join(sizes(search))
             parts += [search.method, f"{search.space} {size}"]
         if (section := config.search or config.train) is not None:
             threads = f"{section.threads} thread{'s' if section.threads > 1 else ''}"
@@ -100,9 +101,12 @@ class Display:
     def epoch(self, metrics: Mapping[str, Any], epochs: int) -> None:
         """A search epoch is done."""
         self.done = metrics["epoch"]
+        judge = measure.of(metrics, "valid_")
+        valid = judge.brief(metrics[f"valid_{judge.name}"])
+        skips = f"skips {100 * metrics['skip_share']:.0f} %  " if judge is measure.ACCURACY else ""
         note = (
-            f"train {metrics['train_loss']:.3f}  valid {100 * metrics['valid_accuracy']:.1f} %  "
-            f"skips {100 * metrics['skip_share']:.0f} %  entropy {metrics['entropy']:.3f}"
+            f"train {metrics['train_loss']:.3f}  valid {valid}  "
+            f"{skips}entropy {metrics['entropy']:.3f}"
         )
         if self.live:
             self._show(self.searching, completed=self.done, step="", note=note)
@@ -111,7 +115,9 @@ class Display:
 
     def evaluation(self, line: Mapping[str, Any], share: float) -> None:
         """A baseline has scored an architecture; ``share``: of the budget that is spent."""
-        score = "failed" if line["failed"] else f"score {100 * line['score']:.2f}"
+        judge = measure.of(line)
+        name = judge.name if judge.name in line else "score"
+        score = "failed" if line["failed"] else f"{name} {judge.shown(line[name])}"
         note = f"{score}  {share:.0%} of the budget"
         if self.live:
             self._show(self.searching, completed=line["evaluation"], step="", note=note)

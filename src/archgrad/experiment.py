@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from archgrad import measure
 from archgrad.architecture import Architecture
 from archgrad.budget import CostReport
 from archgrad.config import OWN, RunConfig
@@ -21,6 +22,7 @@ from archgrad.errors import ArchgradError
 from archgrad.exporting import export_to, subject_of
 from archgrad.folder import Run, write
 from archgrad.loops import Listener, resolve_device
+from archgrad.measure import ACCURACY, Measure
 from archgrad.prepared import Prepared, prepare
 from archgrad.processes import retrain_all
 from archgrad.report.cells import save_drawing
@@ -51,6 +53,15 @@ class Report:
     def random(self) -> list[str]:
         """Labels of the random cells."""
         return [label for label in self.scores if label != "found"]
+
+    @property
+    def measure(self) -> Measure:
+        """What the networks are judged by."""
+        return measure.of(self.scores["found"][0])
+
+    def values(self, label: str) -> list[float]:
+        """That of each seed of a cell."""
+        return measure.values(self.scores[label])
 
 
 @dataclass(frozen=True)
@@ -119,8 +130,8 @@ def main_job(
             scores=scores,
             costs={label: cost(job.space, cell) for label, cell in cells.items()},
             comparison=compare(
-                [s["accuracy"] for s in scores["found"]],
-                [[s["accuracy"] for s in e] for label, e in scores.items() if label != "found"],
+                measure.values(scores["found"]),
+                [measure.values(e) for label, e in scores.items() if label != "found"],
             ),
             search_seconds=sum(line["seconds"] for line in result.metrics),
             limit=result.cost,
@@ -172,15 +183,14 @@ def as_json(report: Report) -> dict[str, object]:
 
 
 def rows(report: Report) -> list[list[str]]:
-    """The table, header first: accuracy with sample standard deviation, times in m:ss."""
-    found = [score["accuracy"] for score in report.scores["found"]]
-    means = [fmean(s["accuracy"] for s in report.scores[label]) for label in report.random]
-    table = [["", "test accuracy, %", "over", "parameters", "madds, M", "search", "training"]]
+    """The table, header first: the measure with sample standard deviation, times in m:ss."""
+    found, title = report.values("found"), f"test {report.measure.title}"
+    means = [fmean(report.values(label)) for label in report.random]
+    table = [["", title, "over", "parameters", "madds, M", "search", "training"]]
     table.append(_row(report, "found", ["found"], found, "seeds", clock(report.search_seconds)))
     table.append(_row(report, "random", report.random, means, "cells"))
     for label in report.random:
-        values = [score["accuracy"] for score in report.scores[label]]
-        table.append(_row(report, f"  {label}", [label], values, "seeds"))
+        table.append(_row(report, f"  {label}", [label], report.values(label), "seeds"))
     return table
 
 
@@ -188,20 +198,19 @@ def _row(
     report: Report,
     name: str,
     labels: Sequence[str],
-    accuracies: Sequence[float],
+    values: Sequence[float],
     unit: str,
     search: str = "-",
 ) -> list[str]:
     """One line of the table over the cells ``labels``, costs averaged and times added up."""
-    deviation = spread(accuracies)
+    deviation, shown = spread(values), report.measure.shown
     parameters = fmean(report.costs[label].parameters for label in labels)
     multiply_adds = fmean(report.costs[label].multiply_adds for label in labels)
     seconds = sum(float(score["seconds"]) for label in labels for score in report.scores[label])
     return [
         name,
-        f"{100 * fmean(accuracies):.2f}"
-        + (f" ± {100 * deviation:.2f}" if math.isfinite(deviation) else ""),
-        f"{len(accuracies)} {unit}",
+        shown(fmean(values)) + (f" ± {shown(deviation)}" if math.isfinite(deviation) else ""),
+        f"{len(values)} {unit}",
         f"{parameters:,.0f}",
         f"{multiply_adds / 1e6:.2f}",
         search,
@@ -228,20 +237,21 @@ def clock(seconds: float) -> str:
 
 def verdict(report: Report) -> list[str]:
     """What may be claimed, in plain sentences."""
-    comparison, found = report.comparison, report.scores["found"]
-    images = found[0]["test_images"]
+    comparison, found, judge = report.comparison, report.scores["found"], report.measure
+    tested = judge.tested(found[0])
+    grain = f", of which one is {100 / tested:.2f} points" if judge is ACCURACY else ""
     basis = (
         f"{len(found)} seeds of the found cell, {len(report.random)} random cells with "
         f"{len(report.scores[report.random[0]])} seeds each"
     )
-    gap = f"found - random: {100 * comparison.difference:+.2f} points"
+    gap = f"found - random: {judge.gap(comparison.difference)} {judge.points}"
     if math.isfinite(comparison.low):
-        low, high = 100 * comparison.low, 100 * comparison.high
-        gap += f", 95 % interval [{low:+.2f}, {high:+.2f}] (Welch's t; {basis})."
+        low, high = judge.gap(comparison.low), judge.gap(comparison.high)
+        gap += f", 95 % interval [{low}, {high}] (Welch's t; {basis})."
     else:
         gap += f"; no interval can be given ({basis}: too few, or all equal)."
     if comparison.distinguishable:
-        word = "better" if comparison.difference > 0 else "worse"
+        word = "better" if judge.better(comparison.difference, 0) else "worse"
         claim = f"The found cell is {word} than the average random cell of this space."
     else:
         claim = "The found cell cannot be told apart from random cells."
@@ -249,6 +259,6 @@ def verdict(report: Report) -> list[str]:
         gap,
         claim,
         "This is about this one cell: one search says nothing about the method. The interval "
-        "covers retraining seeds and the draw of random cells, not the draw of the test images "
-        f"({images:,}, of which one is {100 / images:.2f} points).",
+        "covers retraining seeds and the draw of random cells, not the draw of the test "
+        f"{judge.over} ({tested:,}{grain}).",
     ]

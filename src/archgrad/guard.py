@@ -5,7 +5,9 @@ It reads the lines of metrics.jsonl: ``epoch``, and as far as they were measured
 ``watch_accuracy`` (images that neither weights nor alpha see), ``watch_images`` (their number),
 ``discrete_accuracy`` (the supernet with one-hot mixing weights), ``classes``, ``operations``
 (candidates of an edge), ``parameters_percentile`` and ``multiply_adds_percentile``. What is absent
-is not judged.
+is not judged: of text no accuracy is there, and perplexities are not judged in their place, since
+two pieces of a text differ by themselves, and knowing how often each word comes is already far from
+chance.
 """
 
 from __future__ import annotations

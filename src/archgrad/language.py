@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from archgrad.kernels.duals import at_rest
-from archgrad.measure import PERPLEXITY
+from archgrad.measure import PERPLEXITY, perplexity
 from archgrad.task import Model, Task
 from archgrad.trees import mapped
 
@@ -53,9 +53,10 @@ def _cross_entropy(output: Any, target: Tensor) -> Tensor:
 LANGUAGE = Task(
     loss=_cross_entropy,
     metric=None,
-    name="log_likelihood",
+    name=PERPLEXITY.name,
     forward=_read,
     penalty=lambda output: output[1],
     share=lambda segment: segment.share,
     measure=PERPLEXITY,
+    shown=lambda score: perplexity(-score),
 )

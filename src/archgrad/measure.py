@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,8 @@ class Measure:
     """A number of a score under ``name``; ``higher``: whether more is better.
 
     ``factor`` and ``unit``: it is shown times this, in that; ``points``: what a difference of what
-    is shown is called.
+    is shown is called; ``over``: what it is a mean over, whose number is in a score of a test under
+    "test_images" or "test_tokens".
     """
 
     name: str
@@ -21,6 +22,7 @@ class Measure:
     factor: float
     unit: str
     points: str
+    over: str
 
     @property
     def title(self) -> str:
@@ -31,18 +33,42 @@ class Measure:
         """The number without its unit."""
         return f"{self.factor * value:.2f}"
 
+    def whole(self, value: float) -> str:
+        """The number with its unit."""
+        return f"{self.shown(value)} {self.unit}" if self.unit else self.shown(value)
+
+    def brief(self, value: float) -> str:
+        """The number for a line of progress, with its unit or its name."""
+        number = f"{self.factor * value:.1f}"
+        return f"{number} {self.unit}" if self.unit else f"{self.name} {number}"
+
+    def gap(self, difference: float) -> str:
+        """A difference without what it is called."""
+        return f"{self.factor * difference:+.2f}"
+
     def better(self, one: float, other: float) -> bool:
         """Whether one is better than the other."""
         return one > other if self.higher else one < other
 
+    def tested(self, score: Mapping[str, Any]) -> int:
+        """How many images or tokens the test had."""
+        return int(score[f"test_{self.over}"])
 
-ACCURACY = Measure("accuracy", higher=True, factor=100, unit="%", points="points")
-PERPLEXITY = Measure("perplexity", higher=False, factor=1, unit="", points="")
+
+ACCURACY = Measure("accuracy", higher=True, factor=100, unit="%", points="points", over="images")
+PERPLEXITY = Measure(
+    "perplexity", higher=False, factor=1, unit="", points="perplexity", over="tokens"
+)
 
 
-def of(score: Mapping[str, Any]) -> Measure:
-    """That of a score."""
-    return PERPLEXITY if PERPLEXITY.name in score else ACCURACY
+def of(score: Mapping[str, Any], prefix: str = "") -> Measure:
+    """That of a score, or of a line whose key has this ``prefix``."""
+    return PERPLEXITY if prefix + PERPLEXITY.name in score else ACCURACY
+
+
+def values(scores: Sequence[Mapping[str, Any]]) -> list[float]:
+    """That of each of these scores."""
+    return [float(score[of(score).name]) for score in scores]
 
 
 def perplexity(loss: float) -> float:

@@ -52,7 +52,8 @@ class Monitor:
 
     - ``discrete_accuracy``: the supernet with the derived cells' operations alone, on the first 16
       batches of alpha's half; its gap to ``valid_accuracy`` is the discretization gap;
-    - ``watch_accuracy``: on the part that neither weights nor alpha see, all of it;
+    - ``watch_accuracy``: on the part that neither weights nor alpha see, all of it; these three
+      have the name of another metric where the task has one, as ``valid_perplexity``;
     - ``eigenvalue``: of the Hessian of L_val over alpha, on the first half batch of alpha's half
       (half, so that it needs no more memory than a step), at least two epochs apart;
     - ``layer_alignment``: on the first batch of the weights' half of that epoch.
@@ -129,14 +130,14 @@ class Monitor:
     def _measure(self, search: BilevelSearch, epoch: int) -> dict[str, Any]:
         state, alpha = search.state(), search.leg.net.alpha
         loss, right = self.evaluate(search)
-        net, name = search.leg.net, search.leg.net.task.name
+        net, task = search.leg.net, search.leg.net.task
         mixing = _typical(search, state)
         with torch.no_grad():
             strength = state.strength(alpha)
             cells = search.method.discretization(alpha, state)
         found: dict[str, Any] = {
             "valid_loss": loss,
-            f"valid_{name}": right,
+            f"valid_{task.name}": task.written(right),
             "entropy": diagnostics.entropy(strength),
             "moved": diagnostics.moved(search.start, strength),
             "operations": max(group.shape[1] for group in state.groups),
@@ -150,11 +151,11 @@ class Monitor:
         if "discrete_accuracy" in due:
             some = islice(several(search.loaders.check.epoch(0)), SUBSET)
             one_hot = diagnostics.one_hot(state.groups, cells, strength)
-            found[f"discrete_{name}"] = net.evaluate(one_hot, some)[1]
+            found[f"discrete_{task.name}"] = task.written(net.evaluate(one_hot, some)[1])
         if "watch_accuracy" in due and search.loaders.watch is not None:
             batches = several(search.loaders.watch.epoch(0))
-            found[f"watch_{name}"] = net.evaluate(mixing, batches)[1]
-            found["watch_images"] = search.loaders.watch_images
+            found[f"watch_{task.name}"] = task.written(net.evaluate(mixing, batches)[1])
+            found[f"watch_{task.measure.over}"] = search.loaders.watch_images
         net.model.train()
         if "layer_alignment" in due:
             train = next(several(search.loaders.train.epoch(epoch - 1)))

@@ -10,8 +10,10 @@ from typing import NamedTuple
 from torch import Tensor
 
 import archgrad
+from archgrad import source_recurrent
 from archgrad.architecture import Cell
 from archgrad.network import reductions
+from archgrad.recurrent import LanguageModel
 from archgrad.source_chain import chain, chain_weights
 from archgrad.source_parts import (
     CIFAR_STATES,
@@ -21,45 +23,68 @@ from archgrad.source_parts import (
     IMAGENET_STATES,
     IMAGENET_STEM,
     INTRODUCTION,
+    MAIN,
     MODULES,
     STAGES_NETWORK,
     USE,
+    WIDTH,
+    broken,
 )
 from archgrad.spaces.grouped import NONE
 from archgrad.spaces.mbconv import Chain
 from archgrad.spaces.nas_bench_201 import STAGES
-from archgrad.trained import Sizes, Trained
+from archgrad.trained import Sizes, TextSizes, Trained
 
-WIDTH = 100
 CELLS = {"normal": "NormalCell", "reduce": "ReductionCell"}
 PURPOSES = {"normal": "keeps height and width", "reduce": "halves height and width"}
 
 
-def source(trained: Trained, sizes: Sizes) -> str:
+def source(trained: Trained, sizes: Sizes | TextSizes) -> str:
     """The text of model.py; it loads `weights`."""
     name = class_name(trained)
-    cells = {cell.name: live(cell) for cell in trained.architecture.cells}
-    if isinstance(trained.network, Chain):
-        blocks = chain(name, trained.network)
-    elif "cell" in cells:
-        blocks = _stages(name, cells["cell"], sizes)
+    if isinstance(sizes, TextSizes):
+        blocks = _text(name, trained)
     else:
-        blocks = _darts(name, cells, sizes)
-    blocks.append(USE.format(name=name, shape=", ".join(map(str, sizes.shape))))
+        shape = ", ".join(map(str, sizes.shape))
+        blocks = [*_images(name, trained, sizes), USE.format(name=name), MAIN.format(shape=shape)]
     for helper, text in reversed(HELPERS.items()):
         if any(f"{helper}(" in block for block in blocks):
             blocks.insert(0, text)
     functional = any("F." in block for block in blocks)
+    called = any("Callable" in block for block in blocks)
+    standard = "from collections.abc import Callable\n" * called + "from pathlib import Path"
     torch = "import torch\n" + "import torch.nn.functional as F\n" * functional
-    imports = f"import json\nfrom pathlib import Path\n\n{torch}from torch import Tensor, nn"
+    imports = f"import json\n{standard}\n\n{torch}from torch import Tensor, nn"
     body = "\n\n\n".join(block.strip("\n") for block in (imports, *blocks))
     return f"{_docstring(name, trained, sizes)}\n\n{body}\n"
 
 
-def weights(trained: Trained, sizes: Sizes) -> dict[str, Tensor]:
+def _images(name: str, trained: Trained, sizes: Sizes) -> list[str]:
+    """The classes of a classifier of images."""
+    if isinstance(trained.network, Chain):
+        return chain(name, trained.network)
+    cells = {cell.name: live(cell) for cell in trained.architecture.cells}
+    if "cell" in cells:
+        return _stages(name, cells["cell"], sizes)
+    return _darts(name, cells, sizes)
+
+
+def _text(name: str, trained: Trained) -> list[str]:
+    """All of a language model."""
+    assert isinstance(trained.network, LanguageModel)
+    (cell,) = trained.architecture.cells
+    made = source_recurrent.recurrent(name, cell, trained.network)
+    known = trained.vocabulary is not None
+    return [*made, USE.format(name=name), *source_recurrent.ending(name, known)]
+
+
+def weights(trained: Trained, sizes: Sizes | TextSizes) -> dict[str, Tensor]:
     """What model.py loads: the trained weights under the names of the written classes."""
+    if isinstance(trained.network, LanguageModel):
+        return source_recurrent.recurrent_weights(trained.network)
     if isinstance(trained.network, Chain):
         return chain_weights(trained.network)
+    assert isinstance(sizes, Sizes)
     kinds = [cell.name for cell in trained.architecture.cells]
     cells = {cell.name: cell for cell in trained.architecture.cells}
     edges = {kind: list(_edges(cells[kind])) for kind in kinds}
@@ -146,18 +171,8 @@ def _states(cell: Cell, stride: int) -> list[str]:
         terms = [e.term(stride if e.source < cell.inputs else 1) for e in edges if e.node == node]
         if node in used:
             target = "return" if cell.output == (node,) else f"s{node} ="
-            lines += _sum(target, terms or ["torch.zeros_like(s0)"])
+            lines += broken(target, terms or ["torch.zeros_like(s0)"])
     return lines if len(cell.output) == 1 else [*lines, *_joined(cell.output)]
-
-
-def _sum(target: str, terms: Sequence[str]) -> list[str]:
-    """A statement as ruff breaks it."""
-    text, indent = " + ".join(terms), " " * 12
-    line = f"        {target} {text}"
-    if len(line) <= WIDTH:
-        return [line]
-    lines = [text] if len(indent + text) <= WIDTH else [terms[0], *(f"+ {t}" for t in terms[1:])]
-    return [f"        {target} (", *(indent + line for line in lines), "        )"]
 
 
 def _joined(nodes: Sequence[int]) -> list[str]:
@@ -260,7 +275,7 @@ def _kind(index: int, sizes: Sizes) -> str:
     return "reduce" if index in reductions(sizes.cells) else "normal"
 
 
-def _docstring(name: str, trained: Trained, sizes: Sizes) -> str:
+def _docstring(name: str, trained: Trained, sizes: Sizes | TextSizes) -> str:
     """What the network is, how it was found, how it is used."""
     story = trained.story()
     if any(live(cell) != cell for cell in trained.architecture.cells):
@@ -272,8 +287,11 @@ def _docstring(name: str, trained: Trained, sizes: Sizes) -> str:
         )
         for what, text in story.items()
     ]
-    shape = ", ".join(map(str, sizes.shape))
-    text = INTRODUCTION.format(
-        name=name, version=archgrad.__version__, facts="\n".join(facts), shape=shape, sizes=sizes
+    introduction, more = INTRODUCTION, {"shape": ", ".join(map(str, sizes.shape))}
+    if isinstance(sizes, TextSizes):
+        introduction = source_recurrent.INTRODUCTION
+        more = {"words": source_recurrent.ENCODED * (trained.vocabulary is not None)}
+    text = introduction.format(
+        name=name, version=archgrad.__version__, facts="\n".join(facts), sizes=sizes, **more
     )
     return '"""' + text.replace("\\", "/").replace('"', "'") + '"""'

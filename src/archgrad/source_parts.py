@@ -1,6 +1,10 @@
-"""The fixed text of the source that `archgrad.source` writes."""
+"""The fixed text of the source that `archgrad.source` writes, and where a long line is broken."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+
+WIDTH = 100
 
 MODULES = {
     "max_pool_3x3": "nn.MaxPool2d(3, stride={stride}, padding=1)",
@@ -195,16 +199,14 @@ def load(path: str | Path = WEIGHTS) -> {name}:
             "give the model.safetensors that was exported with this file"
         ) from error
     return network.eval()
-
-
+'''
+MAIN = """
 if __name__ == "__main__":
     print(__doc__)
     with torch.no_grad():
         logits = load()(torch.rand(1, {shape}))
     print(f"logits of a random image: {{logits[0].tolist()}}")
-'''
-
-
+"""
 INTRODUCTION = """{name}: an image classifier, written by archgrad {version}; it needs torch alone.
 
 {facts}
@@ -215,3 +217,13 @@ INTRODUCTION = """{name}: an image classifier, written by archgrad {version}; it
 
 To train it further, call network.train(); for other classes, replace network.classifier.
 """
+
+
+def broken(target: str, terms: Sequence[str]) -> list[str]:
+    """A statement with a sum in a method, as ruff breaks it."""
+    text, indent = " + ".join(terms), " " * 12
+    line = f"        {target} {text}"
+    if len(line) <= WIDTH:
+        return [line]
+    lines = [text] if len(indent + text) <= WIDTH else [terms[0], *(f"+ {t}" for t in terms[1:])]
+    return [f"        {target} (", *(indent + line for line in lines), "        )"]

@@ -58,7 +58,7 @@ def welch(first: Sequence[float], second: Sequence[float]) -> Estimate:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Found minus random in accuracy, with its 95 % interval (both in [-1, 1])."""
+    """Found minus random, with its 95 % interval, in the unit of what was compared."""
 
     difference: float
     low: float
@@ -80,7 +80,8 @@ def compare(
 ) -> Comparison:
     """Welch's t interval for the found cell's mean minus the mean over random cells.
 
-    ``found``: accuracies of one cell, one a seed. ``random``: for each random cell, one a seed.
+    ``found``: accuracies or perplexities of one cell, one a seed. ``random``: for each random cell,
+    one a seed.
     The unit of the random side is the cell: its seeds are averaged first. The interval covers the
     seeds of the found cell's retraining and the draw of random cells, so it supports a claim about
     this cell, not about the method that found it. Needs two values on either side; without any

@@ -45,7 +45,8 @@ class Task:
     is all there is to report. ``forward(model, batch)`` gives (output, target) of a batch. Outputs,
     targets and batches may be of any structure. ``penalty(output)``: what is added to the loss
     where weights are trained, and there alone; ``share(batch)``: the part of the learning rate that
-    a step on this batch takes. ``measure``: what trained networks are judged by.
+    a step on this batch takes. ``measure``: what trained networks are judged by; ``shown``: that of
+    a mean score, for the lines of a search, under ``name`` too (None: the score itself).
     """
 
     loss: Callable[[Any, Any], Tensor] = F.cross_entropy
@@ -55,6 +56,7 @@ class Task:
     penalty: Callable[[Any], Tensor] | None = None
     share: Callable[[Any], float] | None = None
     measure: Measure = ACCURACY
+    shown: Callable[[float], float] | None = None
 
     @classmethod
     def of(
@@ -106,6 +108,10 @@ class Task:
     def rate(self, learning_rate: float, batch: Any) -> float:
         """The learning rate of a step on this batch."""
         return learning_rate if self.share is None else learning_rate * self.share(batch)
+
+    def written(self, score: float) -> float:
+        """What a line of a search holds of a mean score."""
+        return score if self.shown is None else self.shown(score)
 
     @torch.no_grad()
     def reported(self, output: Any, target: Any) -> Tensor | None:

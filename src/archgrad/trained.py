@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path, PureWindowsPath
 from statistics import fmean
 from typing import Any, Self
@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from archgrad import recipes
+from archgrad import measure, recipes
 from archgrad.architecture import Architecture, published, published_names, resolve
 from archgrad.baselines.searching import EVALUATIONS
 from archgrad.config import OWN, RunConfig
@@ -25,17 +25,22 @@ from archgrad.folder import Run, fitting, read_lines
 from archgrad.network import Classifier, Network
 from archgrad.operations import CANDIDATES
 from archgrad.prepared import came_from_python
+from archgrad.recurrent import LanguageModel, Regularization
 from archgrad.retraining import METRICS, RESULT, WEIGHTS, Score, load_data
 from archgrad.spaces.cells import CellSpace
 from archgrad.spaces.darts_cnn import DartsCNN
+from archgrad.spaces.darts_rnn import NAME as RECURRENT
+from archgrad.spaces.darts_rnn import DartsRNN
 from archgrad.spaces.mbconv import NAME as CHAIN
 from archgrad.spaces.mbconv import Chain, MBConv
 from archgrad.spaces.nas_bench_201 import NasBench201, Stages
 from archgrad.statistics import spread
 from archgrad.units import LIMITS
+from archgrad.wording import sizes
 
 MODEL = "model.json"
 EQUAL = 5  # stages of a chain with as many layers each; the last has a single one
+OFF = Regularization(**dict.fromkeys((f.name for f in fields(Regularization)), 0.0))
 Weights = Mapping[str, Tensor]
 
 
@@ -106,21 +111,61 @@ class Sizes:
 
 
 @dataclass(frozen=True)
+class TextSizes:
+    """What, beside its architecture, makes a language model of the space darts-rnn.
+
+    ``hidden``: units of the embedding and of every state; ``nodes``: intermediate nodes of the
+    cell; ``classes``: words of the vocabulary.
+    """
+
+    form: str
+    hidden: int
+    nodes: int
+    classes: int
+
+    @classmethod
+    def of(cls, weights: Weights) -> Self | None:
+        """The sizes of a language model with these weights; None if they are none of it."""
+        if "embedding" not in weights or "cell.first" not in weights:
+            return None
+        classes, hidden = weights["embedding"].shape
+        nodes = sum(name.startswith("cell.weights.") for name in weights)
+        return cls(RECURRENT, hidden, nodes, classes)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a token."""
+        return ()
+
+    def space(self, name: str) -> DartsRNN:
+        """A space called ``name`` that builds every architecture of this form, without dropout."""
+        return DartsRNN(self.hidden, self.nodes, self.classes, regularization=OFF, name=name)
+
+    def network(self, architecture: Architecture, weights: Weights) -> LanguageModel:
+        """The model with these weights, in eval mode, without dropout in training mode too."""
+        network = self.space(architecture.space).derive(architecture)
+        network.load_state_dict({name: t.detach().cpu() for name, t in weights.items()})
+        return network.eval()
+
+
+@dataclass(frozen=True)
 class Trained:
     """One trained network of an architecture; ``scores`` of all its seeds, ``score`` its own.
 
     ``network`` is in eval mode on the CPU; ``sizes`` is None where the space is not one of the
     library's. ``config``: the options of the run folder, ``search``: one entry of metrics an epoch
-    of the search, or an evaluation of a baseline, where there was one.
+    of the search, or an evaluation of a baseline, where there was one. ``vocabulary``: of a
+    language model the words by their numbers, where they are known.
     """
 
     architecture: Architecture
     network: nn.Module
-    sizes: Sizes | None
+    sizes: Sizes | TextSizes | None
     score: Score
     scores: Sequence[Score]
     config: RunConfig | None = None
     search: Sequence[Mapping[str, Any]] = ()
+    vocabulary: tuple[str, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -159,7 +204,7 @@ class Trained:
             seconds = sum(line["seconds"] for line in self.search)
             found["search"] = (
                 f"seed {search.seed}, {self._length()} in {seconds:,.0f} s, "
-                f"{search.channels} channels, {search.cells} cells"
+                f"{', '.join(sizes(search))}"
             )
             for option in LIMITS:
                 if (limit := getattr(search, option)) is not None:
@@ -176,14 +221,15 @@ class Trained:
 
     def _training(self) -> dict[str, str]:
         score, options = self.score, self.score["begun_with"]["options"]
-        accuracies = [100 * entry["accuracy"] for entry in self.scores]
-        test = f"{fmean(accuracies):.2f} %"
-        if math.isfinite(deviation := spread(accuracies)):
-            test += f" ± {deviation:.2f} (mean and standard deviation of {len(accuracies)} seeds)"
-            test += f"; with these weights {100 * score['accuracy']:.2f} %"
+        judge, values = measure.of(score), measure.values(self.scores)
+        test = judge.whole(fmean(values))
+        if math.isfinite(deviation := spread(values)):
+            test += f" ± {judge.shown(deviation)} (mean and standard deviation of {len(values)} "
+            test += f"seeds); with these weights {judge.whole(score[judge.name])}"
         cost = f"{score['parameters']:,} parameters, {score['multiply_adds']:,} multiply-adds"
         if self.sizes is not None:
-            cost += f" for an image of {'x'.join(map(str, self.sizes.shape))}"
+            shape = "x".join(map(str, self.sizes.shape))
+            cost += f" for an image of {shape}" if shape else " for a token"
         recipe = ""
         if options.get("recipe"):
             changes = ", ".join(f"{k}={v}" for k, v in recipes.changed(options).items())
@@ -191,16 +237,22 @@ class Trained:
         return {
             "training": f"from scratch, {recipe}{_epochs(options['epochs'])}, seed {score['seed']}",
             "cost": cost,
-            "accuracy": f"{test}, on {score['test_images']:,} test images",
+            judge.name: f"{test}, on {judge.tested(score):,} test {judge.over}",
         }
 
 
 def of_training(
-    architecture: Architecture, network: nn.Module, score: Score, scores: Sequence[Score]
+    architecture: Architecture,
+    network: nn.Module,
+    score: Score,
+    scores: Sequence[Score],
+    vocabulary: tuple[str, ...] | None = None,
 ) -> Trained:
     """A network that was retrained just now, with its score and those of all seeds."""
-    sizes = None
-    if isinstance(network, Chain):
+    sizes: Sizes | TextSizes | None = None
+    if isinstance(network, LanguageModel):
+        sizes = TextSizes.of(network.state_dict())
+    elif isinstance(network, Chain):
         sizes = _of_chain(network, architecture, tuple(score["input_shape"]))
     elif isinstance(network, Network | Stages):
         sizes = Sizes.of(network.state_dict(), tuple(score["input_shape"][1:]))
@@ -208,7 +260,7 @@ def of_training(
         plain: nn.Module = sizes.network(architecture, network.state_dict())
     else:
         plain = copy.deepcopy(network).cpu().eval()
-    return Trained(architecture, plain, sizes, score, scores)
+    return Trained(architecture, plain, sizes, score, scores, vocabulary=vocabulary)
 
 
 def of_folder(path: str | Path, seed: int | None = None) -> Trained:
@@ -236,12 +288,22 @@ def of_folder(path: str | Path, seed: int | None = None) -> Trained:
         weights = _weights(place / WEIGHTS)
         score = scores[done.index(seed)]
         shape = _shape(score, run)
-        sizes = Sizes.of(weights, shape[1:])
+        sizes = TextSizes.of(weights) or Sizes.of(weights, shape[1:])
         sizes = sizes or _sizes(run, architecture, shape, weights)
         network = sizes.network(architecture, weights)
     lines = (read_lines(run.path / name) for name in (METRICS, EVALUATIONS))
     search = next((found for found in lines if found), []) if run.config.search else []
-    return Trained(architecture, network, sizes, score, scores, run.config, search)
+    words = _vocabulary(run, score) if isinstance(sizes, TextSizes) else None
+    return Trained(architecture, network, sizes, score, scores, run.config, search, words)
+
+
+def _vocabulary(run: Run, score: Score) -> tuple[str, ...] | None:
+    """The words of the data of a run; None where these are not here, or are others by now."""
+    try:
+        data, _ = load_data(run.config.data)
+    except ArchgradError:
+        return None
+    return data.classes if data.fingerprint() == score["begun_with"].get("data") else None
 
 
 def _of_chain(network: Chain, architecture: Architecture, shape: tuple[int, ...]) -> Sizes | None:
@@ -287,13 +349,16 @@ def _shape(score: Score, run: Run) -> tuple[int, ...]:
     return load_data(run.config.data)[0].shape
 
 
-def rebuilt(folder: str | Path) -> Classifier:
+def rebuilt(folder: str | Path) -> Classifier | LanguageModel:
     """The network of an export in the format safetensors, from its model.json and weights."""
     with fitting(Path(folder)):
         description = json.loads((Path(folder) / MODEL).read_text(encoding="utf-8"))
         architecture = Architecture.from_json(json.dumps(description["architecture"]), MODEL)
-        sizes = {**description["sizes"], "image_size": tuple(description["sizes"]["image_size"])}
-        return Sizes(**sizes).network(architecture, load_file(Path(folder) / WEIGHTS))
+        sizes, weights = description["sizes"], load_file(Path(folder) / WEIGHTS)
+        if sizes["form"] == RECURRENT:
+            return TextSizes(**sizes).network(architecture, weights)
+        sizes = {**sizes, "image_size": tuple(sizes["image_size"])}
+        return Sizes(**sizes).network(architecture, weights)
 
 
 def _source(data: str) -> str:

@@ -29,6 +29,7 @@ from archgrad.spaces import SearchSpace
 from archgrad.spaces.nas_bench_201 import NAME
 from archgrad.spaces.own import OwnModel
 from archgrad.spending import amount, of_first_order
+from archgrad.task import CLASSIFICATION, Task
 
 EVALUATIONS = 100  # of a table, where nothing else is said
 OF_TRAINING = ("budget", "budget_seconds", "child_epochs")
@@ -102,6 +103,11 @@ class Baseline:
             raise too_small(budget, price, objective.unit)
         return cls(space, strategy, objective, budget, config, begun)
 
+    @property
+    def task(self) -> Task:
+        """What is learned; tables hold accuracies."""
+        return self.objective.task if isinstance(self.objective, Children) else CLASSIFICATION
+
     def search(self, run: Run | None = None, listener: Listener | None = None) -> SearchResult:
         """Run it, or go on with it where ``run`` holds scores."""
         seconds = self.config.budget_seconds
@@ -123,6 +129,7 @@ class Baseline:
             begun_with=self.begun_with,
             run=run,
             listener=listener,
+            task=self.task,
         )
 
 

@@ -20,6 +20,7 @@ from archgrad.folder import Run, append, fitting, read_lines, refuse_other, writ
 from archgrad.loops import Listener, Silent
 from archgrad.result import SearchResult
 from archgrad.spaces import SearchSpace
+from archgrad.task import CLASSIFICATION, Task
 
 EVALUATIONS, BEGUN = "evaluations.jsonl", "begun_with.json"
 Line = dict[str, Any]
@@ -51,14 +52,15 @@ def baseline_search(
     begun_with: Mapping[str, Any] | None = None,
     run: Run | None = None,
     listener: Listener | None = None,
+    task: Task = CLASSIFICATION,
 ) -> SearchResult:
     """Score what the strategy proposes as long as the ``budget`` pays for it.
 
     The first proposal that it does not pay for ends the search, and so does one before which
-    evaluations took ``seconds``. Every score is a line of evaluations.jsonl; a run is resumed by
-    sending the kept scores to a strategy with the same seed. The result is the best score of the
-    largest share. Raises `ArchgradError` where the budget does not pay for the first proposal, and
-    where all evaluations failed.
+    evaluations took ``seconds``. Every score is a line of evaluations.jsonl, with what the ``task``
+    shows of it; a run is resumed by sending the kept scores to a strategy with the same seed. The
+    result is the best score of the largest share. Raises `ArchgradError` where the budget does not
+    pay for the first proposal, and where all evaluations failed.
     """
     listener = listener or Silent()
     with run.working() if run is not None else nullcontext():
@@ -70,7 +72,7 @@ def baseline_search(
                 raise too_small(budget, price, objective.unit)
             if _spent(lines) + price > budget or _took(lines) >= seconds:
                 break
-            lines.append(_evaluated(objective, proposal, price, lines))
+            lines.append(_evaluated(objective, proposal, price, lines, task))
             if run is not None:
                 append(run.path / EVALUATIONS, lines[-1])
             listener.evaluation(lines[-1], max(_spent(lines) / budget, _took(lines) / seconds))
@@ -82,17 +84,21 @@ def baseline_search(
     return SearchResult(found, space, strategy, config, {}, lines, path, spent=_spent(lines))
 
 
-def _evaluated(objective: Objective, proposal: Proposal, price: int, lines: Lines) -> Line:
+def _evaluated(
+    objective: Objective, proposal: Proposal, price: int, lines: Lines, task: Task
+) -> Line:
     """The line of the next evaluation; its score is None where it failed."""
     started, number = time.perf_counter(), len(lines)
     with noted(f"in evaluation {number + 1}, of {proposal.architecture}"):
         score = objective.score(proposal, number)
     failed = not math.isfinite(score)
+    shown = {} if failed or task.shown is None else {task.name: task.shown(score)}
     return {
         "evaluation": number + 1,
         "architecture": proposal.architecture.model_dump(mode="json"),
         "share": proposal.share,
         "score": None if failed else score,
+        **shown,
         "failed": failed,
         "spent": _spent(lines) + price,
         "seconds": round(time.perf_counter() - started, 3),

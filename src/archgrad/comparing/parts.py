@@ -11,6 +11,7 @@ from archgrad.data import Augmentation, Data
 from archgrad.data.base import Source
 from archgrad.data.splits import shuffled, stratified
 from archgrad.errors import ArchgradError
+from archgrad.measure import ACCURACY
 from archgrad.retraining import load_data
 
 Own = tuple[Data, Augmentation]  # data that came from Python
@@ -54,6 +55,12 @@ def _loaded(config: DataConfig, own: Own | None) -> Own:
             "archgrad.compare(data=..., resume=...)"
         )
     loaded, augmentation = _load_once(config) if own is None else own
+    if (judge := loaded.task.measure) is not ACCURACY:
+        raise ArchgradError(
+            f"data set {loaded.name} is judged by {judge.name}, and a comparison expects data "
+            "judged by accuracy; run archgrad run once for each method and seed with the same "
+            "budget, and compare their results.json"
+        )
     if loaded.valid is not None:
         raise ArchgradError(
             f"data set {loaded.name} brings its own validation part; a comparison cuts one that no "

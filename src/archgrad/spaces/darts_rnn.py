@@ -21,7 +21,7 @@ OPERATIONS = ("none", "tanh", "relu", "sigmoid", "identity")
 
 @dataclass(frozen=True)
 class DartsRNN(Grouped):
-    """Language models with one recurrent cell, whose activations are searched.
+    """Language models with one recurrent cell of searched activations (arXiv:1806.09055).
 
     State 0 is made of the input and the previous hidden state; each of ``nodes`` intermediate nodes
     takes every earlier state through an activation with a highway bypass, one matrix a node shared
