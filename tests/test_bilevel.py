@@ -23,6 +23,7 @@ from archgrad.loaders import Loaders
 from archgrad.loops import Silent
 from archgrad.prepared import Prepared, prepare
 from archgrad.result import SearchResult
+from archgrad.text_config import TextOptions
 from archgrad.units import LIMITS, OF_LIMITS
 from helpers import same
 
@@ -128,6 +129,8 @@ def test_the_table_of_knobs_is_complete() -> None:
     elsewhere |= {*LIMITS, *OF_LIMITS}  # tests/test_budget.py
     elsewhere |= {"stem", "child_epochs", "table", "evaluations"}  # test_darts_cnn.py, baselines/
     elsewhere |= {"budget", "budget_seconds", "budget_epochs"}  # tests/test_fitting.py
+    elsewhere |= {*TextOptions.model_fields, "second_order_clip"}  # of text
+    elsewhere |= {"recipe"}  # tests/test_recipes.py
     assert set(KNOBS) | elsewhere == set(SearchConfig.model_fields)
 
 

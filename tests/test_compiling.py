@@ -86,10 +86,10 @@ def test_drop_path_changes_without_another_compilation() -> None:
     training = Training(job(drop_path=0.4, compile="on"), data, augmentation, CPU)
     rates = []
     for epoch in range(2):
-        training._drop_paths(0.4 * epoch)
+        training.learning.drop_paths(0.4 * epoch)
         found = {id(m.rate) for m in training.network.modules() if isinstance(m, DropPath)}
-        assert found == {id(training.drop_path)}
-        rates.append(float(training.drop_path))
+        assert found == {id(training.learning.drop_path)}
+        rates.append(float(training.learning.drop_path))
     assert rates == pytest.approx([0.0, 0.4])
 
 

@@ -57,7 +57,7 @@ def test_the_defaults_are_the_papers() -> None:
 
 
 def test_presets_are_for_the_digits_and_for_spaces_of_other_sizes() -> None:
-    assert set(PRESETS) == {"digits", "nas-bench-201", "mbconv"}
+    assert set(PRESETS) == {"digits", "nas-bench-201", "mbconv", "darts-rnn", "grammar"}
     digits, cifar = build(ALL), build({**ALL, **CIFAR})
     assert digits.search is not None
     assert digits.train is not None
@@ -104,6 +104,41 @@ def test_a_chain_is_searched_and_retrained_at_one_depth() -> None:
     assert build({**CIFAR, "train": {}}, space="mbconv").train == TrainConfig(
         **PRESETS["mbconv"]["train"]
     )
+
+
+RNN: Sections = {"data": {"data": "ptb"}, "search": {"space": "darts-rnn"}, "train": {}}
+
+
+def test_recurrent_cells_have_the_sizes_of_their_recipes_and_a_grammar_small_ones() -> None:
+    large, small = build(RNN), build({**RNN, "data": {"data": "grammar"}})
+    for config, hidden, epochs in ((large, (300, 850), (50, 300)), (small, (32, 32), (5, 5))):
+        assert config.search is not None
+        assert config.train is not None
+        assert (config.search.hidden, config.train.hidden) == hidden
+        assert (config.search.epochs, config.train.epochs) == epochs
+        assert (config.search.nodes, config.search.learning_rate) == (8, 20.0)
+        assert (config.train.averaged, config.train.keep) == (True, "best")
+        assert config.search.method_options == {
+            "alpha_learning_rate": 3e-3,
+            "alpha_weight_decay": 1e-3,
+            "alpha_momentum": 0.9,
+        }
+    assert build({"data": RNN["data"], "train": {}}, space="darts-rnn").train == large.train
+
+
+def test_method_options_of_a_preset_are_for_darts_and_below_those_given() -> None:
+    def found(**search: Any) -> dict[str, Any]:
+        config = build({**RNN, "search": {"space": "darts-rnn", **search}}).search
+        assert config is not None
+        return config.method_options
+
+    assert found(method="gdas") == {}
+    assert found(method="gdas", method_options={"x": 1}) == {"x": 1}
+    assert found(method="darts_2nd", method_options={"alpha_momentum": "0.5"}) == {
+        "alpha_learning_rate": 3e-3,
+        "alpha_weight_decay": 1e-3,
+        "alpha_momentum": 0.5,
+    }
 
 
 def test_explicit_options_win_over_presets() -> None:

@@ -182,9 +182,9 @@ def test_alpha_has_its_own_text(text: Data) -> None:
 
 
 def test_images_and_text_are_kept_apart(text: Data) -> None:
-    with pytest.raises(ArchgradError, match="space darts-cnn is for images"):
+    with pytest.raises(ArchgradError, match="space darts-cnn takes images"):
         archgrad.search("darts-cnn", text)
-    with pytest.raises(ArchgradError, match="space darts-rnn is for text"):
+    with pytest.raises(ArchgradError, match="space darts-rnn takes text"):
         archgrad.search("darts-rnn", "digits")
     with pytest.raises(ArchgradError, match="no option channels"):
         searched(text, channels=32)

@@ -70,6 +70,8 @@ SWITCHES: dict[tuple[str, str], dict[str, Any]] = {
 # Other values, where a number cannot be doubled or increased by 1.
 OTHER: dict[tuple[str, str], Any] = {
     ("darts_2nd", "estimator"): "finite_difference",
+    ("darts", "alpha_momentum"): 0.9,
+    ("darts_2nd", "alpha_momentum"): 0.9,
     ("robust_darts", "form"): "drop_path",
     ("robust_darts", "eigenvalue_ratio"): 1e6,
     ("robust_darts", "recovery_factor"): 2500.0,

@@ -15,20 +15,35 @@ from torch import nn
 
 import archgrad
 from archgrad.architecture import Architecture, published
-from archgrad.config import DataConfig, RunConfig, TrainConfig, build, load, validated
+from archgrad.config import (
+    DataConfig,
+    RunConfig,
+    SearchConfig,
+    TrainConfig,
+    build,
+    load,
+    validated,
+)
 from archgrad.cost import cost, count_parameters
 from archgrad.data import Data, as_data
 from archgrad.errors import ArchgradError
 from archgrad.experiment import prepare_main_job
 from archgrad.network import Network
 from archgrad.prepared import retraining_space
-from archgrad.recipes import RECIPES, changed, check, describe, rows, values
+from archgrad.recipes import RECIPES, changed, check, check_space, describe, rows, values
 from archgrad.spaces.nas_bench_201 import from_string
-from archgrad.text_config import TextOptions
+from archgrad.train_config import OF_IMAGES, OF_TEXT
+from archgrad.units import LIMITS, OF_LIMITS
 from exports import imported
 
 MACHINE = {"seeds", "seed", "device", "threads", "precision", "memory_format", "compile", "jobs"}
+MACHINE |= {"kernel", "graphs", "recompute"}
 ABOUT = {"recipe", "any_image_size"}
+# which method, and what follows from what it does: the recipe of a search leaves them open
+OF_OTHER_SEARCHES = {
+    "method", "child_epochs", "table", "evaluations", "guard", "budget", "budget_seconds",
+    "budget_epochs", *LIMITS, *OF_LIMITS,
+}  # fmt: skip
 BENCH = from_string("|nor_conv_3x3~0|+|skip_connect~0|none~1|+|none~0|none~1|avg_pool_3x3~2|")
 
 
@@ -40,8 +55,14 @@ def options(name: str, **others: Any) -> TrainConfig:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_names_all_that_changes_a_result_and_nothing_of_the_machine(name: str) -> None:
-    of_images = set(TrainConfig.model_fields) - set(TextOptions.model_fields)
-    assert set(RECIPES[name].train) == of_images - MACHINE - ABOUT
+    found = RECIPES[name]
+    if found.search:
+        of_images = {"channels", "cells", "edges_per_node", "stem", "train_fraction"}
+        named = {*SearchConfig.model_fields} - OF_OTHER_SEARCHES - MACHINE - ABOUT - of_images
+        assert set(found.search) == named
+    else:
+        other = OF_TEXT if found.image_size else OF_IMAGES
+        assert set(found.train) == {*TrainConfig.model_fields} - {*other} - MACHINE - ABOUT
     assert set(RECIPES[name].data) <= set(DataConfig.model_fields)
     assert RECIPES[name].source.startswith("arXiv:")
 
@@ -68,6 +89,71 @@ def test_the_published_values() -> None:
     bench = v["nas-bench-201"]
     assert (bench["epochs"], bench["learning_rate"], bench["weight_decay"]) == (200, 0.1, 5e-4)
     assert (bench["batch_size"], bench["nesterov"]) == (256, True)
+
+
+def test_the_published_values_of_language_models() -> None:
+    """As the code of arXiv:1806.09055 has them."""
+    found = RECIPES["darts-ptb-search"].search
+    assert (found["hidden"], found["nodes"], found["epochs"], found["batch_size"]) == (
+        300, 8, 50, 256,
+    )  # fmt: skip
+    assert (found["learning_rate"], found["final_learning_rate"], found["momentum"]) == (20, 20, 0)
+    assert (found["weight_decay"], found["clip"], found["second_order_clip"]) == (5e-7, 0.25, 0.25)
+    assert (found["bptt"], found["bptt_spread"], found["dropout_words"]) == (35, 0, 0)
+    assert found["method_options"] == {
+        "alpha_learning_rate": 3e-3,
+        "alpha_weight_decay": 1e-3,
+        "alpha_momentum": 0.9,
+    }
+    train = RECIPES["darts-ptb"].train
+    for each in (found, train):
+        names = ("output", "hidden", "input", "embedding")
+        assert tuple(each[f"dropout_{name}"] for name in names) == (0.75, 0.25, 0.75, 0.2)
+        assert each["slowness"] == 1e-3
+    assert (train["hidden"], train["batch_size"], train["epochs"]) == (850, 64, 8000)
+    assert (train["learning_rate"], train["schedule"], train["momentum"]) == (20, "constant", 0)
+    assert (train["weight_decay"], train["clip"], train["dropout_words"]) == (8e-7, 0.25, 0.1)
+    assert (train["bptt"], train["bptt_spread"], train["test_batch_size"]) == (35, 5, 1)
+    assert (train["averaged"], train["non_monotone"], train["keep"]) == (True, 5, "best")
+    assert RECIPES["darts-ptb-short"].train == {**train, "epochs": 300}
+    changed_ones = {"hidden": 700, "weight_decay": 5e-7, "dropout_hidden": 0.15}
+    assert RECIPES["darts-wikitext2"].train == {**train, **changed_ones}
+
+
+def test_a_search_takes_a_recipe_and_explicit_options_win() -> None:
+    named = {"recipe": "darts-ptb-search", "epochs": 3}
+    config = build({"data": {}, "search": named})
+    published = RECIPES["darts-ptb-search"].search
+    assert config.search == SearchConfig(**{**published, **named})
+    assert config.data == DataConfig(data="ptb")
+    again = build({"data": {}, "search": {"seed": 1}}, config)
+    assert again.search == config.search.model_copy(update={"seed": 1})
+    other = build({"data": {}, "search": {**named, "method": "gdas"}}).search
+    assert other is not None
+    assert (other.hidden, other.method_options) == (300, {})
+    option = {"alpha_momentum": 0.1}
+    given = build({"data": {}, "search": {**named, "method_options": option}}).search
+    assert given is not None
+    assert given.method_options == {**published["method_options"], **option}
+    both = build({"data": {}, "search": named, "train": {"recipe": "darts-ptb", "hidden": 9}})
+    assert both.train is not None
+    assert (both.train.hidden, both.train.batch_size) == (9, 64)
+
+
+def test_a_recipe_of_the_other_kind_is_refused() -> None:
+    with pytest.raises(ArchgradError, match="darts-ptb is one of a retraining, expected one of a "
+                       "search; use darts-ptb-search, or leave"):  # fmt: skip
+        build({"data": {}, "search": {"recipe": "darts-ptb"}})
+    with pytest.raises(ArchgradError, match="is one of a search, expected one of a retraining; use "
+                       "darts-cifar10 or .* or darts-wikitext2, or leave"):  # fmt: skip
+        build({"data": {}, "train": {"recipe": "darts-ptb-search"}})
+    with pytest.raises(ArchgradError, match="darts-ptb-search is one of a search"):
+        validated({"train": {"recipe": "darts-ptb-search"}}, "config.yaml")
+    with pytest.raises(ArchgradError, match="darts-ptb-search searches darts-rnn, found darts-cnn"):
+        check_space("darts-ptb-search", "search", "darts-cnn")
+    with pytest.raises(ArchgradError, match="trains architectures of darts-rnn, found one of"):
+        check(options("darts-ptb").model_dump(), "darts-cnn", (3, 32, 32))
+    check(options("darts-ptb").model_dump(), "darts-rnn", ())
 
 
 def test_the_recipe_wins_over_presets_and_explicit_options_over_the_recipe() -> None:
@@ -250,7 +336,11 @@ def test_recipes_are_listed_and_described() -> None:
     assert [row[0] for row in rows()[1:]] == list(RECIPES)
     told = yaml.safe_load(describe("darts-imagenet"))
     assert told["recipe"] == "darts-imagenet"
-    assert {"train": told["train"], "data": told["data"]} == values("darts-imagenet")
+    assert told["train"] == values("darts-imagenet", "train")
+    assert told["data"] == RECIPES["darts-imagenet"].data and "search" not in told
+    found = yaml.safe_load(describe("darts-ptb-search"))
+    assert found["search"] == values("darts-ptb-search", "search") and "train" not in found
+    assert ["darts-ptb-search", "search", "text", "300 hidden", "50"] in [r[:5] for r in rows()]
     assert told["data"]["resized_crop"] is True and told["data"]["color_jitter"] == 0.4
     with pytest.raises(ArchgradError, match="is not known"):
         describe("darts")

@@ -22,6 +22,7 @@ from archgrad.retraining import (
     retrain,
 )
 from archgrad.schedules import learning_rate
+from archgrad.train_config import OF_TEXT
 from helpers import CELL, DATA, job, same
 
 
@@ -68,7 +69,7 @@ def test_the_table_of_knobs_is_complete() -> None:
     elsewhere = {
         "seeds", "device", "threads", "jobs", "auxiliary_weight", "compile", "memory_format",
         "recipe", "any_image_size", "stem", "decay", "decay_epochs", "tail_epochs",
-        "warm_up_epochs",
+        "warm_up_epochs", *OF_TEXT,
     }  # fmt: skip
     assert set(KNOBS) | elsewhere == set(TrainConfig.model_fields)
 

@@ -48,6 +48,12 @@ def test_linear_without_a_tail_is_a_straight_line() -> None:
     assert rates(epochs=4, schedule="linear", learning_rate=1.0) == [1, 0.75, 0.5, 0.25]
 
 
+def test_a_constant_rate_stays() -> None:
+    assert rates(epochs=4, schedule="constant", learning_rate=20.0) == [20.0] * 4
+    warm = rates(epochs=4, schedule="constant", learning_rate=20.0, warm_up_epochs=2)
+    assert warm == [10.0, 20.0, 20.0, 20.0]
+
+
 @given(
     epochs=st.integers(2, 40),
     schedule=st.sampled_from(["cosine", "linear", "step"]),
@@ -71,7 +77,9 @@ def test_a_warm_up_rises_and_then_the_rate_falls(epochs: int, schedule: str, sha
         ({"epochs": 5, "warm_up_epochs": 5}, "warm_up_epochs is 5 of 5 epochs; expected fewer"),
         ({"epochs": 4, "schedule": "linear", "tail_epochs": 4}, "tail_epochs is 4 of 4 epochs"),
         ({"nesterov": True, "momentum": 0}, "nesterov needs a momentum above 0"),
-        ({"schedule": "cosin"}, "found 'cosin', expected 'cosine', 'linear' or 'step'"),
+        ({"schedule": "cosin"}, "found 'cosin', expected 'cosine', 'linear', 'step' or 'con"),
+        ({"ema": 0.9, "averaged": True}, "found averaged and ema 0.9, expected one average; leave"),
+        ({"non_monotone": 0}, "field train.non_monotone: found 0, expected greater than or equal"),
         ({"ema": 1}, "field train.ema: found 1, expected less than 1"),
         ({"epochs": True}, "found True, expected no truth value"),
     ],

@@ -1,15 +1,13 @@
-"""An exponential moving average of a network over the steps of its training."""
+"""Averages of a network over the steps of its training, and when one of them is to begin."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
-
-from archgrad.network import Classifier
+from torch import Tensor, nn
 
 
 class Average:
@@ -19,9 +17,13 @@ class Average:
     factors: the weights before the first step do not count, so that a short training is not drawn
     towards them (as Adam corrects its moments, arXiv:1412.6980). Means and variances of batch
     normalization are averaged as the weights are; counters are those of the last step.
+
+    A decay of 1 gives the plain mean of the weights after every step since the average was made:
+    averaged SGD. Of the ASGD that the code of DARTS uses, with t0 and lambd of 0, it differs in the
+    first of these steps, which that leaves out of its mean.
     """
 
-    def __init__(self, network: Classifier, decay: float) -> None:
+    def __init__(self, network: nn.Module, decay: float) -> None:
         self.decay, self.steps = decay, 0
         self.source, self.network = network, copy.deepcopy(network).eval()
 
@@ -29,7 +31,8 @@ class Average:
     def update(self) -> None:
         """Take in the weights after a step."""
         self.steps += 1
-        share = (1 - self.decay) / (1 - self.decay**self.steps)
+        passed = 1 - self.decay**self.steps
+        share = (1 - self.decay) / passed if passed else 1 / self.steps
         kept, new = [], []
         for average, value in self._pairs():
             if average.is_floating_point():
@@ -51,3 +54,12 @@ class Average:
         """Take up what `state_dict` returned."""
         self.steps = int(state["steps"])
         self.network.load_state_dict(state["network"])
+
+
+def stalled(losses: Sequence[float], loss: float, epochs: int) -> bool:
+    """Whether a validation loss is above the smallest of all before but the last ``epochs``.
+
+    The non-monotone trigger of arXiv:1708.02182. ``losses``: of the epochs before this one; never
+    true while there are no more than ``epochs`` of them.
+    """
+    return len(losses) > epochs and loss > min(losses[:-epochs])

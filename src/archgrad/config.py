@@ -19,6 +19,7 @@ from pydantic import (
 
 from archgrad import recipes, units
 from archgrad.errors import ArchgradError, explain
+from archgrad.presets import PRESETS as PRESETS
 from archgrad.section import CODE, PAPER, PRECISION, STAGED, STEM, Section
 from archgrad.text_config import TextOptions
 from archgrad.train_config import TrainConfig as TrainConfig  # sections are imported from here
@@ -111,6 +112,17 @@ class SearchConfig(TextOptions):
     method_options: dict[str, float | int | str] = Field(
         default_factory=dict, description="an option of the method as KEY=VALUE; repeatable"
     )
+    recipe: str | None = Field(
+        None,
+        description=f"options from a paper; others override them (see archgrad recipes): "
+        f"{', '.join(recipes.named('search'))} [none]",
+    )
+
+    @field_validator("recipe")
+    @classmethod
+    def _known_recipe(cls, name: str | None) -> str | None:
+        recipes.values(name, "search")
+        return name
 
     @field_validator("method_options", mode="before")
     @classmethod
@@ -286,45 +298,6 @@ class RunConfig(Section):
         return yaml.safe_dump(self.model_dump(mode="json", exclude_none=False), sort_keys=False)
 
 
-# By data set or space; those of the data set win. The default data set is small: the paper's sizes
-# would be waste on 1,437 images of 8x8 pixels. NAS-Bench-201 (arXiv:2001.00326) and the chain of
-# ProxylessNAS (arXiv:1812.00332) have own sizes.
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "digits": {
-        "search": {"channels": 8, "cells": 4, "epochs": 10},
-        "train": {
-            "channels": 8,
-            "cells": 4,
-            "epochs": 15,
-            "cutout": 0,
-            "drop_path": 0.0,
-            "auxiliary_weight": 0.0,
-        },
-    },
-    "nas-bench-201": {
-        "search": {"cells": 5},
-        "train": {
-            "channels": 16,
-            "cells": 5,
-            "epochs": 200,
-            "cutout": 0,
-            "drop_path": 0.0,
-            "auxiliary_weight": 0.0,
-        },
-    },
-    "mbconv": {
-        "search": {"channels": 32, "cells": 4},
-        "train": {
-            "channels": 32,
-            "cells": 4,
-            "epochs": 300,
-            "cutout": 0,
-            "drop_path": 0.0,
-            "auxiliary_weight": 0.0,
-        },
-    },
-}
-
 SECTIONS: dict[str, type[Section]] = {
     "data": DataConfig,
     "search": SearchConfig,
@@ -342,28 +315,53 @@ def build(
 
     The presets are those of the data set and of the space, which a retraining without a search
     gives as ``space``. A recipe that is named among the explicit options wins over the base and
-    the presets. A section is present if it is a key of ``sections``. Bad values: an error that
-    names the field.
+    the presets; method_options of either are for `recipes.METHODS` alone, and with another method
+    left out. A section is present if it is a key of ``sections``. Bad values: an error that names
+    the field.
     """
-    published = recipes.values(sections.get("train", {}).get("recipe"))
-    named = {**published.get("data", {}), **sections.get("data", {})}
+    published, named = _published(sections)
     data = named.get("data", (base.data if base else DataConfig()).data)
     search = (base.search if base else None) or SearchConfig()
-    space = space or sections.get("search", {}).get("space", search.space)
+    asked = {**published.get("search", {}), **sections.get("search", {})}
+    space = space or asked.get("space", search.space)
     values: dict[str, Any] = {"random_cells": random_cells}
     for section in sections:
         start: dict[str, Any] = {}
         for name in (space, data):
             start |= PRESETS.get(name, {}).get(section, {})
+        suggested = {**start.pop("method_options", {})}
         given = getattr(base, section, None)
         if given is not None:
-            start = given.model_dump()
+            start, suggested = given.model_dump(), {}
         if section == "search":
             _check_budget({**start, **sections[section]}, sections[section])
             if sections[section]:
                 start["budget_epochs"] = None  # with other options other epochs may fit
-        values[section] = {**start, **published.get(section, {}), **sections[section]}
+        recipe = dict(published.get(section, {}))
+        suggested |= recipe.pop("method_options", {})
+        values[section] = {**start, **recipe, **sections[section]}
+        _suggest(suggested, values[section])
     return validated(values, "options")
+
+
+def _published(sections: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the recipes of a search and a retraining say, by section; the options of the data."""
+    published: dict[str, Any] = {}
+    data: dict[str, Any] = {}
+    for section in ("search", "train"):
+        name = sections.get(section, {}).get("recipe")
+        if name is not None:
+            published[section] = recipes.values(name, section)
+            data |= recipes.recipe(name).data
+    return {**published, "data": data}, {**data, **sections.get("data", {})}
+
+
+def _suggest(options: Mapping[str, Any], search: dict[str, Any]) -> None:
+    """Options of the method, below those that are given, where it is one that they are for."""
+    given = search.get("method_options", {})
+    method = search.get("method", SearchConfig.model_fields["method"].default)
+    if options and method in recipes.METHODS and isinstance(given, Mapping):
+        search["method_options"] = {**options, **given}
 
 
 def _check_budget(values: Mapping[str, Any], given: Mapping[str, Any]) -> None:

@@ -30,12 +30,14 @@ from archgrad.methods import Method
 from archgrad.planning import Plan, plan, ran_out
 from archgrad.precision import check as check_precision
 from archgrad.probe import Wanted
+from archgrad.recipes import check_space
 from archgrad.recurrent import Regularization
 from archgrad.rehearsal import rehearse
 from archgrad.result import Origin, SearchResult
 from archgrad.retraining import augmentation_of, load_data
-from archgrad.sizing import retrained, stem_option
+from archgrad.sizing import check_kind, refuse_options, retrained, stem_option, training_options
 from archgrad.spaces import SearchSpace
+from archgrad.text_config import TextOptions
 from archgrad.transfer import keep_classes
 
 
@@ -140,6 +142,7 @@ def checked(
 ) -> Prepared:
     """Refuse what does not fit, before anything is written."""
     search = section(config)
+    check_space(search.recipe, "search", found_space.name)
     device = resolve_device(search.device)
     loaders = Loaders.of(loaded, search, augmentation, device)
     check_precision(search.precision, device)
@@ -266,24 +269,19 @@ def space_options(config: SearchConfig) -> dict[str, Any]:
     """The options of the space; one that it does not have must be left at its default."""
     known = spaces.options(config.space)
     chosen: dict[str, Any] = stem_option(config.space, config.stem)
+    options = {"channels", "cells", "nodes", "edges_per_node", "hidden"}
     if "regularization" in known:
         chosen["regularization"] = Regularization.of(config)
-    for option in ("channels", "cells", "nodes", "edges_per_node", "hidden"):
-        value, default = getattr(config, option), SearchConfig.model_fields[option].default
-        if option in known:
-            chosen[option] = value
-        elif value != default:
-            raise ArchgradError(
-                f"space {config.space} has no option {option}, found {value}; leave it out"
-            )
-    return chosen
+    else:
+        refuse_options(config, TextOptions.model_fields, config.space)
+    refuse_options(config, sorted(options.difference(known)), config.space)
+    return chosen | {option: getattr(config, option) for option in options.intersection(known)}
 
 
 def retraining_space(config: TrainConfig, data: Data, name: str) -> SearchSpace:
     """The space called ``name`` at the size of the retraining, for the shape of the data."""
-    sizes = {"channels": config.channels, "cells": config.cells}
     shape = _shape(data, name, config)
-    return spaces.space(name, **sizes, **stem_option(name, config.stem), **shape)
+    return spaces.space(name, **training_options(name, config), **shape)
 
 
 def fits(space: SearchSpace, data: Data) -> bool:
@@ -305,15 +303,8 @@ def _kernel(config: SearchConfig, space: SearchSpace) -> str:
 
 def _shape(data: Data, space: str, config: SearchConfig | TrainConfig) -> dict[str, Any]:
     """The options that say what a space is for; ``config``: of the search, or of a retraining."""
-    of_images = "image_size" in spaces.options(space)
-    if of_images != bool(data.shape):
-        kinds, others = ("images", "text") if of_images else ("text", "images")
-        raise ArchgradError(
-            f"space {space} is for {kinds}, and data set {data.name} holds {others}; use "
-            f"{'--space darts-rnn' if of_images else 'a space of images, such as darts-cnn'}, or "
-            f"other data"
-        )
-    if not of_images:
+    check_kind(space, data)
+    if not data.shape:
         check_vocabulary(len(data.classes), config.hidden, resolve_device(config.device))
         return {"classes": len(data.classes)}
     channels, *image_size = data.shape

@@ -15,6 +15,7 @@ from multiprocessing import active_children, connection, get_context, parent_pro
 from pathlib import Path
 from typing import Any, TypeVar
 
+from archgrad import measure
 from archgrad.config import DataConfig, TrainConfig
 from archgrad.data import Augmentation, Data
 from archgrad.errors import ArchgradError
@@ -142,7 +143,7 @@ def _end_with_parent() -> None:
 def _read_score(path: Path, job: Retraining) -> Score:
     try:
         score: Score = json.loads(path.read_text(encoding="utf-8"))
-        float(score["accuracy"])
+        float(score[measure.of(score).name])
         kept = dict(score["begun_with"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArchgradError(

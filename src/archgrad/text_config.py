@@ -47,6 +47,3 @@ class TextOptions(Section):
     slowness: float = Field(
         1e-3, ge=0, description=f"text: times that of their change from step to step ({PAPER})"
     )
-    test_batch_size: int = Field(
-        10, ge=1, description=f"text: texts side by side when validated and tested ({PAPER})"
-    )

@@ -10,6 +10,14 @@ from archgrad import recipes
 from archgrad.section import CODE, PAPER, PRECISION, STAGED, STEM
 from archgrad.text_config import TextOptions
 
+OF_IMAGES = (
+    "channels", "cells", "stem", "any_image_size", "cutout", "drop_path", "auxiliary_weight",
+    "label_smoothing", "compile",
+)  # fmt: skip
+OF_TEXT = (
+    *TextOptions.model_fields, "valid_batch_size", "test_batch_size", "averaged", "non_monotone",
+    "keep",
+)  # fmt: skip
 OF_SCHEDULES = {"decay": "step", "decay_epochs": "step", "tail_epochs": "linear"}
 ORDER = "order of the weights of images and volumes in memory (channels_last is mostly faster)"
 
@@ -20,7 +28,7 @@ class TrainConfig(TextOptions):
     recipe: str | None = Field(
         None,
         description=f"options from a paper; others override them (see archgrad recipes): "
-        f"{', '.join(recipes.RECIPES)} [none]",
+        f"{', '.join(recipes.named('train'))} [none]",
     )
     any_image_size: bool = Field(
         False, description="use a recipe on images of another size than it was made for"
@@ -29,8 +37,7 @@ class TrainConfig(TextOptions):
     @field_validator("recipe")
     @classmethod
     def _known_recipe(cls, name: str | None) -> str | None:
-        if name is not None:
-            recipes.recipe(name)
+        recipes.values(name, "train")
         return name
 
     channels: int = Field(
@@ -48,10 +55,10 @@ class TrainConfig(TextOptions):
     epochs: int = Field(600, ge=1, description=f"passes over the training images ({PAPER})")
     batch_size: int = Field(96, ge=2, description=f"images a step ({PAPER})")
     learning_rate: float = Field(0.025, ge=0, description=f"at the start ({PAPER})")
-    schedule: Literal["cosine", "linear", "step"] = Field(
+    schedule: Literal["cosine", "linear", "step", "constant"] = Field(
         "cosine",
-        description="of the learning rate: cosine or linear to 0, or step: times decay every "
-        f"decay_epochs ({PAPER})",
+        description="of the learning rate: cosine or linear to 0, step: times decay every "
+        f"decay_epochs, or constant ({PAPER})",
     )
     decay: float = Field(0.97, gt=0, le=1, description=f"of schedule step ({PAPER}, ImageNet)")
     decay_epochs: int = Field(1, ge=1, description=f"of schedule step ({PAPER}, ImageNet)")
@@ -80,6 +87,28 @@ class TrainConfig(TextOptions):
         description="decay a step of an exponential moving average of the weights, which is then "
         "the network that is tested and kept; 0: none (paper: none)",
     )
+    valid_batch_size: int = Field(
+        10, ge=1, description=f"text: texts side by side when validated ({CODE})"
+    )
+    test_batch_size: int = Field(
+        10, ge=1, description=f"text: texts side by side when tested ({CODE}: 1)"
+    )
+    averaged: bool = Field(
+        False,
+        description="text: average the weights after every step once the validation loss no "
+        f"longer falls ({PAPER}: yes)",
+    )
+    non_monotone: int = Field(
+        5,
+        ge=1,
+        description="text: which is when it is above the smallest of all epochs but the last so "
+        "many (arXiv:1708.02182)",
+    )
+    keep: Literal["last", "best"] = Field(
+        "last",
+        description="text: test and keep the last epoch's network, or that of the smallest "
+        f"validation loss, to which a training that diverges goes back ({CODE}: best)",
+    )
     seeds: int = Field(3, ge=1, description="retrainings, with the seeds seed, seed + 1, ...")
     seed: int = Field(0, ge=0, lt=2**32, description="first seed of the retrainings")
     device: str = Field("auto", description="cpu, cuda, cuda:N, or auto: cuda where there is one")
@@ -106,6 +135,10 @@ class TrainConfig(TextOptions):
         if self.nesterov and not self.momentum:
             raise ValueError(
                 "nesterov needs a momentum above 0, found 0; give one or leave out nesterov"
+            )
+        if self.averaged and self.ema:
+            raise ValueError(
+                f"found averaged and ema {self.ema}, expected one average; leave the other out"
             )
         for name, schedule in OF_SCHEDULES.items():
             default = type(self).model_fields[name].default

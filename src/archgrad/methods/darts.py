@@ -16,14 +16,20 @@ from archgrad.parts.hypergradient import (
 from archgrad.parts.optimizer import Adam
 
 
-def darts(*, alpha_learning_rate: float = 3e-4, alpha_weight_decay: float = 1e-3) -> Method:
+def darts(
+    *,
+    alpha_learning_rate: float = 3e-4,
+    alpha_weight_decay: float = 1e-3,
+    alpha_momentum: float = 0.5,
+) -> Method:
     r"""DARTS, first order (Liu et al., ICLR 2019, arXiv:1806.09055).
 
     .. math:: \min_\alpha L_{val}(w^*(\alpha), \alpha), \quad
               w^*(\alpha) = \arg\min_w L_{train}(w, \alpha)
 
     with alternating steps: alpha along :math:`\partial_\alpha L_{val}(w, \alpha)`, then w along
-    :math:`\nabla_w L_{train}(w, \alpha)`.
+    :math:`\nabla_w L_{train}(w, \alpha)`. ``alpha_momentum``: Adam's first beta, 0.9 in the
+    original code's search of recurrent cells.
 
     Differs from the original code: BatchNorm's running statistics see the weight step alone, not
     the alpha step; the validation half is walked through in shuffled passes, where the original
@@ -31,7 +37,7 @@ def darts(*, alpha_learning_rate: float = 3e-4, alpha_weight_decay: float = 1e-3
     """
     return Method(
         hypergradient=first_order,
-        arch_optimizer=Adam(alpha_learning_rate, weight_decay=alpha_weight_decay),
+        arch_optimizer=Adam(alpha_learning_rate, (alpha_momentum, 0.999), alpha_weight_decay),
     )
 
 
@@ -41,6 +47,7 @@ def darts_2nd(
     step: float = 0.01,
     alpha_learning_rate: float = 3e-4,
     alpha_weight_decay: float = 1e-3,
+    alpha_momentum: float = 0.5,
 ) -> Method:
     r"""DARTS, second order (Liu et al., ICLR 2019, arXiv:1806.09055, equations 5 to 8).
 
@@ -58,7 +65,11 @@ def darts_2nd(
     }
     if estimator not in estimators:
         raise unknown("estimator", estimator, estimators)
-    first = darts(alpha_learning_rate=alpha_learning_rate, alpha_weight_decay=alpha_weight_decay)
+    first = darts(
+        alpha_learning_rate=alpha_learning_rate,
+        alpha_weight_decay=alpha_weight_decay,
+        alpha_momentum=alpha_momentum,
+    )
     return replace(first, hypergradient=estimators[estimator])
 
 

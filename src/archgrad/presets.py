@@ -1,0 +1,61 @@
+"""What is usual for a data set or a space, where nobody says otherwise. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from archgrad import recipes
+
+_GRAMMAR = {
+    "hidden": 32,
+    "epochs": 5,
+    "batch_size": 16,
+    "bptt": 20,
+    "dropout_output": 0.2,
+    "dropout_hidden": 0.2,
+    "dropout_input": 0.2,
+    "dropout_embedding": 0.2,
+}
+# By data set or space; those of the data set win. The default data set is small: the paper's sizes
+# would be waste on 1,437 images of 8x8 pixels. NAS-Bench-201 (arXiv:2001.00326) and the chain of
+# ProxylessNAS (arXiv:1812.00332) have own sizes, recurrent cells those of their recipes.
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "digits": {
+        "search": {"channels": 8, "cells": 4, "epochs": 10},
+        "train": {
+            "channels": 8,
+            "cells": 4,
+            "epochs": 15,
+            "cutout": 0,
+            "drop_path": 0.0,
+            "auxiliary_weight": 0.0,
+        },
+    },
+    "nas-bench-201": {
+        "search": {"cells": 5},
+        "train": {
+            "channels": 16,
+            "cells": 5,
+            "epochs": 200,
+            "cutout": 0,
+            "drop_path": 0.0,
+            "auxiliary_weight": 0.0,
+        },
+    },
+    "mbconv": {
+        "search": {"channels": 32, "cells": 4},
+        "train": {
+            "channels": 32,
+            "cells": 4,
+            "epochs": 300,
+            "cutout": 0,
+            "drop_path": 0.0,
+            "auxiliary_weight": 0.0,
+        },
+    },
+    "darts-rnn": {
+        "search": recipes.values("darts-ptb-search", "search"),
+        "train": recipes.values("darts-ptb-short", "train"),
+    },
+    "grammar": {"search": _GRAMMAR, "train": {**_GRAMMAR, "test_batch_size": 10}},
+}
