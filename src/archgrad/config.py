@@ -28,15 +28,15 @@ OWN = "own"  # stands for a value that came from Python
 
 
 class DataConfig(Section):
-    """Where the images come from."""
+    """Where the images, or the text, come from."""
 
     data: str = Field(
         "digits",
-        description="data set: digits, cifar10, cifar100, npz:FILE or folder:DIR (see archgrad "
-        "data)",
+        description="data set: digits, cifar10, cifar100, npz:FILE or folder:DIR; text: ptb, "
+        "text:DIR, text:TRAIN,VALID,TEST or grammar (see archgrad data)",
     )
     data_root: str | None = Field(
-        None, description="folder that holds the data set, for cifar10 and cifar100"
+        None, description="folder that holds the data set, for cifar10, cifar100 and ptb"
     )
     dims: int = Field(
         2,
@@ -49,7 +49,10 @@ class DataConfig(Section):
         None, ge=1, description="resize to this many pixels a side [none: as stored]"
     )
     subset: int | None = Field(
-        None, ge=1, description="use this many training images, class-balanced [none: all]"
+        None,
+        ge=1,
+        description="use this many training images, class-balanced; of text so many first tokens "
+        "[none: all]",
     )
     crop_padding: int | None = Field(
         None, ge=0, description="pad by this many pixels, crop back [none: the data set's own]"
@@ -78,6 +81,18 @@ class DataConfig(Section):
     workers: int = Field(
         0, ge=0, description="processes that read a streamed folder; 0: the training's own"
     )
+    level: Literal["word", "character"] = Field(
+        "word",
+        description="of text: word: tokens are what white space parts, each line ends with <eos>; "
+        "character: every character, line breaks too",
+    )
+    vocabulary: int | None = Field(
+        None,
+        ge=1,
+        description="of text: keep this many most frequent tokens of the training part, the rest "
+        "becomes <unk> [none: all]",
+    )
+    encoding: str = Field("utf-8", description="of files of text")
 
 
 def _number(value: Any) -> Any:

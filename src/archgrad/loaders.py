@@ -10,10 +10,11 @@ from typing import Any
 import torch
 
 from archgrad.config import SearchConfig
-from archgrad.data import Augmentation, Batches, Data, own
+from archgrad.data import Augmentation, Batches, Data, TextSource, own
 from archgrad.data.base import Source
 from archgrad.data.own import OwnData
 from archgrad.data.splits import shuffled
+from archgrad.data.text import FEWEST, at
 from archgrad.data.torchdata import LoaderSource
 from archgrad.supernet import Batch
 from archgrad.trees import size
@@ -44,7 +45,7 @@ class Loaders:
     ) -> Loaders:
         if isinstance(data, OwnData):
             return cls._of_own(data, config, device)
-        weights_half, alpha_half = data.split(config.train_fraction)
+        weights_half, alpha_half = (at(half, config) for half in data.split(config.train_fraction))
         alpha_half, watched = _watched(alpha_half, config)
         common = {"normalization": data.normalization, "device": device}
         random = {"shuffle": True, "augmentation": augmentation, **common}
@@ -104,10 +105,16 @@ class Loaders:
 
 
 def _watched(source: Source, config: SearchConfig) -> tuple[Source, Source | None]:
-    """A source without a random part of it, and that part; None where it cannot be cut."""
+    """A source without a random part of it, and that part; None where it cannot be cut.
+
+    Of a text it is the last part.
+    """
     if isinstance(source, LoaderSource):
         return source, None
     taken = int(len(source) * config.watch_fraction)
+    if isinstance(source, TextSource):
+        enough = min(taken, len(source) - taken) >= FEWEST * config.batch_size
+        return source.parted(config.watch_fraction) if enough else (source, None)
     if taken < 2 or len(source) - taken < config.batch_size:
         return source, None
     part, rest = shuffled(len(source), taken)

@@ -213,6 +213,9 @@ def prepare_data(
         image_size=config.image_size,
         subset=config.subset,
         dims=config.dims,
+        level=config.level,
+        vocabulary=config.vocabulary,
+        encoding=config.encoding,
     )
     return loaded, augmentation_of(loaded, config)
 

@@ -361,6 +361,9 @@ def load_data(config: DataConfig) -> tuple[Data, Augmentation]:
         dims=config.dims,
         stream=config.stream,
         workers=config.workers,
+        level=config.level,
+        vocabulary=config.vocabulary,
+        encoding=config.encoding,
     )
     return data, augmentation_of(data, config)
 
@@ -369,6 +372,11 @@ def augmentation_of(data: Data, config: DataConfig) -> Augmentation:
     """The data set's own augmentation with what the configuration changes."""
     names = ("crop_padding", "flip", "resized_crop", "color_jitter")
     given = {name: value for name in names if (value := getattr(config, name)) is not None}
+    if given and not data.shape:
+        raise ArchgradError(
+            f"{next(iter(given))} is given for {data.name}, which is text; expected images with "
+            "it, so leave it out"
+        )
     if config.resized_crop:
         given = {"crop_padding": 0, **given}
     return replace(data.augmentation, **given)

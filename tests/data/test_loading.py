@@ -45,7 +45,8 @@ def labels(source: Any) -> list[int]:
 
 
 def test_names_are_listed_and_a_wrong_one_is_told() -> None:
-    assert list(DATASETS) == ["digits", "cifar10", "cifar100", "npz:FILE", "folder:DIR"]
+    images = ["digits", "cifar10", "cifar100", "npz:FILE", "folder:DIR"]
+    assert list(DATASETS) == [*images, "ptb", "text:DIR", "text:TRAIN,VALID,TEST", "grammar"]
     for name in ("digit", "npz:", "imagenet"):
         with pytest.raises(ArchgradError, match=f'data set "{name}" is not known.*Known: cifar10'):
             load(name)

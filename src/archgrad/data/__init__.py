@@ -1,10 +1,12 @@
-"""Labeled images for a search: named data sets, and whatever arrays or loaders the user brings."""
+"""Labeled images and text: named data sets, and whatever arrays or loaders the user brings."""
 
 from archgrad.data.arrays import ArraySource
 from archgrad.data.base import Augmentation, Batch, Batches, Normalization, Source
 from archgrad.data.dataset import Data
 from archgrad.data.loading import DATASETS, as_data, load
 from archgrad.data.stream import StreamSource
+from archgrad.data.text import TextSource
+from archgrad.data.textdata import text_data
 from archgrad.data.torchdata import DatasetSource, LoaderSource
 
 __all__ = [
@@ -19,6 +21,8 @@ __all__ = [
     "Normalization",
     "Source",
     "StreamSource",
+    "TextSource",
     "as_data",
     "load",
+    "text_data",
 ]

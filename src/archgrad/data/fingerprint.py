@@ -14,6 +14,7 @@ from torch import Tensor
 from archgrad.data.arrays import ArraySource
 from archgrad.data.base import Shape, Source
 from archgrad.data.stream import StreamSource
+from archgrad.data.text import TextSource
 from archgrad.data.torchdata import DatasetSource, LoaderSource, collate
 
 _SAMPLES = 64
@@ -27,7 +28,8 @@ def fingerprint(
     Of a source: its length, all labels that are known and some images: about 64 evenly spaced ones
     of an ArraySource; the names of all files of a StreamSource and the contents of some; the first
     and the last one of a DatasetSource, unless reading them draws from a global random generator
-    (whose state is put back) or gives other images each time. A DataLoader is not read.
+    (whose state is put back) or gives other images each time; all tokens of a text. A DataLoader is
+    not read.
     """
     digest = hashlib.sha256(repr((shape, tuple(classes), valid is None)).encode())
     for source in (train, valid):
@@ -46,6 +48,8 @@ def _parts(source: Source) -> Iterator[bytes]:
         yield some_rows(source.x)
     if isinstance(source, StreamSource):
         yield source.sample()
+    if isinstance(source, TextSource):
+        yield _bytes(source.tokens)
     if isinstance(source, DatasetSource):
         yield from _ends(source.dataset, source.dims)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from archgrad.data.dataset import (
 )
 from archgrad.data.files import npz_parts, read_digits, read_folder
 from archgrad.data.splits import balanced
+from archgrad.data.textdata import is_text, load_text
 from archgrad.data.torchdata import DatasetSource, LoaderSource, known_labels
 from archgrad.dimensions import SIDES
 from archgrad.errors import ArchgradError, unknown
@@ -34,10 +36,16 @@ DATASETS: dict[str, str] = {
     "npz:FILE": "arrays x, y and optionally x_test, y_test, classes of an npz file",
     "folder:DIR": "image files in one subfolder a class, or in train/ and test/ (or val/) of such "
     "(train/ alone: a test part is held out); needs image_size; streams from disk where large",
+    "ptb": "text: the Penn Treebank, read from a folder given as root (ptb.train.txt, ...)",
+    "text:DIR": "text: files of train, valid and test in a folder, or a single one, which is cut",
+    "text:TRAIN,VALID,TEST": "text: three files, .txt, .tokens, .xz or .gz",
+    "grammar": "text: 25,000 words of a small grammar of known entropy (nothing to download)",
 }
 """The names `load` takes, and a line on each."""
 
 STREAM = ("auto", "on", "off")
+_OF_IMAGES = {"image_size": None, "dims": 2, "stream": "auto", "workers": 0}
+_OF_TEXT = {"level": "word", "vocabulary": None, "encoding": "utf-8"}
 _CIFAR = {
     "cifar10": (
         cifar.read_cifar10,
@@ -61,6 +69,9 @@ def load(
     dims: int = 2,
     stream: str = "auto",
     workers: int = 0,
+    level: str = "word",
+    vocabulary: int | None = None,
+    encoding: str = "utf-8",
 ) -> Data:
     """A data set by its name in DATASETS, or by the path of an npz file or a folder.
 
@@ -71,6 +82,9 @@ def load(
     `stream`: whether the images of a folder are read when they are needed, "on", "off" or "auto":
     where they would take more than 1 GiB; `workers`: how many processes read them then (0: this
     one); see `archgrad.data.stream.StreamSource`.
+    Of text `root` is the folder of ptb and `subset` the number of first training tokens to keep;
+    `level`, `vocabulary` and `encoding`: see `archgrad.data.text_data`. Options of images with
+    text, and of text with images, are refused.
     The same arguments always give the same data. Raises ArchgradError for all that is wrong.
     """
     _check_whole(image_size=image_size, subset=subset, dims=dims, workers=workers)
@@ -85,6 +99,13 @@ def load(
             "the data of this run came from Python and is not in its folder; give it again with "
             "archgrad.search(data=..., resume=...) or archgrad.train(..., data=...)"
         )
+    options: dict[str, Any] = {"level": level, "vocabulary": vocabulary, "encoding": encoding}
+    if is_text(text):
+        given = {"image_size": image_size, "dims": dims, "stream": stream, "workers": workers}
+        _refuse_options(text, "text", "images", given, _OF_IMAGES)
+        folder = None if root is None else Path(root).expanduser()
+        return load_text(text, folder, subset=subset, **options)
+    _refuse_options(text, "images", "text", options, _OF_TEXT)
     kind, _, rest = text.partition(":")
     base = Path() if root is None else Path(root).expanduser()
     if dims != 2 and (kind == "folder" or text in DATASETS):
@@ -130,6 +151,9 @@ def as_data(
     subset: int | None = None,
     classes: int | None = None,
     dims: int = 2,
+    level: str = "word",
+    vocabulary: int | None = None,
+    encoding: str = "utf-8",
 ) -> Data:
     """Data from any of: a name or path (see `load`); a Data, returned as it is; arrays or tensors
     (x, y) or (x, y, x_test, y_test); a map-style torch Dataset of (image, label); a DataLoader.
@@ -139,16 +163,23 @@ def as_data(
     are, where the training labels do not tell. Images of a Dataset or a DataLoader are used as they
     come, without normalization or augmentation; those of arrays are normalized by the training
     images and cropped with a padding of an eighth of their height. `dims`: 1 where they are signals
-    (N, C, L), 3 where they are volumes (N, C, D, H, W); these are not cropped. Raises ArchgradError
-    for all that is wrong.
+    (N, C, L), 3 where they are volumes (N, C, D, H, W); these are not cropped. `level`,
+    `vocabulary` and `encoding` go with the name of a text alone; text from Python is made by
+    `archgrad.data.text_data`. Raises ArchgradError for all that is wrong.
     """
     _check_whole(image_size=image_size, subset=subset, classes=classes, dims=dims)
     _check_dims(dims)
     if classes is not None and classes < 1:
         raise ArchgradError(f"classes is {classes}; expected 1 or more")
+    options: dict[str, Any] = {"level": level, "vocabulary": vocabulary, "encoding": encoding}
+    if not isinstance(value, str | Path):
+        what = f"a {type(value).__name__}"
+        _refuse_options(what, "data that is made", "the name of a text", options, _OF_TEXT)
     if isinstance(value, Data):
         _refuse(value, valid=valid, test=test, root=root, image_size=image_size, subset=subset)
-        if dims not in (2, len(value.shape) - 1):
+        if not value.shape:
+            _refuse_options(value.name, "text", "images", {"dims": dims}, _OF_IMAGES)
+        elif dims not in (2, len(value.shape) - 1):
             raise ArchgradError(
                 f"dims is {dims} for data of shape {value.shape}; expected {len(value.shape) - 1}, "
                 "so leave it out"
@@ -156,7 +187,8 @@ def as_data(
         return _with_classes(value, classes)
     if isinstance(value, str | Path):
         _refuse(value, valid=valid, test=test)
-        loaded = load(value, root, image_size=image_size, subset=subset, dims=dims)
+        sizes: dict[str, Any] = {"image_size": image_size, "subset": subset, "dims": dims}
+        loaded = load(value, root, **sizes, **options)
         return _with_classes(loaded, classes)
     if isinstance(value, tuple | list):
         return _from_arrays(value, valid, test, image_size, subset, classes, dims)
@@ -181,6 +213,18 @@ def _check_whole(**options: Any) -> None:
             raise ArchgradError(
                 f"{name} is {value!r}, a {type(value).__name__}; expected a whole number, so give "
                 "an int"
+            )
+
+
+def _refuse_options(
+    name: str, held: str, wanted: str, given: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> None:
+    """Refuse options that are not of this kind of data."""
+    for option, value in given.items():
+        if value != defaults[option]:
+            raise ArchgradError(
+                f"{option} is {value} for {name}, which is {held}; expected {wanted} with it, so "
+                "leave it out"
             )
 
 
