@@ -245,11 +245,12 @@ def _backward(
     slopes = [torch.zeros(p.shape, dtype=torch.float64, device=p.device) for p in mixing]
     to_states, to_hidden = torch.empty_like(states[0]), torch.zeros_like(hiddens[0])
     buffers = [torch.empty_like(product[0]) for product in products]
+    shares = [(i in plan.output) / len(plan.output) for i in range(count + 1)]
+    shares = states.new_tensor(shares).view(-1, 1, 1)  # of the mean
 
     for t in reversed(range(steps)):
         to_hidden = to_hidden + grad[t]
-        to_states.zero_()
-        _outputs(plan, to_states).add_(to_hidden, alpha=1 / len(plan.output))
+        torch.mul(to_hidden, shares, out=to_states)
         for i in reversed(range(count + 1)):
             slope = _through(to_states[i], states[t, i], None if scales is None else scales[t, i])
             if i == 0:
