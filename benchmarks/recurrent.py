@@ -144,9 +144,7 @@ def derived_gap(size: Size = SEEN, rates: Regularization = Regularization()) -> 
     return both(*found, ours, theirs)
 
 
-def both(
-    ours: Tensor, theirs: Tensor, model: nn.Module, other: nn.Module, *more: Tensor
-) -> float:
+def both(ours: Tensor, theirs: Tensor, model: nn.Module, other: nn.Module, *more: Tensor) -> float:
     weights = [list(m.parameters()) for m in (model, other)]
     slopes = [
         torch.autograd.grad(loss, [*given, *more])

@@ -182,9 +182,7 @@ class Book(Textbook):
         return sum(losses(network, batch, self.alpha["recurrent"]))
 
 
-def losses(
-    network: nn.Module, batch: Segment, alpha: Tensor | None = None
-) -> Sequence[Tensor]:
+def losses(network: nn.Module, batch: Segment, alpha: Tensor | None = None) -> Sequence[Tensor]:
     """Cross-entropy and penalty."""
     mixing = () if alpha is None else (alpha.softmax(dim=-1),)
     logits, _, penalty = network(batch.tokens, batch.state, *mixing)
