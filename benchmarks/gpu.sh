@@ -17,11 +17,18 @@
 #   nas201: the same on nas-bench-201 (16 channels, 5 cells a stage), and what its table says of the
 #           found cells, from ARCHGRAD_DATA/nas-bench-201.
 #   evaluate: the retraining of DARTS_V2 by recipe darts-cifar10 (EPOCHS epochs, default 600).
-#   These three go on where they stopped when they are called again, and leave after each piece of
+#   recurrent: benchmarks/recurrent.py, a step of a language model against its textbook forms.
+#   ptb-search: the paper's search of a recurrent cell by recipe darts-ptb-search (EPOCHS epochs,
+#           default 50; METHODS, default darts; SEEDS seeds, default 3).
+#   ptb-evaluate: retrainings by recipe darts-ptb (EPOCHS epochs, default 8000; HIDDEN, default 850)
+#           of DARTS_RNN_V2 and of the cell in the file FOUND, where that is given.
+#   These five go on where they stopped when they are called again, and leave after each piece of
 #   PIECE_SECONDS (default 540) what they found so far in OUT/PART-DEVICE.json, for
 #   benchmarks/published.py --report, and all their state in OUT/PART-DEVICE.tar.*: files of at most
-#   15 MB, together about 17 MB (compare), 15 MB (nas201; of the one search that is not over) and
-#   31 MB (evaluate). --resume DIR works in DIR, which is unpacked from DIR.tar.* if it is not there.
+#   15 MB, together about 17 MB (compare), 15 MB (nas201; of the one search that is not over),
+#   31 MB (evaluate), 20 MB (ptb-search; of the one search that is not over) and 2 to 4 times the
+#   weights of what is not over (ptb-evaluate: weights and best weights, once averaged both twice; 92
+#   MB each with HIDDEN=850, 13 MB with HIDDEN=220). --resume DIR works in DIR, which is unpacked from DIR.tar.* if it is not there.
 # Environment: PYTHON (default python3), DEVICE (default cuda), OUT (default benchmarks/results; of a
 # dry run a new temporary folder).
 # Dry run of everything at a tiny size:  DEVICE=cpu TINY=1 benchmarks/gpu.sh
@@ -113,8 +120,27 @@ piece() {  # a command, until the deadline: one that runs out of time goes on in
     fi
 }
 
-searches() {  # the part $1 with its own options
-    local run method seed one name="$1" tiny=(--cells 3 --nodes 2); shift
+searches() {  # of the part $1, METHODS or else $2, with the options that follow
+    local run method seed one name="$1" methods="$2"; shift 2
+    run="$(unpacked "$name")" deadline=$((SECONDS + ${PIECE_SECONDS:-540}))
+    mkdir -p "$run"
+    for seed in $(seq 0 $((${SEEDS:-3} - 1))); do
+        for method in ${METHODS:-$methods}; do
+            one="$run/$method/seed-$seed"
+            if [ -f "$one/config.yaml" ] && [ ! -f "$one/architecture.json" ]; then
+                piece "$PYTHON" -m archgrad search --resume "$one"
+            elif [ ! -f "$one/config.yaml" ]; then
+                piece "$PYTHON" -m archgrad search "$@" --method "$method" \
+                    --seed "$seed" --device "$DEVICE" --out "$one"
+            fi
+            if [ -f "$one/architecture.json" ]; then rm -rf "$one/checkpoints"; fi
+        done
+    done
+    left "$name" "$run"
+}
+
+of_images() {  # the searches of the part $1 with its own options
+    local name="$1" tiny=(--cells 3 --nodes 2); shift
     if [ -z "${ARCHGRAD_DATA:-}" ] && [ -z "${TINY:-}" ]; then
         echo "$name: not measured (ARCHGRAD_DATA is not set: the folder that holds cifar10/)"
         return
@@ -125,26 +151,12 @@ searches() {  # the part $1 with its own options
         options=(--data digits --subset 100 --batch-size 20 --epochs "${EPOCHS:-1}" "$@")
         options+=(--channels 8 "${tiny[@]}")
     fi
-    run="$(unpacked "$name")" deadline=$((SECONDS + ${PIECE_SECONDS:-540}))
-    mkdir -p "$run"
-    for seed in $(seq 0 $((${SEEDS:-3} - 1))); do
-        for method in ${METHODS:-darts darts_2nd pc_darts drnas}; do
-            one="$run/$method/seed-$seed"
-            if [ -f "$one/config.yaml" ] && [ ! -f "$one/architecture.json" ]; then
-                piece "$PYTHON" -m archgrad search --resume "$one"
-            elif [ ! -f "$one/config.yaml" ]; then
-                piece "$PYTHON" -m archgrad search "${options[@]}" --method "$method" \
-                    --seed "$seed" --device "$DEVICE" --out "$one"
-            fi
-            if [ -f "$one/architecture.json" ]; then rm -rf "$one/checkpoints"; fi
-        done
-    done
-    left "$name" "$run"
+    searches "$name" "darts darts_2nd pc_darts drnas" "${options[@]}"
 }
 
-compare() { searches compare --space darts-cnn; }
+compare() { of_images compare --space darts-cnn; }
 
-nas201() { searches nas201 --space nas-bench-201 --cells 5; }
+nas201() { of_images nas201 --space nas-bench-201 --cells 5; }
 
 evaluate() {
     if [ -z "${ARCHGRAD_DATA:-}" ] && [ -z "${TINY:-}" ]; then
@@ -167,13 +179,65 @@ evaluate() {
     left evaluate "$run"
 }
 
+recurrent() {
+    local one sizes=(small paper-search paper-evaluation)
+    if [ -n "${TINY:-}" ]; then sizes=(quick); fi
+    for one in "${sizes[@]}"; do
+        "$PYTHON" benchmarks/recurrent.py --device "$DEVICE" --size "$one" \
+            --out "$OUT/recurrent-$one-$DEVICE.json"
+    done
+}
+
+no_text() {  # whether the text of the part $1 is missing
+    if [ -n "${ARCHGRAD_DATA:-}" ] || [ -n "${TINY:-}" ]; then return 1; fi
+    echo "$1: not measured (ARCHGRAD_DATA is not set: the folder that holds ptb/)"
+}
+
+ptb-search() {
+    if no_text ptb-search; then return; fi
+    local options=(--recipe darts-ptb-search --data-root "${ARCHGRAD_DATA:-}")
+    if [ -n "${TINY:-}" ]; then
+        options=(--recipe darts-ptb-search --data grammar --subset 1000 --hidden 4 --nodes 2)
+        options+=(--batch-size 5)
+    fi
+    searches ptb-search darts "${options[@]}" --epochs "${EPOCHS:-50}"
+}
+
+ptb-evaluate() {
+    if no_text ptb-evaluate; then return; fi
+    local run cell one options=(--data-root "${ARCHGRAD_DATA:-}" --hidden "${HIDDEN:-850}")
+    if [ -n "${TINY:-}" ]; then
+        options=(--data grammar --subset 1000 --hidden 4 --batch-size 5)
+    fi
+    run="$(unpacked ptb-evaluate)" deadline=$((SECONDS + ${PIECE_SECONDS:-540}))
+    mkdir -p "$run"
+    for cell in DARTS_RNN_V2 ${FOUND:-}; do
+        one="$run/$(basename "$cell" .json)"
+        local command=("$PYTHON" -m archgrad train)
+        if [ -f "$one/found/seed-0/result.json" ] || [ "$deadline" -le "$SECONDS" ]; then
+            continue
+        elif [ -f "$one/config.yaml" ]; then
+            command+=(--resume "$one")
+        else
+            command+=("$cell" --recipe darts-ptb "${options[@]}" --device "$DEVICE")
+            command+=(--epochs "${EPOCHS:-8000}" --seeds 1 --out "$one")
+        fi
+        "${command[@]}" --piece-seconds $((deadline - SECONDS))
+    done
+    left ptb-evaluate "$run"
+}
+
 case "$part" in
     all) check; bench; pipeline
         PIECE_SECONDS="${PIECE_SECONDS:-240}" EPOCHS="${EPOCHS:-2}" search
         if [ -n "${TINY:-}" ]; then growth; retrain; SEEDS=1 JOBS=2 collapse
-            SEEDS=1 compare; SEEDS=1 nas201; EPOCHS=2 evaluate; fi ;;
-    check | bench | growth | pipeline | retrain | search | collapse | compare | nas201 | evaluate)
-        "$part" ;;
+            SEEDS=1 compare; SEEDS=1 nas201; EPOCHS=2 evaluate
+            recurrent; SEEDS=1 EPOCHS=1 ptb-search
+            EPOCHS=2 FOUND="$OUT/ptb-search-$DEVICE/darts/seed-0/architecture.json" ptb-evaluate
+        fi ;;
+    check | bench | growth | pipeline | retrain | search | collapse | compare | nas201 | evaluate | \
+        recurrent | ptb-search | ptb-evaluate) "$part" ;;
     *) echo "gpu.sh: part \"$part\" is not known; known: bench, check, collapse, compare, evaluate," \
-        "growth, nas201, pipeline, retrain, search" >&2; exit 2 ;;
+        "growth, nas201, pipeline, ptb-evaluate, ptb-search, recurrent, retrain, search" >&2
+        exit 2 ;;
 esac

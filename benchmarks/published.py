@@ -5,6 +5,7 @@
     python benchmarks/published.py compare DIR --out OUT     writes OUT/compare-DEVICE.json
     python benchmarks/published.py nas201 DIR --out OUT      with the table, where ARCHGRAD_DATA is
     python benchmarks/published.py evaluate DIR --out OUT
+    python benchmarks/published.py ptb-search DIR --out OUT, and so ptb-evaluate
     python benchmarks/published.py --report                  tables into docs/benchmarks.md
 
 A row of what was not run says "not measured". Test columns of the table are read of cells whose
@@ -32,7 +33,7 @@ from tabular import FILE
 
 HERE = Path(__file__).parent
 NOT = "not measured"
-PARTS = ("compare", "nas201", "evaluate")
+PARTS = ("compare", "nas201", "evaluate", "ptb-search", "ptb-evaluate")
 # test error on CIFAR-10 in percent, of the full retraining, as the papers of the methods have it
 DARTS_CNN = {
     "darts": ("3.00 ± 0.14", "arXiv:1806.09055"),
@@ -48,7 +49,12 @@ NAS_BENCH_201 = {
     "drnas": (94.36, 0.00, "arXiv:2006.10355"),
 }
 RELEASED = "2.63"  # test error of the published weights of DARTS_V2
-SEARCH, RETRAINING = 50, 600  # epochs; what is shorter is no result
+# test perplexity on Penn Treebank after the full retraining
+DARTS_RNN = {
+    "DARTS_RNN_V1": "57.6 (arXiv:1806.09055)",
+    "DARTS_RNN_V2": "55.7 (arXiv:1806.09055)",
+}
+SEARCH, RETRAINING, TEXT = 50, 600, 8000  # epochs; what is shorter is no result
 
 
 def parsed(arguments: Sequence[str]) -> argparse.Namespace:
@@ -72,6 +78,9 @@ def gathered(part: str, folder: Path, data_root: str | None) -> list[dict[str, A
         return [
             retrained(path.parent) for path in sorted(folder.glob("found/seed-*/metrics.jsonl"))
         ]
+    if part == "ptb-evaluate":
+        places = sorted(folder.glob("*/found/seed-*/metrics.jsonl"))
+        return [language(path.parent) for path in places]
     found = [searched(path.parent) for path in sorted(folder.glob("*/seed-*/config.yaml"))]
     table = Path(data_root or "") / FILE
     if part == "nas201" and data_root and table.is_file():
@@ -94,6 +103,7 @@ def searched(run: Path) -> dict[str, Any]:
         "epochs": len(lines),
         "train": last.get("train_accuracy"),
         "valid": last.get("valid_accuracy"),
+        "valid_loss": last.get("valid_loss"),
         "seconds": sum(line["seconds"] for line in lines),
         "architecture": cell,
     }
@@ -109,6 +119,22 @@ def retrained(run: Path) -> dict[str, Any]:
         "train": lines[-1]["train_accuracy"] if lines else None,
         "seconds": sum(line["seconds"] for line in lines),
         "test": 100 * score["accuracy"] if score else None,
+    }
+
+
+def language(run: Path) -> dict[str, Any]:
+    """Cell, seed, epochs, the best validation perplexity and, of what is over, that of the test."""
+    lines, place = read_lines(run / "metrics.jsonl"), run / "result.json"
+    score = load(place) if place.is_file() else {}
+    valid = [line["valid_perplexity"] for line in lines if "valid_perplexity" in line]
+    return {
+        "cell": run.parents[1].name,
+        "seed": int(run.name.removeprefix("seed-")),
+        "epochs": len(lines),
+        "valid": min(valid, default=None),
+        "seconds": sum(line["seconds"] for line in lines),
+        "test": score.get("perplexity"),
+        "parameters": score.get("parameters"),
     }
 
 
@@ -158,6 +184,18 @@ def of_table(content: dict[str, Any] | None) -> list[str]:
     return markdown(["", "published test accuracy, %", "here", "difference", "searches here"], rows)
 
 
+def of_text(content: dict[str, Any] | None) -> list[str]:
+    """The published cells, and what was found here beside them."""
+    runs = trained(content)
+    rows = []
+    for cell in dict.fromkeys([*DARTS_RNN, *(run["cell"] for run in runs)]):
+        done = [run for run in runs if run["cell"] == cell and run["epochs"] == TEXT]
+        both = [shown(run[part] for run in done) for part in ("valid", "test")]
+        rows.append([f"`{cell}`", DARTS_RNN.get(cell, "-"), *both, count(done)])
+    head = ["", "published test perplexity", "validation here", "test here", "retrainings here"]
+    return markdown(head, rows)
+
+
 def trained(content: dict[str, Any] | None) -> list[dict[str, Any]]:
     return [] if content is None else content["runs"]
 
@@ -189,6 +227,10 @@ def report(folder: Path, device: str) -> str:
         f"Searches of {SEARCH} epochs on `nas-bench-201`, `c10_test` of the found cells:",
         "",
         *of_table(found["nas201"]),
+        "",
+        f"Penn Treebank, recipe `darts-ptb`, {TEXT:,} epochs:",
+        "",
+        *of_text(found["ptb-evaluate"]),
     ]
     notes = [*unfinished(found["evaluate"]), *where]
     return "\n".join([*lines, "", *notes]).rstrip()
@@ -207,7 +249,7 @@ def main(arguments: Sequence[str]) -> None:
     }
     keep(options.out / f"{options.part}-{options.device}.json", content)
     for run in content["runs"]:
-        name = f"{run.get('method', 'DARTS_V2')}, seed {run['seed']}"
+        name = f"{run.get('method', run.get('cell', 'DARTS_V2'))}, seed {run['seed']}"
         print(f"{name}: {run['epochs']} epochs, {run['seconds']:.0f} s")
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from archgrad.bilevel import BilevelSearch
 from archgrad.config import SearchConfig
-from archgrad.data import Augmentation, as_data
+from archgrad.data import Augmentation, Data, as_data
 from archgrad.loops import Meter
 from archgrad.methods import Method
 from archgrad.spaces import SearchSpace
@@ -41,14 +41,22 @@ def batches(size: int, shape: tuple[int, int, int], device: torch.device) -> tup
     return (images[0], labels), (images[1], labels)
 
 
-def library(space: SearchSpace, method: Method, device: torch.device, **options: Any) -> Steps:
+def library(
+    space: SearchSpace,
+    method: Method,
+    device: torch.device,
+    *,
+    data: Data | None = None,
+    **options: Any,
+) -> Steps:
     """The steps of `archgrad.bilevel`, every draw from a seed that is counted on.
 
-    ``options`` of the search beside those that make it begin with little.
+    ``data``: only to begin a search with, without it images; ``options`` of the search beside those
+    that make it begin with little.
     """
-    images = torch.rand(40, *space.input_shape)  # only to begin a search with
-    labels = torch.arange(40) % 10
-    data = as_data((images, labels, images, labels))
+    if data is None:
+        images, labels = torch.rand(40, *space.input_shape), torch.arange(40) % 10
+        data = as_data((images, labels, images, labels))
     config = SearchConfig(guard="off", batch_size=2, **options)
     search = BilevelSearch(space, data, method, config, Augmentation(), device, run=None)
     meter, seeds = Meter(check_every=10**9), count()

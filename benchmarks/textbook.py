@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -39,6 +40,7 @@ class Textbook:
         self.one_file = example()
         self.network: nn.Module = self.one_file.Network(channels, cells, nodes, in_channels, 10)
         edges = sum(range(2, 2 + nodes))
+        self.clip, self.second_clip = 5.0, float("inf")
         self.alpha = {
             kind: (1e-3 * torch.randn(edges, 8)).requires_grad_() for kind in ("normal", "reduce")
         }
@@ -59,6 +61,10 @@ class Textbook:
         mixed = self.one_file.softmax(self.alpha)
         return F.cross_entropy(network(batch[0], mixed), batch[1])
 
+    def trained(self, network: nn.Module, batch: Batch) -> Tensor:
+        """What the weights are trained by."""
+        return self.loss(network, batch)
+
     def first_order(self, train: Batch, valid: Batch) -> None:
         self.adam.zero_grad()
         self.loss(self.network, valid).backward()
@@ -67,16 +73,19 @@ class Textbook:
     def second_order(self, train: Batch, valid: Batch) -> None:
         network, tables = self.network, list(self.alpha.values())
         weights = list(network.parameters())
-        rate = self.sgd.param_groups[0]["lr"]
+        rate, momentum, decay = (
+            self.sgd.param_groups[0][name] for name in ("lr", "momentum", "weight_decay")
+        )
         copied = copy.deepcopy(network)
         slopes = torch.autograd.grad(self.loss(network, train), weights)
+        slopes, factor = clipped(slopes, self.second_clip)
         with torch.no_grad():
             for own, w, slope in zip(copied.parameters(), weights, slopes, strict=True):
                 velocity = self.sgd.state[w].get("momentum_buffer", torch.zeros_like(w))
-                own.copy_(w - rate * (slope + 3e-4 * w + 0.9 * velocity))
+                own.copy_(w - rate * (slope + decay * w + momentum * velocity))
         self.adam.zero_grad()
         self.loss(copied, valid).backward()
-        vector = [w.grad for w in copied.parameters()]
+        vector, _ = clipped([w.grad for w in copied.parameters()], self.second_clip)
         epsilon = 0.01 / torch.cat([v.flatten() for v in vector]).norm()
         sides = []
         for step in (epsilon, -2 * epsilon, epsilon):  # up, down, back
@@ -86,11 +95,18 @@ class Textbook:
             if len(sides) < 2:
                 sides.append(torch.autograd.grad(self.loss(network, train), tables))
         for table, up, down in zip(tables, *sides, strict=True):
-            table.grad -= rate * (up - down) / (2 * epsilon)
+            table.grad -= rate * factor * (up - down) / (2 * epsilon)
         self.adam.step()
 
     def weight_step(self, train: Batch) -> None:
         self.sgd.zero_grad()
-        self.loss(self.network, train).backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self.trained(self.network, train).backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
         self.sgd.step()
+
+
+def clipped(gradients: Sequence[Tensor], most: float) -> tuple[list[Tensor], Tensor]:
+    """The gradients with a norm over all of at most so much, and what they were multiplied by."""
+    norm = torch.stack([g.norm() for g in gradients]).norm()
+    factor = (most / (norm + 1e-6)).clamp_max(1)
+    return [g * factor for g in gradients], factor
