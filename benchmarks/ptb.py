@@ -5,8 +5,8 @@ trainings see the same words; every network is trained with the same epochs and 
 seeds each, and tested once, at the end, as it was at its best validation epoch. Two learning rates
 are chosen beforehand, each among the same ones by the validation loss of one shorter training: one
 for all cells, found with the first random cell, and one for the LSTM. The LSTM has one layer, an
-embedding as wide as its state, tied to the decoder, and the hidden size whose parameters are nearest
-to those of the cells; dropout is that of the cells at output, input and embedding, there is none
+embedding as wide as its state, tied to the decoder, and the hidden size whose parameters are
+nearest to those of the cells; dropout is that of the cells at output, input and embedding, there is none
 within it.
 
 What is done is kept in --work and not repeated: the same command goes on where it stopped.
@@ -299,7 +299,7 @@ def shown(values: Sequence[float]) -> str:
 def cells(name: str, networks: Sequence[Mapping[str, Any]], hidden: int, rate: float) -> list[str]:
     scores = [score for network in networks for score in network["scores"]]
     if not scores:
-        return [name, str(hidden), "-", f"{rate:g}", "not measured", "not measured", "-"]
+        return [name, str(hidden), "-", f"{rate:g}", "not measured", "not measured"]
     return [
         name,
         str(hidden),
@@ -307,7 +307,6 @@ def cells(name: str, networks: Sequence[Mapping[str, Any]], hidden: int, rate: f
         f"{rate:g}",
         shown([math.exp(score["valid_loss"]) for score in scores]),
         shown([score["perplexity"] for score in scores]),
-        f"{fmean(score['seconds'] for score in scores):.0f} s",
     ]
 
 
@@ -333,7 +332,6 @@ def table(content: Mapping[str, Any]) -> str:
     )
     head = [
         "", "hidden", "parameters", "learning rate", "validation perplexity", "test perplexity",
-        "a training",
     ]  # fmt: skip
     return "\n".join([about, "", *markdown(head, rows)])
 

@@ -43,7 +43,7 @@ from bench_cases import now
 from bench_report import markdown
 from page import fill, keep, load, made
 from steps import library
-from textbook_rnn import FORMS, Book, Derived, Language, losses
+from textbook_rnn import Book, Derived, Language, losses
 
 HERE = Path(__file__).parent
 CELL = "DARTS_RNN_V2"

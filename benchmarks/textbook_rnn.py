@@ -1,8 +1,9 @@
 """The textbook forms of a recurrent DARTS search, which the speed of archgrad is measured against.
 
-The model of `archgrad.recurrent` time step by time step in plain operations, in two forms: **edges**,
-a product, a gate and all operations for each of the 36 edges by itself, and **stacked**, that of the
-original code (arXiv:1806.09055): one product a node over its stacked sources, operations one by one.
+The model of `archgrad.recurrent` time step by time step in plain operations, in two forms:
+**edges**, a product, a gate and all operations for each of the 36 edges by itself, and **stacked**,
+that of the original code (arXiv:1806.09055): one product a node over its stacked sources,
+operations one by one.
 Parameters have the library's names, and dropout draws its masks in the library's order, so the same
 seed gives the same loss.
 """
