@@ -219,7 +219,7 @@ def test_any_text_that_is_no_architecture_is_a_clear_error(text: str) -> None:
 
 
 def test_the_published_architectures() -> None:
-    assert list(published_names()) == NAMES
+    assert list(published_names()) == sorted([*NAMES, "DARTS_RNN_V1", "DARTS_RNN_V2"])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -229,6 +229,13 @@ def test_a_published_architecture_fits_its_space(name: str) -> None:
     for found in architecture.cells if name in FULL else ():
         assert found.output == (2, 3, 4, 5)
         assert [len(edges) for edges in found.nodes] == [2, 2, 2, 2]
+
+
+def test_a_recurrent_cell_is_told_node_by_node() -> None:
+    assert str(published("DARTS_RNN_V2")) == (
+        "recurrent sigmoid<-0 | relu<-1 | relu<-1 | identity<-1 | tanh<-2 | sigmoid<-5 | tanh<-3 "
+        "| relu<-5"
+    )
 
 
 def test_darts_v1_is_the_published_cell() -> None:

@@ -111,9 +111,10 @@ def test_it_is_the_network_of_the_restricted_spaces(name: str) -> None:
     check(made, found)
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in sorted(published_names()) if published(name).space == "darts-cnn"]
-)
+IMAGES = sorted(name for name in published_names() if published(name).space == "darts-cnn")
+
+
+@pytest.mark.parametrize("name", IMAGES)
 def test_published_cells_give_the_class_its_name(name: str, tmp_path: Path) -> None:
     found = trained(DartsCNN(channels=2, cells=3, image_size=(8, 8)), published(name))
     module = written(found, tmp_path)

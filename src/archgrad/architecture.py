@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from archgrad.config import OWN
 from archgrad.errors import ArchgradError, explain, unknown
 
+RECURRENT = "recurrent"  # the cell whose input 0 is made of an input and its own last output
+
 
 class Cell(BaseModel):
     """A cell: for each intermediate node the edges that enter it, as (operation, source).

@@ -21,6 +21,7 @@ from archgrad.parts.feasible import Feasible, cheapest, within
 from archgrad.sizing import retrained
 from archgrad.spaces import SearchSpace
 from archgrad.units import LIMITS, shown
+from archgrad.walking import check_apart
 
 TABLE, REPORT = "costs.json", "limit.json"
 WEIGHTS = {"limit": 0.1, "penalty": 0.1, "ratio": 0.3}  # of ProxylessNAS
@@ -104,12 +105,13 @@ class Budget:
     def of(cls, config: RunConfig, space: SearchSpace, method: Method) -> Budget | None:
         """The budget of a configuration, for networks at the size of the retraining, if any.
 
-        Refuses a limit that no architecture meets, and a table of something else.
+        Refuses a limit that no architecture meets or that all do, and a table of something else.
         """
         search, train = config.search, config.train
         limit = None if search is None else Limit.of(search)
         if search is None or limit is None:
             return None
+        check_apart(space)
         size = "at the size of the search"
         if train is not None:
             space = retrained(space, train)

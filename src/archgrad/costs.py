@@ -21,7 +21,7 @@ from archgrad.nesting import Path as Inside
 from archgrad.nesting import answering, followed, hollow
 from archgrad.spaces import SearchSpace
 from archgrad.spaces.own import OwnModel
-from archgrad.walking import Given, Met, walk
+from archgrad.walking import Given, Met, check_apart, walk
 
 Kind = Literal["parameters", "multiply_adds", "latency"]
 FORMAT = "archgrad-cost-table/1"
@@ -270,7 +270,7 @@ def cost_table(
 def as_space(
     space: SearchSpace | nn.Module, example: Any, forward: Callable[..., Any] | None
 ) -> SearchSpace:
-    """A space, or an own model as one."""
+    """A space whose choices have costs, or an own model as one."""
     if isinstance(space, nn.Module):
         if example is None:
             raise ArchgradError(
@@ -280,6 +280,7 @@ def as_space(
         return OwnModel.with_example(space, example, forward)
     if example is not None or forward is not None:
         raise ArchgradError("example and forward go with an own model; a space has its own shape")
+    check_apart(space)
     return space
 
 

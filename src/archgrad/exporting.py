@@ -25,6 +25,7 @@ from archgrad.folder import write
 from archgrad.retraining import WEIGHTS
 from archgrad.source import source, weights
 from archgrad.source_recurrent import VOCABULARY
+from archgrad.stepping import ONE_STEP, Step
 from archgrad.subjects import BATCH, Computing, Subject, inputs_of, outputs_of
 from archgrad.subjects import own_subject as own_subject
 from archgrad.subjects import subject_of as subject_of
@@ -40,16 +41,19 @@ class Exported:
     """An export that has passed its check.
 
     ``difference``: the largest between its outputs and the network's own on random inputs in
-    float32, relative to the largest output or 1.
+    float32, relative to the largest output or 1; ``note``: how it is called, where that is not as
+    the network.
     """
 
     format: str
     files: tuple[Path, ...]
     difference: float
+    note: str = ""
 
     def __str__(self) -> str:
         names = " and ".join(str(file) for file in self.files)
-        return f"{names}: checked, the outputs differ by {self.difference:.1e} at most"
+        checked = f"{names}: checked, the outputs differ by {self.difference:.1e} at most"
+        return f"{checked}; {self.note}" if self.note else checked
 
 
 def export_to(subject: Subject, name: str, folder: Path, *, replace: bool = False) -> Exported:
@@ -77,7 +81,8 @@ def export_to(subject: Subject, name: str, folder: Path, *, replace: bool = Fals
         )
     for path, content in zip(paths, files.values(), strict=True):
         write(path, content)
-    return Exported(name, paths, difference)
+    stepped = isinstance(subject.network, Step) and form.traced
+    return Exported(name, paths, difference, ONE_STEP if stepped else "")
 
 
 def _vocabulary(subject: Subject) -> Files:
@@ -207,17 +212,21 @@ def _load_onnx(subject: Subject, folder: Path) -> Computing:
 
 
 class Format(NamedTuple):
-    """What an export writes, how it is loaded again, and the largest difference allowed."""
+    """What an export writes, how it is loaded again, and the largest difference allowed.
+
+    ``traced``: it holds a recorded pass, of a language model that of one step.
+    """
 
     write: Callable[[Subject], Files]
     load: Callable[[Subject, Path], Computing]
     limit: float
+    traced: bool = False
 
 
 FORMATS = {
     "source": Format(_write_source, _load_source, 1e-6),
-    "onnx": Format(_write_onnx, _load_onnx, 1e-4),
-    "torch": Format(_write_torch, _load_torch, 1e-6),
+    "onnx": Format(_write_onnx, _load_onnx, 1e-4, traced=True),
+    "torch": Format(_write_torch, _load_torch, 1e-6, traced=True),
     "safetensors": Format(_write_safetensors, _load_safetensors, 1e-6),
 }
 

@@ -131,7 +131,14 @@ def check(space: SearchSpace, method: Method, config: SearchConfig) -> None:
     with torch.device("meta"):  # built to see whether it can be: no weights are drawn
         for stage in stages(method):
             staged = _deepened(offered(space, method), stage)
-            staged.supernet((*stage.edges, *method.edges))
+            made = staged.supernet((*stage.edges, *method.edges))
+    cells = any(isinstance(module, Recomputable) for module in made.modules())
+    if config.recompute == "cells" and not cells:
+        raise ArchgradError(
+            f"found recompute cells, expected off: space {space.name} has no cells that can be "
+            "computed again; leave it out, and for less memory take a smaller batch, of text a "
+            "shorter bptt"
+        )
 
 
 def widened(tensor: Tensor, shape: torch.Size) -> Tensor:

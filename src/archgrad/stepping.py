@@ -8,6 +8,10 @@ from typing import Any
 from torch import Tensor, nn
 
 STEPS = 4  # of a text that is compared
+ONE_STEP = (
+    "it is one step in time: tokens (B,) and state (B, H), zeros at first, give logits (B, V) and "
+    "the next state"
+)
 
 
 class Step(nn.Module):

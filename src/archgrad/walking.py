@@ -14,6 +14,7 @@ from archgrad.counting import signature
 from archgrad.errors import ArchgradError
 from archgrad.nesting import Path, holds_choices, typical
 from archgrad.spaces import SearchSpace
+from archgrad.spaces.darts_rnn import DartsRNN
 from archgrad.spaces.own import OwnModel
 from archgrad.trees import mapped, tensors
 
@@ -71,6 +72,16 @@ class Walk(NamedTuple):
     met: list[Met]
     device: torch.device
     examples: int
+
+
+def check_apart(space: SearchSpace) -> None:
+    """Refuse a space whose choices are computed together, so that no candidate has a cost."""
+    if isinstance(space, DartsRNN):
+        raise ArchgradError(
+            f"found a limit or a table of costs of space {space.name}, expected none: all its "
+            "networks have as many parameters and multiply-adds, and an operation has no cost of "
+            "its own; leave it out, and choose the size with hidden"
+        )
 
 
 def walk(space: SearchSpace, device: torch.device | None = None, batch: int = 1) -> Walk:

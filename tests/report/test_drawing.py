@@ -58,6 +58,18 @@ CELLS |= {"dense": dense_cell(), "odd": ODD, "one input": ONE_INPUT}
 every_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS.keys())
 
 
+def random_recurrent_cell(seed: int) -> Cell:
+    rng, names = random.Random(seed), ("tanh", "relu", "sigmoid", "identity")
+    nodes = tuple(((rng.choice(names), rng.randrange(node)),) for node in range(1, 2 + 2 * seed))
+    output = tuple(range(1, 1 + len(nodes)))
+    return Cell(name="recurrent", inputs=1, nodes=nodes, output=output)
+
+
+PICTURES = CELLS | {f"recurrent {seed}": random_recurrent_cell(seed) for seed in range(8)}
+PICTURES |= {name: published(name).cells[0] for name in ("DARTS_RNN_V1", "DARTS_RNN_V2")}
+every_picture = pytest.mark.parametrize("cell", PICTURES.values(), ids=PICTURES.keys())
+
+
 def node_area(box: Box) -> Area:
     return box.x, box.y, box.x + box.width, box.y + box.height
 
@@ -104,7 +116,7 @@ def wiring(picture: Layout) -> Counter[tuple[str | None, int, int]]:
     )
 
 
-@every_cell
+@every_picture
 def test_labels_and_nodes_do_not_overlap(cell: Cell) -> None:
     picture = layout(cell)
     areas = [node_area(box) for box in picture.nodes]
@@ -114,7 +126,7 @@ def test_labels_and_nodes_do_not_overlap(cell: Cell) -> None:
         assert 0 <= left and 0 <= top and right <= picture.width and bottom <= picture.height
 
 
-@every_cell
+@every_picture
 def test_nodes_and_line_ends_stand_apart(cell: Cell) -> None:
     picture = layout(cell)
     grown = [(a - 4, b - 4, c + 4, d + 4) for a, b, c, d in map(node_area, picture.nodes)]
@@ -123,7 +135,7 @@ def test_nodes_and_line_ends_stand_apart(cell: Cell) -> None:
         assert len({edge.points[end] for edge in picture.edges}) == len(picture.edges)
 
 
-@every_cell
+@every_picture
 def test_lines_cross_neither_nodes_nor_labels(cell: Cell) -> None:
     picture = layout(cell)
     areas = [node_area(box) for box in picture.nodes]
@@ -143,6 +155,25 @@ def test_the_lines_join_the_nodes_of_the_cell(cell: Cell) -> None:
     )
     expected.update((None, node, output) for node in cell.output)
     assert wiring(layout(cell)) == expected
+
+
+def test_a_recurrent_cell_is_drawn_from_its_input_and_its_last_state() -> None:
+    picture = layout(published("DARTS_RNN_V2").cell("recurrent"))
+    labels = [box.label for box in picture.nodes]
+    assert labels == ["x_t", "h_{t-1}", *"012345678", "h_t"]
+    assert picture.title == "recurrent: the output is the mean of its nodes"
+    joined = {(op, labels[i], labels[j]): n for (op, i, j), n in wiring(picture).items()}
+    edges = {("tanh", "x_t", "0"), ("tanh", "h_{t-1}", "0"), ("sigmoid", "0", "1")}
+    edges |= {("relu", "1", "2"), ("relu", "1", "3"), ("identity", "1", "4"), ("tanh", "2", "5")}
+    edges |= {("sigmoid", "5", "6"), ("tanh", "3", "7"), ("relu", "5", "8")}
+    assert joined == dict.fromkeys(edges | {(None, node, "h_t") for node in "12345678"}, 1)
+    texts = {"".join(t.itertext()) for t in ET.fromstring(svg(published("DARTS_RNN_V2"))).iter()}
+    assert {"xt", "ht-1", "ht"} <= texts
+
+
+def test_activations_differ_in_their_lines() -> None:
+    lines = [style(name) for name in ("tanh", "relu", "sigmoid", "identity", None, "mystery")]
+    assert len({line.color for line in lines}) == 6
 
 
 def test_nodes_stand_in_the_column_of_their_depth() -> None:

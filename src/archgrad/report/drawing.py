@@ -2,7 +2,8 @@
 
 A node stands in the column of its dependency depth and owns the rows of the edges that enter it. An
 edge bends to its row right behind its source, then runs straight; its label stands in front of its
-target. So no line crosses a node or a label, and no label meets another.
+target. So no line crosses a node or a label, and no label meets another. A recurrent cell is drawn
+with what its first state, node 0, is made of: the input and the previous hidden state.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from io import BytesIO
 from operator import itemgetter
 from xml.sax.saxutils import escape
 
-from archgrad.architecture import Architecture, Cell
+from archgrad.architecture import RECURRENT, Architecture, Cell
 
 FONT, TITLE, EM_PER_CHARACTER = 12.0, 16.0, 0.6  # lengths are in SVG user units (px)
 MARGIN, WIDTH, HEIGHT = 20.0, 52.0, 34.0  # of the picture; of a node (height: the least)
@@ -43,12 +44,16 @@ STYLES = {
     "conv": Style("#56b4e9"),
     "pool": Style("#009e73", dashes=(2.5, 3.0)),
     "skip": Style("#000000", dashes=(0.01, 2.2)),
+    "tanh": Style("#0072b2"),
+    "relu": Style("#d55e00"),
+    "sigmoid": Style("#009e73"),
+    "identity": Style("#000000", dashes=(0.01, 2.2)),
 }
 NEUTRAL, CONCATENATION = Style("#777777"), Style("#a6a6a6", width=1.0)
 
 
 def style(operation: str | None) -> Style:
-    """The line of an operation's kind; None is the concatenation into the output."""
+    """The line of an operation's kind; None is the joining of nodes into the output."""
     if operation is None:
         return CONCATENATION
     return next((line for key, line in STYLES.items() if key in operation), NEUTRAL)
@@ -91,8 +96,11 @@ class Layout:
 
 def layout(cell: Cell) -> Layout:
     """Place the nodes and route the edges of ``cell``."""
+    names, title = _names(cell), _printable(cell.name)
+    if cell.name == RECURRENT:
+        cell, title = _unrolled(cell), f"{title}: the output is the mean of its nodes"
     room = FONT * EM_PER_CHARACTER * max(map(len, cell.operations), default=0) + 2 * ARROW
-    boxes = _boxes(cell, room)
+    boxes = _boxes(cell, names, room)
     rows = sorted(_rows(cell, boxes), key=itemgetter(3))
     exits = Counter(map(itemgetter(1), rows))
     starts = [iter(_fan(box, exits[node], LANE)) for node, box in enumerate(boxes)]
@@ -101,19 +109,34 @@ def layout(cell: Cell) -> Layout:
         for name, i, j, level in rows
     ]
     edges.sort(key=lambda edge: edge.operation is not None)  # the thin lines lie below the others
-    title = _printable(cell.name)
     width = max(boxes[-1].x + WIDTH, MARGIN + TITLE * EM_PER_CHARACTER * len(title)) + MARGIN
     height = boxes[-1].y + boxes[-1].height + MARGIN
     return Layout(title, width, height, tuple(boxes), tuple(edges))
 
 
-def _boxes(cell: Cell, room: float) -> list[Box]:
-    """The inputs, the intermediate nodes and the output; ``room``: for the labels before a node."""
+def _names(cell: Cell) -> list[str]:
+    """The labels of the inputs, the nodes and the output."""
+    count = len(cell.nodes)
+    if cell.name == RECURRENT:
+        return ["x_t", "h_{t-1}", *map(str, range(count + 1)), "h_t"]
     inputs = [f"input {i}" for i in range(cell.inputs)]
-    names = ["c_{k-2}", "c_{k-1}"] if cell.inputs == 2 else inputs
+    if cell.inputs == 2:
+        inputs = ["c_{k-2}", "c_{k-1}"]
+    return [*inputs, *map(str, range(count)), "c_k"]
+
+
+def _unrolled(cell: Cell) -> Cell:
+    """A recurrent cell with its first state as a node of the two that it is made of."""
+    first = ("tanh", 0), ("tanh", 1)
+    nodes = (tuple((name, source + 2) for name, source in edges) for edges in cell.nodes)
+    output = tuple(node + 2 for node in cell.output)
+    return Cell(name=cell.name, inputs=2, nodes=(first, *nodes), output=output)
+
+
+def _boxes(cell: Cell, names: list[str], room: float) -> list[Box]:
+    """The inputs, the intermediate nodes and the output; ``room``: for the labels before a node."""
     depths, entries, exits = [0] * cell.inputs, [0] * cell.inputs, Counter(cell.output)
-    for node, edges in enumerate(cell.nodes):
-        names.append(str(node))
+    for edges in cell.nodes:
         depths.append(1 + max((depths[source] for _, source in edges), default=0))
         entries.append(len(edges))
         exits.update(source for _, source in edges)
@@ -122,11 +145,12 @@ def _boxes(cell: Cell, room: float) -> list[Box]:
     total = max(sum(group) + SPACE * len(group) for group in groups)
     top, step = MARGIN + 1.5 * TITLE, room + WIDTH + GAP
     tops = [y for group in groups for y in _spread(group, top, total)]
-    boxes = [
-        Box(MARGIN + depth * step, y, WIDTH, height, name)
-        for depth, y, height, name in zip(depths, tops, heights, names, strict=True)
+    last = MARGIN + (1 + max(depths)) * step - room, top, WIDTH, total
+    places = [
+        (MARGIN + depth * step, y, WIDTH, height)
+        for depth, y, height in zip(depths, tops, heights, strict=True)
     ]
-    return [*boxes, Box(MARGIN + (1 + max(depths)) * step - room, top, WIDTH, total, "c_k")]
+    return [Box(*place, name) for place, name in zip([*places, last], names, strict=True)]
 
 
 def _spread(heights: list[float], top: float, total: float) -> Iterator[float]:

@@ -9,13 +9,13 @@ from typing import ClassVar, Self
 import torch
 from torch import nn
 
-from archgrad.architecture import Architecture, Cell
+from archgrad.architecture import RECURRENT, Architecture, Cell
 from archgrad.choice import Choice, Edge, Group
 from archgrad.errors import ArchgradError
 from archgrad.recurrent import LanguageModel, RecurrentCell, Regularization, operation
 from archgrad.spaces.grouped import Edges, Grouped
 
-NAME, CELL = "darts-rnn", "recurrent"
+NAME, CELL = "darts-rnn", RECURRENT
 OPERATIONS = ("none", "tanh", "relu", "sigmoid", "identity")
 
 
