@@ -106,9 +106,8 @@ def test_method_options_reach_the_method(searched: Path, tmp_path: Path) -> None
     option = ["--method-option", "alpha_learning_rate=1e-2"]
     assert run("search", *TINY, *option, "--out", out) == 0
     config = yaml.safe_load((out / "config.yaml").read_text())["search"]
-    assert config["method_options"] == {
-        "alpha_learning_rate": 0.01, "alpha_weight_decay": 0.001, "alpha_momentum": 0.5,
-    }  # fmt: skip
+    kept = {"alpha_weight_decay": 0.001, "alpha_momentum": 0.5}
+    assert config["method_options"] == {"alpha_learning_rate": 0.01, **kept}
     assert (out / "alphas.jsonl").read_text() != (searched / "alphas.jsonl").read_text()
 
 
@@ -189,11 +188,10 @@ def test_a_recipe_is_printed_in_full_and_named_in_the_help(
     assert run("recipes", "pc-darts-cifar10") == 0
     assert yaml.safe_load(capsys.readouterr().out)["train"]["drop_path"] == 0.3
     assert 'did you mean "darts-cifar10"' in refused(capsys, "recipes", "darts_cifar10")
-    for verb, section in {"train": "train", "search": "search"}.items():
-        assert run(verb, "--help") == 0
-        unbroken = "".join(capsys.readouterr().out.split())
-        for name, found in RECIPES.items():
-            assert name in unbroken or not getattr(found, section)
+    assert run("train", "--help") == 0
+    unbroken = "".join(capsys.readouterr().out.split())
+    for name in RECIPES:
+        assert name in unbroken
 
 
 def test_train_takes_a_recipe_and_records_it(
@@ -248,8 +246,8 @@ def test_every_option_is_in_the_help_with_its_default(capsys: pytest.CaptureFixt
                 assert field.description
                 beginning = " ".join(field.description.split()[:3])
                 assert beginning in words
+    assert "[50; digits: 10]" in words
     unbroken = words.replace(" ", "")  # lines break at hyphens
-    assert "[50;digits:10;darts-rnn:50;grammar:5]" in unbroken
     assert "[8;digits:4;nas-bench-201:5;mbconv:4]" in unbroken
 
 
@@ -298,7 +296,7 @@ def test_import_and_help_are_fast() -> None:
     ("arguments", "expected"),
     [
         (["--method", "dart"], r'method "dart" is not known; did you mean "darts"\?'),
-        (["--space", "darts"], r'space "darts" is not known; did you mean "darts-rnn"\?'),
+        (["--space", "darts"], r'space "darts" is not known; did you mean "darts-cnn"\?'),
         (["--data", "digit"], r'did you mean "digits"\?'),
         (["--device", "gpu"], r'device "gpu" is not known;.* Known: auto, cpu'),
         (["--channels", "0"], "field search.channels: found 0, expected greater than or equal"),

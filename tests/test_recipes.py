@@ -340,7 +340,7 @@ def test_recipes_are_listed_and_described() -> None:
     assert told["data"] == RECIPES["darts-imagenet"].data and "search" not in told
     found = yaml.safe_load(describe("darts-ptb-search"))
     assert found["search"] == values("darts-ptb-search", "search") and "train" not in found
-    assert ["darts-ptb-search", "search", "text", "300 hidden", "50"] in [r[:5] for r in rows()]
+    assert ["darts-ptb-search", "search", "text", "hidden 300", "50"] in [r[:5] for r in rows()]
     assert told["data"]["resized_crop"] is True and told["data"]["color_jitter"] == 0.4
     with pytest.raises(ArchgradError, match="is not known"):
         describe("darts")

@@ -337,10 +337,10 @@ def check(options: Mapping[str, Any], space: str, shape: Sequence[int]) -> None:
 
 def rows() -> list[list[str]]:
     """Name, kind, data, size, length and paper of each, header first."""
-    table = [["recipe", "of a", "data", "cells x channels", "epochs", "paper"]]
+    table = [["recipe", "of a", "data", "size", "epochs", "paper"]]
     for name, found in RECIPES.items():
         kind, options = ("search", found.search) if found.search else ("training", found.train)
-        size = f"{options['hidden']} hidden" if "hidden" in options else _size(options)
+        size = f"hidden {options['hidden']}" if "hidden" in options else _size(options)
         paper = re.split(r"[ ,]|: ", found.source)[0]
         table.append([name, kind, _made_for(found), size, str(options["epochs"]), paper])
     return table
