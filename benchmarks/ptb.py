@@ -6,8 +6,8 @@ seeds each, and tested once, at the end, as it was at its best validation epoch.
 are chosen beforehand, each among the same ones by the validation loss of one shorter training: one
 for all cells, found with the first random cell, and one for the LSTM. The LSTM has one layer, an
 embedding as wide as its state, tied to the decoder, and the hidden size whose parameters are
-nearest to those of the cells; dropout is that of the cells at output, input and embedding, there is none
-within it.
+nearest to those of the cells; dropout is that of the cells at output, input and embedding, and
+there is none within it.
 
 What is done is kept in --work and not repeated: the same command goes on where it stopped.
 

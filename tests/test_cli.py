@@ -246,8 +246,8 @@ def test_every_option_is_in_the_help_with_its_default(capsys: pytest.CaptureFixt
                 assert field.description
                 beginning = " ".join(field.description.split()[:3])
                 assert beginning in words
-    assert "[50; digits: 10]" in words
     unbroken = words.replace(" ", "")  # lines break at hyphens
+    assert "[50;digits:10;darts-rnn:50;grammar:5]" in unbroken
     assert "[8;digits:4;nas-bench-201:5;mbconv:4]" in unbroken
 
 
@@ -296,7 +296,7 @@ def test_import_and_help_are_fast() -> None:
     ("arguments", "expected"),
     [
         (["--method", "dart"], r'method "dart" is not known; did you mean "darts"\?'),
-        (["--space", "darts"], r'space "darts" is not known; did you mean "darts-cnn"\?'),
+        (["--space", "darts"], r'space "darts" is not known; did you mean "darts-rnn"\?'),
         (["--data", "digit"], r'did you mean "digits"\?'),
         (["--device", "gpu"], r'device "gpu" is not known;.* Known: auto, cpu'),
         (["--channels", "0"], "field search.channels: found 0, expected greater than or equal"),
