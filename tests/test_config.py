@@ -314,3 +314,16 @@ def test_yaml_numbers_and_truth_values_in_options() -> None:
     with pytest.raises(ArchgradError, match="epochs: found True, expected no truth value"):
         validated({"search": {"epochs": True}}, "x")
     assert validated({"search": {}, "data": {"flip": True}}, "x").data.flip is True
+
+
+def test_text_has_a_space_of_its_own() -> None:
+    """As long as nobody names another one."""
+
+    def space(data: str, **search: str) -> str:
+        found = build({"data": {"data": data}, "search": search}).search
+        assert found is not None
+        return found.space
+
+    assert [space(d) for d in ("grammar", "ptb", "text:here")] == ["darts-rnn"] * 3
+    assert space("digits") == "darts-cnn"
+    assert space("grammar", space="s2") == "s2"

@@ -19,6 +19,7 @@ from pydantic import (
 
 from archgrad import recipes, units
 from archgrad.errors import ArchgradError, explain
+from archgrad.presets import DEFAULT_SPACE, usual_space
 from archgrad.presets import PRESETS as PRESETS
 from archgrad.section import CODE, PAPER, PRECISION, STAGED, STEM, Section
 from archgrad.text_config import TextOptions
@@ -107,7 +108,9 @@ def _number(value: Any) -> Any:
 class SearchConfig(TextOptions):
     """One search. Defaults are the paper's for CIFAR-10."""
 
-    space: str = Field("darts-cnn", description="search space (see archgrad spaces)")
+    space: str = Field(
+        DEFAULT_SPACE, description="search space (see archgrad spaces), of text darts-rnn"
+    )
     method: str = Field("darts", description="search method (see archgrad methods)")
     method_options: dict[str, float | int | str] = Field(
         default_factory=dict, description="an option of the method as KEY=VALUE; repeatable"
@@ -321,9 +324,9 @@ def build(
     """
     published, named = _published(sections)
     data = named.get("data", (base.data if base else DataConfig()).data)
-    search = (base.search if base else None) or SearchConfig()
     asked = {**published.get("search", {}), **sections.get("search", {})}
-    space = space or asked.get("space", search.space)
+    kept = base.search.space if base and base.search else None
+    space = space or asked.get("space") or kept or usual_space(data)
     values: dict[str, Any] = {"random_cells": random_cells}
     for section in sections:
         start: dict[str, Any] = {}
@@ -334,6 +337,7 @@ def build(
         if given is not None:
             start, suggested = given.model_dump(), {}
         if section == "search":
+            start.setdefault("space", space)
             _check_budget({**start, **sections[section]}, sections[section])
             if sections[section]:
                 start["budget_epochs"] = None  # with other options other epochs may fit

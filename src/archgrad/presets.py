@@ -6,6 +6,8 @@ from typing import Any
 
 from archgrad import recipes
 
+DEFAULT_SPACE = "darts-cnn"
+TEXTS = ("ptb", "grammar")  # named data sets that hold text
 _GRAMMAR = {
     "hidden": 32,
     "epochs": 5,
@@ -59,3 +61,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "grammar": {"search": _GRAMMAR, "train": {**_GRAMMAR, "test_batch_size": 10}},
 }
+
+
+def usual_space(data: str) -> str:
+    """The space for a data set by its name, where none is given."""
+    return "darts-rnn" if data.startswith("text:") or data in TEXTS else DEFAULT_SPACE
