@@ -133,7 +133,7 @@ def test_an_own_method_and_space() -> None:
     space = DartsCNN(channels=2, cells=3, nodes=2, in_channels=1, image_size=(8, 8), classes=3)
     result = archgrad.search(space, images(), method=method, epochs=1, batch_size=8)
     assert [len(edges) for cell in result.architecture.cells for edges in cell.nodes] == [1] * 4
-    with pytest.raises(ArchgradError, match=r"takes images of shape \(1, 8, 8\) in 3 classes"):
+    with pytest.raises(ArchgradError, match=r"takes examples of shape \(1, 8, 8\) in 3 classes"):
         archgrad.search(space, images(channels=3), epochs=1, batch_size=8)
 
 
