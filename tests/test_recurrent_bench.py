@@ -10,6 +10,7 @@ import torch
 
 import ptb
 import recurrent
+import textbook_rnn
 from archgrad import methods
 from archgrad.data import text_data
 from archgrad.language import LANGUAGE, Memory, Segment
@@ -32,8 +33,8 @@ def test_loss_and_gradients_of_a_derived_cell_are_those_of_the_library() -> None
 
 
 def test_the_gap_sees_another_form(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(recurrent.FORMS, "edges", recurrent.FORMS["stacked"])
-    monkeypatch.setattr("textbook_rnn.normalized", lambda state: state)
+    monkeypatch.setitem(textbook_rnn.FORMS, "edges", textbook_rnn.Stacked)
+    monkeypatch.setattr(textbook_rnn, "normalized", lambda state: state)
     assert search_gap("edges", TINY) > 1e-3
 
 

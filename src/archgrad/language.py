@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import torch.nn.functional as F
 from torch import Tensor
 
+from archgrad.kernels.decoding import cross_entropy
 from archgrad.kernels.duals import at_rest
 from archgrad.measure import PERPLEXITY, perplexity
 from archgrad.task import Model, Task
@@ -47,7 +47,7 @@ def _read(model: Model, segment: Segment) -> tuple[Any, Tensor]:
 
 def _cross_entropy(output: Any, target: Tensor) -> Tensor:
     """Mean over all tokens, in nats."""
-    return F.cross_entropy(output[0].flatten(0, 1), target.flatten())
+    return cross_entropy(output[0], target)
 
 
 LANGUAGE = Task(

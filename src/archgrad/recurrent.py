@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from archgrad.choice import Choice
 from archgrad.errors import ArchgradError
+from archgrad.kernels import decoding
 from archgrad.kernels.recurrence import ACTIVATIONS, NAMES, Node, Plan, recurrence
 from archgrad.operations import Zero
 from archgrad.text_config import TextOptions
@@ -156,7 +158,8 @@ def _row(choice: Choice, like: Tensor) -> Tensor:
 class LanguageModel(nn.Module):
     """A language model: tokens (T, B) int64, state (B, H) or None -> logits (T, B, V), state.
 
-    Embedding and decoder share their weights (arXiv:1608.05859). With ``penalized`` a third value:
+    Embedding and decoder share their weights (arXiv:1608.05859). With ``penalized``, as the loss
+    takes it, the logits may be a `archgrad.kernels.decoding.Decoded`, and there is a third value:
     the penalty of `Regularization` for this pass, a scalar, 0 in evaluation mode.
     """
 
@@ -173,7 +176,7 @@ class LanguageModel(nn.Module):
 
     def forward(
         self, tokens: Tensor, state: Tensor | None = None, penalized: bool = False
-    ) -> tuple[Tensor, ...]:
+    ) -> tuple[Any, ...]:
         rates, hidden = self.regularization, self.embedding.shape[1]
         embedding, batch = self.embedding, tokens.shape[1]
         if state is None:
@@ -184,10 +187,10 @@ class LanguageModel(nn.Module):
         masks = self._mask(rates.input, batch, hidden), self._mask(rates.hidden, batch, hidden)
         outputs = self.cell(looked_up, state, *masks)
         decoded = _times(outputs, self._mask(rates.output, 1, batch, hidden))
-        logits = F.linear(decoded, embedding, self.bias)
         if not penalized:
-            return logits, outputs[-1]
-        return logits, outputs[-1], self._penalty(outputs, decoded)
+            return F.linear(decoded, embedding, self.bias), outputs[-1]
+        found = decoding.decoded(decoded, embedding, self.bias)
+        return found, outputs[-1], self._penalty(outputs, decoded)
 
     def _mask(self, rate: float, *shape: int) -> Tensor | None:
         if not self.training or rate == 0:
