@@ -75,3 +75,11 @@ def test_where_logits_are_kept() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         logits = decoded(*(tensor.detach().float() for tensor in output))
     assert isinstance(logits, Tensor) and logits.dtype == torch.bfloat16
+
+
+def test_a_loss_near_zero_keeps_its_digits() -> None:
+    outputs, embedding = torch.full((2, 1, 1), 30.0), torch.tensor([[1.0], [0.7]])
+    sure = Decoded(outputs, embedding, torch.zeros(2))
+    target = torch.zeros(2, 1, dtype=torch.int64)
+    exact = torch.tensor(-9.0, dtype=torch.float64).exp().log1p().float()
+    torch.testing.assert_close(cross_entropy(sure, target), exact, rtol=1e-3, atol=0)

@@ -69,20 +69,16 @@ class _CrossEntropy(torch.autograd.Function):
         entries = ENTRIES.get(x.device.type, MOST)
         rows = max(1, entries // len(embedding), x.shape[1] // 2)  # fewer make slow products
         buffer = x.new_empty(min(rows, len(x)), len(embedding))
-        losses = x.new_empty(len(x), 1)
+        losses = x.new_empty(len(x))
         for start in range(0, len(x), rows):
             some, logits = slice(start, start + rows), buffer[: len(x) - start]
             torch.addmm(bias, x[some], embedding.t(), out=logits)
-            index = target[some, None]
-            right = logits.gather(1, index)
-            largest = logits.amax(dim=1, keepdim=True)
-            logits.sub_(largest).exp_()
-            total = logits.sum(dim=1, keepdim=True)
-            losses[some] = total.log() + largest - right
+            logs, index = logits.log_softmax(dim=1), target[some]
+            losses[some] = F.nll_loss(logs, index, reduction="none")
             if any(wanted):
-                logits.div_(total * len(x))
-                logits.scatter_add_(1, index, torch.full_like(right, -1 / len(x)))
-                _add(back, some, logits, x[some], embedding)
+                slope = torch.exp(logs, out=logits).div_(len(x))
+                slope.scatter_add_(1, index[:, None], slope.new_full((len(slope), 1), -1 / len(x)))
+                _add(back, some, slope, x[some], embedding)
         ctx.save_for_backward(x, embedding, bias, target, *back)
         return losses.mean()
 
