@@ -28,7 +28,8 @@
 #   15 MB, together about 17 MB (compare), 15 MB (nas201; of the one search that is not over),
 #   31 MB (evaluate), 20 MB (ptb-search; of the one search that is not over) and 2 to 4 times the
 #   weights of what is not over (ptb-evaluate: weights and best weights, once averaged both twice; 92
-#   MB each with HIDDEN=850, 13 MB with HIDDEN=220). --resume DIR works in DIR, which is unpacked from DIR.tar.* if it is not there.
+#   MB each with HIDDEN=850, 13 MB with HIDDEN=220). --resume DIR works in DIR, which is unpacked
+#   from DIR.tar.* if it is not there.
 # Environment: PYTHON (default python3), DEVICE (default cuda), OUT (default benchmarks/results; of a
 # dry run a new temporary folder).
 # Dry run of everything at a tiny size:  DEVICE=cpu TINY=1 benchmarks/gpu.sh

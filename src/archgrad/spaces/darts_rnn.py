@@ -96,7 +96,10 @@ class DartsRNN(Grouped):
         return self.supernet()
 
     def derive(self, architecture: Architecture, auxiliary: bool = False) -> LanguageModel:
-        """The plain model of an architecture, freshly initialized, without normalization."""
+        """The plain model of an architecture, freshly initialized, without normalization.
+
+        It has as many nodes as the architecture.
+        """
         if auxiliary:
             raise ArchgradError(
                 f"space {self.name} has no auxiliary head; use an auxiliary weight of 0"
@@ -113,14 +116,20 @@ class DartsRNN(Grouped):
         cell = RecurrentCell(self.hidden, self.hidden, nodes)
         return LanguageModel(self.classes, cell, self.regularization)
 
+    def offered(self, group: Group, source: int, node: int) -> tuple[str, ...]:
+        """What a derived edge may hold; in cells of any size where all edges offer the same."""
+        if self.candidates is None:
+            return self._derivable(group, OPERATIONS)
+        return super().offered(group, source, node)
+
     def _validate_nodes(self, group: Group, cell: Cell) -> None:
         kept = [node for node, edges in enumerate(cell.nodes, start=1) if edges]
         counts = [len(edges) for edges in cell.nodes]
-        if len(counts) != self.nodes or max(counts) > 1 or list(cell.output) != kept:
+        if max(counts) > 1 or list(cell.output) != kept:
             raise ArchgradError(
                 f"cell {cell.name}: nodes have {counts} edges, output {list(cell.output)}; space "
-                f"{self.name} has {self.nodes} nodes with one edge each, or none where it was too "
-                f"weak, and as output all that have one, here {kept}"
+                f"{self.name} has nodes with one edge each, or none where it was too weak, and as "
+                f"output all that have one, here {kept}"
             )
         for node, edges in enumerate(cell.nodes, start=1):
             for _, source in edges:
