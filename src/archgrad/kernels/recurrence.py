@@ -246,8 +246,11 @@ def _backward(
                 buffer, to_states[span], slopes[i - 1],
             )  # fmt: skip
             flat = buffer.view(-1, 2 * hidden)
-            to_sources = (flat @ weights[i - 1].t()).view(-1, batch, hidden)
-            to_states[span].add_(_masked(to_sources, mask))
+            if mask is None:
+                to_states[span].view(-1, hidden).addmm_(flat, weights[i - 1].t())
+            else:
+                to_sources = (flat @ weights[i - 1].t()).view(-1, batch, hidden)
+                to_states[span].addcmul_(to_sources, mask)
             if (to_weight := to_weights[i - 1]) is not None:
                 to_weight.addmm_(masked[t, span].reshape(-1, hidden).t(), flat)
         gate, candidate = first[t].chunk(2, dim=-1)
