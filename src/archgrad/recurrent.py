@@ -136,7 +136,7 @@ class RecurrentCell(nn.Module):
             return [like.new_tensor([list(map(float, _only(name)))]) for name, _ in self.singles]
         found: list[Tensor] = []
         for choices in self.choices:
-            rows = [_row(choice, like) for choice in choices]  # type: ignore[attr-defined]
+            rows = [_row(choice) for choice in choices]  # type: ignore[attr-defined]
             found.append(torch.stack(rows).to(like.dtype))
         return found
 
@@ -145,12 +145,15 @@ def _only(name: str) -> tuple[bool, ...]:
     return tuple(name == other for other in NAMES)
 
 
-def _row(choice: Choice, like: Tensor) -> Tensor:
-    """The weights of the activations on one edge; 0 for what it does not offer or compute."""
+def _row(choice: Choice) -> Tensor:
+    """The weights of the activations on one edge; 0 for what it does not offer or compute.
+
+    That is still a function of the weights: all edges may have drawn ``none``.
+    """
     weights, edge, active, watched = choice.row_of_mixing()
     computed = range(len(choice.names)) if active is None else {*active, *watched}
     columns = {choice.names[i]: weights[i] for i in computed}
-    none = like.new_zeros(())
+    none = 0 * weights.sum()
     row = torch.stack([columns.get(name, none) for name in NAMES])
     return row if edge is None else edge * row
 

@@ -134,6 +134,16 @@ def test_the_supernet_is_the_sum_of_its_choices(kind: str) -> None:
     torch.testing.assert_close(ours[1], theirs[1], rtol=1e-9, atol=1e-11)
 
 
+def test_edges_that_all_draw_none_still_have_gradients() -> None:
+    net = Supernet(SMALL.supernet(), SMALL.groups)
+    weights = torch.full((6, 5), 0.2, requires_grad=True)
+    mixing = Mixing({"recurrent": weights}, active={"recurrent": [[0]] * 6})
+    logits, state = net.forward(mixing, tokens())
+    assert not state.any()
+    (slope,) = torch.autograd.grad(logits.sum(), weights)
+    assert not slope.any()
+
+
 def test_a_derived_network_is_its_formula() -> None:
     activations = {
         "tanh": torch.tanh, "relu": torch.relu, "sigmoid": torch.sigmoid, "identity": lambda x: x,
