@@ -16,8 +16,8 @@ COSTS = Costs(
     test=Phase(spent=1e8, seconds=1.0),
 )
 CURVE = (
-    Point(spent=2.5e8, seconds=2.0, accuracy=0.5),
-    Point(spent=1e9, seconds=10.0, accuracy=0.75),
+    Point(spent=2.5e8, seconds=2.0, value=0.5),
+    Point(spent=1e9, seconds=10.0, value=0.75),
 )
 HERE: dict[str, Any] = {
     "archgrad": "1.0", "commit": "abc", "torch": "2.9", "python": "3.11", "device": "a CPU",
@@ -27,7 +27,7 @@ HERE: dict[str, Any] = {
 def done(method: str, seed: int, test: float, data: str = "digits", **changes: Any) -> Entry:
     fields: dict[str, Any] = {
         "architecture": CELL,
-        "test_accuracy": test,
+        "test_value": test,
         "parameters": 2_000_000,
         "multiply_adds": 300_000_000,
         "costs": COSTS,
@@ -55,7 +55,7 @@ def results(
     entries = []
     for method, values in accuracies.items():
         for seed, value in enumerate(values):
-            extra = {} if short is None else {"short_accuracy": short[method][seed]}
+            extra = {} if short is None else {"short_value": short[method][seed]}
             made = failed(method, seed) if value is None else done(method, seed, value, **extra)
             entries.append(made)
     number = max(map(len, accuracies.values())) if seeds is None else seeds

@@ -267,6 +267,8 @@ class Finished:
 
     def _seen(self, line: Mapping[str, Any]) -> float | None:
         """What validation said in a line of the search; None where it said nothing finite."""
+        if line.get("failed"):
+            return None
         name = self.measure.name
         if self.job.search.method in BASELINES:
             found = line.get(name, line["score"])  # the score of images is their accuracy

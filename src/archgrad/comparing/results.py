@@ -189,7 +189,7 @@ class Results(_Value):
     """
 
     format: Literal["archgrad-comparison/1"] = "archgrad-comparison/1"
-    measure: Literal["accuracy", "perplexity"] = "accuracy"
+    measure: str = "accuracy"
     settings: Settings
     budget: Budget
     environment: tuple[dict[str, JsonValue], ...] = ()
@@ -197,6 +197,8 @@ class Results(_Value):
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:
+        if self.measure not in MEASURES:
+            raise ValueError(f"measure is {self.measure}; expected {' or '.join(MEASURES)}")
         seen: set[tuple[str, str, int]] = set()
         asked = self.settings
         for entry in self.entries:

@@ -285,10 +285,12 @@ def _tested(entries: Sequence[Entry]) -> dict[int, float]:
 
 def _selected(done: Sequence[Entry], judge: Measure) -> float | None:
     """The test value of what validation selects; None where one has no validation."""
-    known = {e.seed: (judge.order(e.short_value), e.seed) for e in done if e.short_value is not None}
-    if len(known) < len(done):
-        return None
-    return min(done, key=lambda entry: known[entry.seed]).test_value
+    known = [
+        (judge.order(entry.short_value), entry.seed, entry.test_value)
+        for entry in done
+        if entry.short_value is not None
+    ]
+    return min(known)[-1] if len(known) == len(done) else None
 
 
 def _interval(estimate: statistics.Estimate) -> tuple[float | None, float | None]:
