@@ -67,9 +67,7 @@ def test_test_images_are_read_once_when_all_else_is_done(whole: Seen) -> None:
     assert all(entry.status == "done" for entry in whole.results.entries)
     assert (whole.test.passes, whole.test.images) == (1, 30)
     assert [entry.test_reads for entry in whole.results.entries] == [1, 1]
-    assert all(
-        round(30 * (entry.test_value or 0), 9) % 1 == 0 for entry in whole.results.entries
-    )
+    assert all(round(30 * (entry.test_value or 0), 9) % 1 == 0 for entry in whole.results.entries)
 
 
 def test_a_test_part_that_is_touched_early_is_noticed(tmp_path: Path) -> None:
