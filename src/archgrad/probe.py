@@ -149,13 +149,13 @@ def _measure(search: BilevelSearch, available: float | None, direct: bool) -> Ne
 def _sizes(loaders: Loaders, first: int) -> tuple[int, tuple[int, int]]:
     """How many examples a batch and the epochs hold, where the ``first`` batch has so many.
 
-    Of text what a batch has are steps of all its streams. Those are counted as whole segments: the
-    lengths are drawn, and those of alpha's text are not those of the weights'.
+    Of text what a batch has are steps of all its streams. Those of training are counted as whole
+    segments: the lengths are drawn, and those of alpha's text are not those of the weights'.
     """
-    if not isinstance(loaders.train, TextBatches):
+    train, check = loaders.train, loaders.check
+    if not isinstance(train, TextBatches) or not isinstance(check, TextBatches):
         return first, loaders.examples
-    usual = loaders.train.bptt
-    return usual, (usual * len(loaders.train), usual * len(loaders.check))
+    return train.bptt, (train.bptt * len(train), len(check.streams) - 1)
 
 
 def _pair(search: BilevelSearch, images: int, available: float | None, direct: bool) -> Pair:
