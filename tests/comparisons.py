@@ -16,8 +16,8 @@ COSTS = Costs(
     test=Phase(spent=1e8, seconds=1.0),
 )
 CURVE = (
-    Point(spent=2.5e8, seconds=2.0, accuracy=0.5),
-    Point(spent=1e9, seconds=10.0, accuracy=0.75),
+    Point(spent=2.5e8, seconds=2.0, value=0.5),
+    Point(spent=1e9, seconds=10.0, value=0.75),
 )
 HERE: dict[str, Any] = {
     "archgrad": "1.0", "commit": "abc", "torch": "2.9", "python": "3.11", "device": "a CPU",
@@ -27,7 +27,7 @@ HERE: dict[str, Any] = {
 def done(method: str, seed: int, test: float, data: str = "digits", **changes: Any) -> Entry:
     fields: dict[str, Any] = {
         "architecture": CELL,
-        "test_accuracy": test,
+        "test_value": test,
         "parameters": 2_000_000,
         "multiply_adds": 300_000_000,
         "costs": COSTS,
@@ -45,25 +45,30 @@ def failed(method: str, seed: int, reason: str = "out of memory", data: str = "d
 
 
 def results(
-    accuracies: Mapping[str, Sequence[float | None]],
+    tested: Mapping[str, Sequence[float | None]],
     seeds: int | None = None,
     budget: Budget | None = None,
     short: Mapping[str, Sequence[float]] | None = None,
+    measure: str = "accuracy",
+    curve: tuple[Point, ...] = CURVE,
     **settings: Any,
 ) -> Results:
-    """A comparison on digits: test accuracies by method in order of the seeds, None: failed."""
+    """A comparison on digits: test values by method in order of the seeds, None: failed."""
     entries = []
-    for method, values in accuracies.items():
+    for method, values in tested.items():
         for seed, value in enumerate(values):
-            extra = {} if short is None else {"short_accuracy": short[method][seed]}
+            extra: dict[str, Any] = {"curve": curve}
+            if short is not None:
+                extra["short_value"] = short[method][seed]
             made = failed(method, seed) if value is None else done(method, seed, value, **extra)
             entries.append(made)
-    number = max(map(len, accuracies.values())) if seeds is None else seeds
+    number = max(map(len, tested.values())) if seeds is None else seeds
     fields: dict[str, Any] = {
-        "space": "darts-cnn", "methods": tuple(accuracies), "data": ("digits",),
+        "space": "darts-cnn", "methods": tuple(tested), "data": ("digits",),
         "seeds": tuple(range(number)),
     }  # fmt: skip
     return Results(
+        measure=measure,
         settings=Settings(**(fields | settings)),
         budget=budget or Budget(amount=1e9),
         environment=(HERE,),

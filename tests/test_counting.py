@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import archgrad
+import texts
 from archgrad import spaces
 from archgrad.bilevel import BilevelSearch, bilevel_search
 from archgrad.choice import Choice, Row
@@ -21,6 +22,7 @@ from archgrad.counting import Count, counted, second_derivative
 from archgrad.data import Data
 from archgrad.folder import Run
 from archgrad.kernels import native
+from archgrad.language import LANGUAGE
 from archgrad.methods import Method, Recovery, method
 from archgrad.mixing import Mixing
 from archgrad.operations import Zero
@@ -187,6 +189,19 @@ def test_an_evaluation_counts_once_an_example(two_digits: Data) -> None:
     found.monitor.evaluate(found)
     assert net.count is not None
     assert net.spent - before == VALID * net.count.whole // net.count.examples
+
+
+def test_text_counts_its_logits_though_only_the_loss_computes_them() -> None:
+    """Of a token 8 * 8 into the cell, 4 * 8 on each of 3 edges, and 4 * 5 for five words."""
+    net = Supernet(texts.SPACE.supernet(), texts.SPACE.groups, task=LANGUAGE, counting=True)
+    batch = next(iter(texts.text().train.batches(5, normalization=None).epoch(0)))
+    mixing = {name: alpha.softmax(-1) for name, alpha in net.alpha.items()}
+    tokens, each = batch.target.numel(), 64 + 3 * 32 + 20
+    with torch.no_grad():
+        net.outputs(mixing, batch)
+    assert net.spent == tokens * each, "an evaluation has no backward pass"
+    net.outputs(mixing, batch)
+    assert net.spent == (1 + 3) * tokens * each
 
 
 @pytest.mark.parametrize("name", ["gdas", "proxyless"])

@@ -15,7 +15,7 @@ import archgrad
 from archgrad import SearchResult
 from archgrad.baselines import BASELINES
 from archgrad.config import SearchConfig
-from archgrad.data import Data, text_data
+from archgrad.data import Data, TextSource, text_data
 from archgrad.errors import ArchgradError
 from archgrad.language import LANGUAGE, Segment
 from archgrad.loaders import Loaders
@@ -24,6 +24,7 @@ from archgrad.methods import RECIPES
 from archgrad.recurrent import Regularization
 from archgrad.spaces.darts_rnn import DartsRNN
 from archgrad.task import Task
+from archgrad.trees import cut
 from helpers import same
 
 WORDS = ("the cat sees a dog that the bird hears and the dog sleeps while a cat eats " * 12).split()
@@ -169,6 +170,19 @@ def test_a_search_learns_a_text_that_repeats_itself(text: Data) -> None:
     found = searched(text, hidden=16, epochs=40, **off, learning_rate=10.0, final_learning_rate=5.0)
     assert found.metrics[0]["valid_loss"] > 2
     assert found.metrics[-1]["valid_loss"] < 0.5
+
+
+def test_as_many_steps_as_texts_can_be_cut_and_measured(text: Data) -> None:
+    """Where both are alike, a state (B, H) must not be cut as the T steps of a segment are."""
+    assert isinstance(text.train, TextSource)
+    batches = replace(text.train, bptt=10).batches(10)
+    segment = next(batches.epoch(0))._replace(state=torch.zeros(10, 4))
+    assert len(segment.tokens) == 10
+    short = cut(segment, 3)
+    assert [len(part) for part in short[:3]] == [3, 3, 10] and short.memory is segment.memory
+    options = {name: value for name, value in SIZES.items() if name != "epochs"}
+    options |= {"batch_size": 5, "bptt": 5, "guard": "warn", "budget": "1M"}
+    assert 5e5 < archgrad.search("darts-rnn", text, **options).spent <= 1e6
 
 
 def test_alpha_has_its_own_text(text: Data) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,9 @@ from archgrad.baselines.beginning import Baseline
 from archgrad.baselines.random_search import RandomSearch
 from archgrad.bilevel import bilevel_search
 from archgrad.cli import _rows
-from archgrad.comparing.parts import parts
-from archgrad.config import DataConfig, RunConfig, SearchConfig
+from archgrad.config import RunConfig, SearchConfig
 from archgrad.data import Augmentation
 from archgrad.display import Display
-from archgrad.errors import ArchgradError
 from archgrad.folder import Run
 from archgrad.language import LANGUAGE
 from archgrad.measure import ACCURACY, PERPLEXITY, of, perplexity, values
@@ -26,7 +23,6 @@ from archgrad.methods import method
 from archgrad.task import CLASSIFICATION
 from archgrad.trained import Trained
 from archgrad.wording import sizes
-from small import data
 from texts import SPACE, config, text
 
 BASE = {"train_loss": 4.75, "skip_share": 0.25, "entropy": 1.5, "epoch": 1}
@@ -46,6 +42,8 @@ def test_each_is_shown_in_its_own_way() -> None:
     assert (ACCURACY.gap(0.0125), PERPLEXITY.gap(-3.21)) == ("+1.25", "-3.21")
     assert ACCURACY.better(0.9, 0.8) and PERPLEXITY.better(58.0, 59.0)
     assert not ACCURACY.better(0.8, 0.8) and not PERPLEXITY.better(59.0, 58.0)
+    assert (ACCURACY.best([0.8, 0.9, 0.7]), PERPLEXITY.best([60.0, 58.0, 59.0])) == (0.9, 58.0)
+    assert (ACCURACY.gap(-1e-5), PERPLEXITY.with_unit("selected")) == ("+0.00", "selected")
 
 
 def test_a_score_tells_its_measure() -> None:
@@ -176,18 +174,3 @@ def test_the_story_of_a_language_model(found: list[float], said: str) -> None:
     assert "accuracy" not in story and "images" not in story
     assert story["search"] == "seed 0, 0 epochs in 0 s, 300 hidden units, 2 nodes"
     assert story["cost"] == "1,234 parameters, 567 multiply-adds"
-
-
-# --- comparisons ---------------------------------------------------------------------------------
-
-
-def test_a_comparison_on_text_is_refused_before_anything_is_cut() -> None:
-    given = text()
-    with pytest.raises(ArchgradError, match="judged by perplexity, .* by accuracy; run archgrad"):
-        parts(DataConfig(data="own"), (given, Augmentation()), 0.1)
-    images = data()
-    found = parts(DataConfig(data="own"), (images, Augmentation()), 0.25)
-    assert len(found.full.train) == 48
-    judged = replace(images, task=replace(CLASSIFICATION, measure=PERPLEXITY))
-    with pytest.raises(ArchgradError, match="judged by perplexity"):
-        parts(DataConfig(data="own"), (judged, Augmentation()), 0.25)

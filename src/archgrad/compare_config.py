@@ -32,8 +32,8 @@ class CompareConfig(Section):
         0.2,
         gt=0,
         lt=1,
-        description="part of the training images that no search sees: it judges the short "
-        "retrainings",
+        description="part of the training images, of text its end, that no search sees: it judges "
+        "the short retrainings",
     )
     short_epochs: int | None = Field(
         None,

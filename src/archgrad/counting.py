@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from archgrad.choice import Choice, Row, State, Summand, term
 from archgrad.kernels import native
+from archgrad.kernels.decoding import Decoded
 from archgrad.network import Classifier
 from archgrad.operations import Zero
 from archgrad.trees import cut, mapped, size, tensors
@@ -164,10 +165,17 @@ def _counted(net: Supernet, call: Call, batch: Any) -> Count:
         counter.intercepting(),
         counter.flops,
     ):
-        call(run, batch)
+        _decode(call(run, batch))
     total = counter.flops.get_total_flops() // 2
     found = (Candidates(*costs, inside) for costs, inside in zip(*counter.found(), strict=True))
     return Count(size(batch), total - counter.inside, tuple(found))
+
+
+def _decode(output: Any) -> Any:
+    """Logits of text, which only the loss computes, without their values."""
+    if isinstance(output, Decoded):
+        return Decoded(*(tensor.to("meta") for tensor in output)).logits
+    return [_decode(one) for one in output] if isinstance(output, tuple) else None
 
 
 class _Counter:

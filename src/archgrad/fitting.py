@@ -3,8 +3,9 @@
 An epoch's steps, evaluation and planned diagnostics are counted, stage by stage, as
 `archgrad.planning` does with seconds, where a smaller last batch counts as a whole one. A selection
 at the end of the search is in it where it tells its `effort`; what a method gives up and does again
-is not. A method that draws which candidates it computes costs another amount each step, and may so
-end some percent above or below: what it really spent is in the result.
+is not. A method that draws which candidates it computes costs another amount each step, as do
+segments of text, whose lengths are drawn, and may so end some percent above or below: what it
+really spent is in the result.
 """
 
 from __future__ import annotations

@@ -37,6 +37,10 @@ class Segment(NamedTuple):
     memory: Memory
     share: float = 1.0
 
+    def shortened(self, steps: int) -> Segment:
+        """Its first steps, after the same state."""
+        return self._replace(tokens=self.tokens[:steps], target=self.target[:steps])
+
 
 def _read(model: Model, segment: Segment) -> tuple[Any, Tensor]:
     """((logits, penalty), target); the stream remembers how it went on."""

@@ -71,22 +71,32 @@ class LanguageLearning:
 
     def validate(self, network: nn.Module) -> float:
         """The loss on the validation part."""
-        return self._judged(network, self.valid)
+        return _judged(network, self.data, self.valid)
 
     def test(self, network: nn.Module) -> dict[str, Any]:
-        """Perplexity, loss, and how many tokens were predicted: none of those that begin a text."""
-        assert self.data.test is not None
-        size = self.config.test_batch_size
-        batches = _batches(self.data.test, self.config, size, self.device)
-        loss, tokens = self._judged(network, batches), batches.streams[1:].numel()
-        return {"perplexity": perplexity(loss), "loss": loss, "test_tokens": tokens}
+        """As `tested`."""
+        return tested(network, self.data, self.config, self.device)
 
-    def _judged(self, network: nn.Module, batches: TextBatches) -> float:
-        task, training = self.data.task, network.training
-        network.eval()
-        loss, _ = task.evaluate(lambda batch: task.forward(network, batch), batches.epoch(0))
-        network.train(training)
-        return loss
+
+def tested(
+    network: nn.Module, data: Data, config: TrainConfig, device: torch.device
+) -> dict[str, Any]:
+    """Perplexity, loss, and how many tokens were predicted: none of those that begin a text.
+
+    One pass over the test part, which the data have, with a memory of its own.
+    """
+    assert data.test is not None
+    batches = _batches(data.test, config, config.test_batch_size, device)
+    loss, tokens = _judged(network, data, batches), batches.streams[1:].numel()
+    return {"perplexity": perplexity(loss), "loss": loss, "test_tokens": tokens}
+
+
+def _judged(network: nn.Module, data: Data, batches: TextBatches) -> float:
+    task, training = data.task, network.training
+    network.eval()
+    loss, _ = task.evaluate(lambda batch: task.forward(network, batch), batches.epoch(0))
+    network.train(training)
+    return loss
 
 
 def _valid(data: Data, config: TrainConfig, device: torch.device) -> TextBatches:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +12,15 @@ from typing import Any
 class Measure:
     """A number of a score under ``name``; ``higher``: whether more is better.
 
-    ``factor`` and ``unit``: it is shown times this, in that; ``points``: what a difference of what
-    is shown is called; ``over``: what it is a mean over, whose number is in a score of a test under
-    "test_images" or "test_tokens".
+    ``bounds``: the least and the most that it can be. ``factor`` and ``unit``: it is shown times
+    this, in that; ``points``: what a difference of what is shown is called; ``over``: what it is a
+    mean over, whose number is in a score of a test under "test_images" or "test_tokens".
     """
 
     name: str
+    plural: str
     higher: bool
+    bounds: tuple[float, float]
     factor: float
     unit: str
     points: str
@@ -27,7 +29,11 @@ class Measure:
     @property
     def title(self) -> str:
         """Name and unit, for a table."""
-        return f"{self.name}, {self.unit}" if self.unit else self.name
+        return self.with_unit(self.name)
+
+    def with_unit(self, header: str) -> str:
+        """The header of a column of such numbers, with their unit."""
+        return f"{header}, {self.unit}" if self.unit else header
 
     def shown(self, value: float) -> str:
         """The number without its unit."""
@@ -44,21 +50,34 @@ class Measure:
 
     def gap(self, difference: float) -> str:
         """A difference without what it is called."""
-        return f"{self.factor * difference:+.2f}"
+        return f"{self.factor * difference:+z.2f}"
 
     def better(self, one: float, other: float) -> bool:
         """Whether one is better than the other."""
         return one > other if self.higher else one < other
+
+    def order(self, value: float) -> float:
+        """The less, the better: what to sort by."""
+        return -value if self.higher else value
+
+    def best(self, values: Iterable[float]) -> float:
+        """The best of one or more."""
+        return min(values, key=self.order)
 
     def tested(self, score: Mapping[str, Any]) -> int:
         """How many images or tokens the test had."""
         return int(score[f"test_{self.over}"])
 
 
-ACCURACY = Measure("accuracy", higher=True, factor=100, unit="%", points="points", over="images")
+ACCURACY = Measure(
+    "accuracy", "accuracies", higher=True, bounds=(0, 1), factor=100, unit="%", points="points",
+    over="images",
+)  # fmt: skip
 PERPLEXITY = Measure(
-    "perplexity", higher=False, factor=1, unit="", points="perplexity", over="tokens"
-)
+    "perplexity", "perplexities", higher=False, bounds=(1, math.inf), factor=1, unit="",
+    points="perplexity", over="tokens",
+)  # fmt: skip
+MEASURES = {each.name: each for each in (ACCURACY, PERPLEXITY)}
 
 
 def of(score: Mapping[str, Any], prefix: str = "") -> Measure:

@@ -16,9 +16,10 @@ from archgrad.bilevel import BilevelSearch
 from archgrad.config import SearchConfig
 from archgrad.data import Augmentation, Batches, Data
 from archgrad.data.own import OwnData
+from archgrad.data.text import TextBatches
 from archgrad.errors import ArchgradError, out_of_memory
 from archgrad.kernels import native
-from archgrad.loaders import several
+from archgrad.loaders import Loaders, several
 from archgrad.loops import Silent, peak_memory_mb, resolve_device, seeded
 from archgrad.memory import forget_peak
 from archgrad.methods import Method
@@ -141,7 +142,20 @@ def _measure(search: BilevelSearch, available: float | None, direct: bool) -> Ne
         pairs.append(_pair(search, images, available, direct))
     epochs = tuple(last - first for first, last in pairwise(search.bounds))
     batches = len(loaders.train), len(loaders.check)
-    return Need(images, tuple(pairs), epochs, *batches, share, loaders.examples)
+    usual, examples = _sizes(loaders, images)
+    return Need(usual, tuple(pairs), epochs, *batches, share, examples)
+
+
+def _sizes(loaders: Loaders, first: int) -> tuple[int, tuple[int, int]]:
+    """How many examples a batch and the epochs hold, where the ``first`` batch has so many.
+
+    Of text what a batch has are steps of all its streams. Those of training are counted as whole
+    segments: the lengths are drawn, and those of alpha's text are not those of the weights'.
+    """
+    train, check = loaders.train, loaders.check
+    if not isinstance(train, TextBatches) or not isinstance(check, TextBatches):
+        return first, loaders.examples
+    return train.bptt, (train.bptt * len(train), len(check.streams) - 1)
 
 
 def _pair(search: BilevelSearch, images: int, available: float | None, direct: bool) -> Pair:

@@ -168,7 +168,8 @@ class Supernet:
             for choice in self.choices:
                 choice.mixing = None  # a model that holds no graph can be copied and saved
         if self.counting and self.count is not None:
-            backward = any(tensor.requires_grad for tensor in tensors(found))
+            graph = torch.is_grad_enabled()  # without, weights among the outputs need none
+            backward = graph and any(tensor.requires_grad for tensor in tensors(found))
             self.spent += self.count.spent(rows, size(batch), backward)
         return full(found)
 

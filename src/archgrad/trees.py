@@ -52,7 +52,12 @@ def size(batch: Any, unknown: int = 1) -> int:
 
 
 def cut(batch: Any, examples: int) -> Any:
-    """The first examples of a batch; what has another length stays whole."""
+    """The first examples of a batch; what has another length stays whole.
+
+    A batch that holds more than examples, as a state, knows itself how it is ``shortened``.
+    """
+    if (shortened := getattr(batch, "shortened", None)) is not None:
+        return shortened(examples)
     whole = size(batch)
     return mapped(lambda t: t[:examples] if t.ndim and len(t) == whole else t, batch)
 

@@ -67,9 +67,7 @@ def test_test_images_are_read_once_when_all_else_is_done(whole: Seen) -> None:
     assert all(entry.status == "done" for entry in whole.results.entries)
     assert (whole.test.passes, whole.test.images) == (1, 30)
     assert [entry.test_reads for entry in whole.results.entries] == [1, 1]
-    assert all(
-        round(30 * (entry.test_accuracy or 0), 9) % 1 == 0 for entry in whole.results.entries
-    )
+    assert all(round(30 * (entry.test_value or 0), 9) % 1 == 0 for entry in whole.results.entries)
 
 
 def test_a_test_part_that_is_touched_early_is_noticed(tmp_path: Path) -> None:
@@ -223,7 +221,7 @@ def test_one_failure_loses_no_other_search_and_is_tried_again(
     assert lost.error == "RuntimeError: lost its way"
     assert lost.costs.search.spent > 0
     assert lost.costs.short.spent > lost.costs.full.spent == lost.costs.test.spent == 0
-    assert other.test_accuracy == whole.results.of("random", "own")[0].test_accuracy
+    assert other.test_value == whole.results.of("random", "own")[0].test_value
     told = "Failed: darts on own, seed 0: RuntimeError: lost its way."
     assert told in (folder / "report.txt").read_text(encoding="utf-8")
     again = archgrad.compare(resume=folder, data=given)

@@ -51,31 +51,31 @@ def left(folder: Path, found: int, *lines: str) -> Job:
         one.folder.mkdir(parents=True)
         (one.folder / "metrics.jsonl").write_text('{"epoch": 1, "seconds": 0.25}\n' * 2)
         (one.folder / "result.json").write_text('{"accuracy": 0.75}')
-    content = {"accuracies": [0.5, 0.75], "images": 30, "seconds": 0.125}
+    content = {"values": [0.5, 0.75], "examples": 30, "seconds": 0.125}
     (folder / "test.json").write_text(json.dumps(content))
     return made
 
 
-def test_the_accuracy_of_a_search_is_that_of_the_longest_training(tmp_path: Path) -> None:
+def test_the_value_of_a_search_is_that_of_the_longest_training(tmp_path: Path) -> None:
     """A short one of the same architecture, or one that failed, says nothing."""
     made = left(
         tmp_path, 1, line(1, 0.5, 0.9, 10), line(2, 1.0, 0.6, 20), line(1, 1.0, 0.7, 30),
         line(3, 1.0, 0.6, 40, failed=True),
     )  # fmt: skip
     entry = Finished(made, parts(made.config.data, OWN, 0.25)).entry()
-    assert entry.search_accuracy == 0.7
-    assert [(p.spent, p.seconds, p.accuracy) for p in entry.curve] == [
+    assert entry.search_value == 0.7
+    assert [(p.spent, p.seconds, p.value) for p in entry.curve] == [
         (10, 0.5, 0.9), (20, 1.0, 0.6), (30, 1.5, 0.7),
     ]  # fmt: skip
     assert (entry.costs.search.spent, entry.costs.search.seconds) == (40, 2.0)
 
 
-def test_an_entry_has_the_mean_test_accuracy_and_the_cost_of_each_phase(tmp_path: Path) -> None:
+def test_an_entry_has_the_mean_test_value_and_the_cost_of_each_phase(tmp_path: Path) -> None:
     made = left(tmp_path, 1, line(1, 1.0, 0.7, 10))
     entry = Finished(made, parts(made.config.data, OWN, 0.25)).entry()
     each = entry.multiply_adds
     assert each
-    assert (entry.short_accuracy, entry.test_accuracy) == (0.75, 0.625)
+    assert (entry.short_value, entry.test_value) == (0.75, 0.625)
     assert entry.costs.short.spent == (3 * 36 * 2 + 12) * each
     assert entry.costs.full.spent == 2 * 3 * 48 * 2 * each
     assert entry.costs.test.spent == 2 * 30 * each

@@ -63,9 +63,9 @@ def test_baselines_alone_look_everything_up(
     for entry in results.entries:
         assert entry.architecture is not None
         assert len(entry.curve) == entry.costs.search.spent == 12
-        best = max(point.accuracy for point in entry.curve)
-        assert entry.search_accuracy == entry.short_accuracy == best
-        assert entry.test_accuracy == known.value(entry.architecture, "c10_test") / 100
+        best = max(point.value for point in entry.curve)
+        assert entry.search_value == entry.short_value == best
+        assert entry.test_value == known.value(entry.architecture, "c10_test") / 100
     assert "validation is c10_val_12ep" in (tmp_path / "c" / "table.md").read_text().replace(
         "\\", ""
     )
@@ -84,8 +84,8 @@ def test_beside_a_supernet_baselines_train_and_the_table_gives_the_accuracies(
         assert entry.data == "own"
         assert 12 < entry.costs.search.spent <= (results.budget.amount or 0)
         assert entry.architecture is not None
-        assert entry.short_accuracy == known.value(entry.architecture, "c10_val_12ep") / 100
-        assert entry.test_accuracy == known.value(entry.architecture, "c10_test") / 100
+        assert entry.short_value == known.value(entry.architecture, "c10_val_12ep") / 100
+        assert entry.test_value == known.value(entry.architecture, "c10_test") / 100
 
 
 def test_what_does_not_go_with_a_table_is_refused(table: Path, tmp_path: Path) -> None:

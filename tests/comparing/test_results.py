@@ -20,8 +20,8 @@ ACCURACY = st.floats(0, 1)
 PHASE = st.builds(Phase, spent=AMOUNT, seconds=AMOUNT)
 CURVE = st.lists(st.tuples(AMOUNT, AMOUNT, ACCURACY), max_size=4).map(
     lambda points: tuple(
-        Point(spent=spent, seconds=seconds, accuracy=accuracy)
-        for spent, seconds, (_, _, accuracy) in zip(
+        Point(spent=spent, seconds=seconds, value=value)
+        for spent, seconds, (_, _, value) in zip(
             sorted(p[0] for p in points), sorted(p[1] for p in points), points
         )
     )
@@ -51,7 +51,7 @@ def test_json_reads_back_to_an_equal_value(
         budget=Budget(amount=1e9, seconds=2.0),
         environment=({"archgrad": "1.0", "commit": None, "cpu_cores": 2},),
         entries=(
-            done("darts", 7, test, short_accuracy=short, search_accuracy=search, curve=curve,
+            done("darts", 7, test, short_value=short, search_value=search, curve=curve,
                  costs=costs, conditions={"data": "abc"}, test_reads=1),
             failed("random", 0, reason),
         ),
@@ -93,9 +93,9 @@ def _change(path: list[Any], value: Any) -> Callable[[str], str]:
         (lambda text: "", "results.json: not valid JSON"),
         (lambda text: "[]", "results.json: .*expected"),
         (_change(["format"], "archgrad-comparison/9"), "field format: found 'archgrad-comp.*/1'"),
-        (_change(["entries", 0, "test_accuracy"], 93.7), "test_accuracy: found 93.7, expected"),
-        (_change(["entries", 0, "test_accuracy"], "0.9"), "test_accuracy: found '0.9', expected"),
-        (_change(["entries", 0, "test_accuracy"], None), "seed 0 is done but has no test_accuracy"),
+        (_change(["entries", 0, "test_value"], 93.7), "has the accuracy 93.7; expected 0 to 1"),
+        (_change(["entries", 0, "test_value"], "0.9"), "test_value: found '0.9', expected"),
+        (_change(["entries", 0, "test_value"], None), "seed 0 is done but has no test_value"),
         (_change(["entries", 0, "architecture"], None), "done but has no architecture"),
         (_change(["entries", 0, "error"], "boom"), 'done but has the error "boom"'),
         (_change(["entries", 0, "seed"], 1), "darts on digits, seed 1 is there twice"),
@@ -105,7 +105,7 @@ def _change(path: list[Any], value: Any) -> Callable[[str], str]:
         (_change(["entries", 0, "color"], 1), "field entries.0.color is not known"),
         (_change(["entries", 1, "error"], ""), "failed with error ''; expected its reason"),
         (_change(["entries", 1, "error"], "a\nb"), "expected its reason in one line"),
-        (_change(["entries", 1, "test_accuracy"], 0.5), "failed but has a test_accuracy"),
+        (_change(["entries", 1, "test_value"], 0.5), "failed but has a test_value"),
         (_change(["settings", "seeds"], [0, 1, 1]), r"seeds \[0, 1, 1\] holds one twice"),
         (_change(["budget", "amount"], None), "neither amount nor seconds"),
         (_change(["budget", "amount"], 0), "amount: found 0"),
@@ -119,7 +119,7 @@ def test_what_is_damaged_is_refused_in_one_line(damage: Callable[[str], str], me
 
 
 def test_a_curve_does_not_go_back() -> None:
-    points = [Point(spent=s, seconds=1, accuracy=0.5) for s in (2, 1)]
+    points = [Point(spent=s, seconds=1, value=0.5) for s in (2, 1)]
     with pytest.raises(ValueError, match="goes back"):
         done("darts", 0, 0.9, curve=tuple(points))
 
@@ -141,7 +141,7 @@ def test_costs_add_up() -> None:
 
 def test_an_entry_keeps_its_architecture() -> None:
     entry = Entry(
-        method="darts", data="digits", seed=0, status="done", architecture=CELL, test_accuracy=0.5,
+        method="darts", data="digits", seed=0, status="done", architecture=CELL, test_value=0.5,
         parameters=1, multiply_adds=1,
     )  # fmt: skip
     assert entry.architecture == CELL

@@ -228,7 +228,7 @@ def test_the_order_of_the_entries_changes_nothing(
 def _ranked(search: list[float | None], test: list[float]) -> Results:
     found = results({"darts": test})
     entries = tuple(
-        entry.model_copy(update={"search_accuracy": value})
+        entry.model_copy(update={"search_value": value})
         for entry, value in zip(found.entries, search)
     )
     return found.model_copy(update={"entries": entries})
@@ -260,7 +260,7 @@ def test_no_correlation_without_two_different_values(search: list[float | None])
 
 
 def _curve(*points: tuple[float, float]) -> tuple[Point, ...]:
-    return tuple(Point(spent=s, seconds=s, accuracy=a) for s, a in points)
+    return tuple(Point(spent=s, seconds=s, value=a) for s, a in points)
 
 
 def test_anytime_is_the_mean_of_the_best_so_far() -> None:
@@ -275,12 +275,12 @@ def test_anytime_is_the_mean_of_the_best_so_far() -> None:
     )
     told = [r for r in anytime(found, points=4) if r.method == "darts"]
     assert [(r.spent, r.searches) for r in told] == [(1, 1), (2, 2), (3, 2), (4, 2)]
-    assert [r.accuracy for r in told] == [None, *map(pytest.approx, (0.6, 0.65, 0.85))]
-    assert {r.accuracy for r in anytime(found) if r.method == "random"} == {None}
+    assert [r.value for r in told] == [None, *map(pytest.approx, (0.6, 0.65, 0.85))]
+    assert {r.value for r in anytime(found) if r.method == "random"} == {None}
 
 
 def test_without_a_counted_budget_the_grid_ends_at_the_most_spent() -> None:
     found = results({"darts": [0.9]}, budget=Budget(seconds=60))
     told = anytime(found, points=2)
     assert [r.spent for r in told] == [5e8, 1e9]
-    assert [r.accuracy for r in told] == [point.accuracy for point in CURVE]
+    assert [r.value for r in told] == [point.value for point in CURVE]

@@ -214,7 +214,7 @@ def test_accuracy_over_spending() -> None:
     assert len(rows) == 3 * 4
     for row, reached in zip(rows, anytime(FOUND, points=4), strict=True):
         assert (row["data"], row["method"]) == reached[:2]
-        assert (float(row["spent"]), float(row["accuracy"])) == (reached.spent, reached.accuracy)
+        assert (float(row["spent"]), float(row["accuracy"])) == (reached.spent, reached.value)
     early = _read(tables.anytime_csv(FOUND, points=5))[0]
     assert (early["accuracy"], early["searches"]) == ("-", "0")
     lines = tables.anytime_text(FOUND, points=5).splitlines()

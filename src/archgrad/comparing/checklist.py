@@ -40,7 +40,7 @@ def checklist(results: Results) -> list[Item]:
         Item("selected on data that no search saw (6)", *_selection(results)),
         Item("test data read once, at the end (6)", *_test(results)),
         Item("an equal budget for all", *_budget(results)),
-        Item("accuracy over what was spent (7)", *_anytime(results)),
+        Item(f"{results.measure} over what was spent (7)", *_anytime(results)),
         Item("random search among the methods (8)", *_random(results)),
         Item("random sampling among the methods (8)", *_sampling(results)),
         Item(f"at least {FEWEST} searches a method (9)", *_searches(results)),

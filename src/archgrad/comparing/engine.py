@@ -18,10 +18,11 @@ from archgrad.baselines.beginning import EVALUATIONS
 from archgrad.compare_config import CompareConfig, ComparisonConfig
 from archgrad.comparing.final import final_test
 from archgrad.comparing.jobs import Finished, Job, worked
-from archgrad.comparing.parts import Own, Parts, parts
+from archgrad.comparing.parts import Own, Parts, parts, with_test
 from archgrad.comparing.results import Budget, Results, Settings
 from archgrad.comparing.writing import files
 from archgrad.config import RunConfig, SearchConfig, TrainConfig, validated
+from archgrad.data import Data
 from archgrad.errors import ArchgradError, explain, unknown
 from archgrad.folder import environments, held, write
 from archgrad.methods import RECIPES
@@ -108,8 +109,10 @@ class Comparison:
         """What is in the folder by now."""
         compared, jobs = self.config.compare, self.jobs
         first = section(self.config.runs[0])
-        entries = [Finished(job, given).entry() for job, given in self._with_parts() if job.ended]
+        finished = [Finished(job, given) for job, given in self._with_parts()]
+        entries = [one.entry() for one in finished if one.job.ended]
         return Results(
+            measure=finished[0].measure.name,
             settings=Settings(
                 space=first.space,
                 methods=compared.names,
@@ -146,7 +149,7 @@ def prepare(
         assert train is not None
         space = search_space(search, given.search)
         if search.table is None:
-            _check_retraining(compare, train, space, given)
+            _check_retraining(compare, train, space, given, with_test(base.data, own))
         same = _same_budget(compare, search, space, given)
         for method in compare.names:
             mine = search.model_copy(update={**same, "method": method, "method_options": {}})
@@ -187,15 +190,18 @@ def _check(compare: CompareConfig, bases: Sequence[RunConfig]) -> None:
 
 
 def _check_retraining(
-    compare: CompareConfig, train: TrainConfig, space: SearchSpace, given: Parts
+    compare: CompareConfig, train: TrainConfig, space: SearchSpace, given: Parts, whole: Data
 ) -> None:
-    """The full one and the short one, which is checked anew: a schedule may not fit its epochs."""
+    """The full one and the short one, which is checked anew: a schedule may not fit its epochs.
+
+    ``whole``: with the test part, of which nothing but the length of a text is looked at.
+    """
     drawn = space.random_architecture(torch.Generator().manual_seed(0))
     values = {**train.model_dump(), "epochs": compare.short(train.epochs)}
     short = validated({"train": values}, "short retraining").train
-    for each in (train, short):
+    for each, data in ((train, whole), (short, given.short)):
         assert each is not None
-        check(retrained(space, each), drawn, each, given.short, given.augmentation)
+        check(retrained(space, each), drawn, each, data, given.augmentation)
 
 
 def _same_budget(

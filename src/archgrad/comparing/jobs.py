@@ -22,6 +22,7 @@ from archgrad.cost import cost
 from archgrad.data import Data
 from archgrad.errors import ArchgradError
 from archgrad.folder import Run, fitting, read_lines, refuse_other, write
+from archgrad.measure import Measure
 from archgrad.prepared import checked, search_space, section
 from archgrad.records import METRICS, SELECTION
 from archgrad.retraining import RESULT, Retraining, retrain, retrainings
@@ -176,8 +177,13 @@ class Finished:
     def __init__(self, job: Job, given: Parts) -> None:
         self.job, self.given = job, given
 
+    @property
+    def measure(self) -> Measure:
+        """What its values are."""
+        return self.given.full.task.measure
+
     def entry(self) -> Entry:
-        """Done, with its test accuracy, or failed, with what it cost until then."""
+        """Done, with its test value, or failed, with what it cost until then."""
         with fitting(self.job.folder):
             return self._entry()
 
@@ -199,9 +205,9 @@ class Finished:
             status="done",
             architecture=found,
             costs=self._costs(test),
-            search_accuracy=self._search_accuracy(),
-            short_accuracy=self._short_accuracy(found),
-            test_accuracy=math.fsum(test["accuracies"]) / len(test["accuracies"]),
+            search_value=self._search_value(),
+            short_value=self._short_value(found),
+            test_value=math.fsum(test["values"]) / len(test["values"]),
             curve=self._curve(),
             test_reads=1,
             **vars(size),
@@ -231,7 +237,7 @@ class Finished:
         short, full = self.job.retrainings(self.given)
         tested = Phase()
         if test is not None:
-            tested = self._phase(test["images"] * len(full), test["seconds"])
+            tested = self._phase(test["examples"] * len(full), test["seconds"])
         return Costs(
             search=searched.search,
             short=self._retrained([short], self.given.short),
@@ -240,41 +246,49 @@ class Finished:
         )
 
     def _retrained(self, jobs: Sequence[Retraining], data: Data) -> Phase:
-        """Of whole epochs: three passes of each image for a training pass, one to judge."""
+        """Of whole epochs: three passes of each example for a training pass, one to judge."""
         folders = [job.folder for job in jobs if job.folder is not None]
         epochs = [line for folder in folders for line in read_lines(folder / METRICS)]
         judged = sum((folder / RESULT).is_file() for folder in folders)
-        passes = 3 * len(epochs) * len(data.train) + judged * len(data.test or ())
+        each = 3 * len(data.train) + len(data.valid or ())
+        passes = each * len(epochs) + judged * len(data.test or ())
         return self._phase(passes, math.fsum(line["seconds"] for line in epochs))
 
     def _phase(self, passes: int, seconds: float) -> Phase:
         each = cost(self.job.space(self.given), self.job.architecture).multiply_adds
         return Phase(spent=float(passes * each), seconds=seconds)
 
-    def _search_accuracy(self) -> float | None:
+    def _search_value(self) -> float | None:
         if self.job.search.method not in BASELINES:
-            found = self._lines[-1].get("valid_accuracy")
-            return None if found is None else float(found)
+            return self._seen(self._lines[-1])
         found = self.job.architecture.model_dump(mode="json")
-        mine = [line for line in self._lines if line["architecture"] == found]
-        _, score = max((line["share"], line["score"]) for line in mine if not line["failed"])
-        return float(score)
+        mine = [one for one in self._lines if one["architecture"] == found and not one["failed"]]
+        return self._seen(max(mine, key=lambda line: (line["share"], line["score"])))
 
-    def _short_accuracy(self, found: Architecture) -> float | None:
+    def _seen(self, line: Mapping[str, Any]) -> float | None:
+        """What validation said in a line of the search; None where it said nothing finite."""
+        if line.get("failed"):
+            return None
+        name = self.measure.name
+        if self.job.search.method in BASELINES:
+            found = line.get(name, line["score"])  # the score of images is their accuracy
+        else:
+            found = line.get(f"valid_{name}")
+        return None if found is None or not math.isfinite(found) else float(found)
+
+    def _short_value(self, found: Architecture) -> float | None:
         if self.job.table is not None:
             return objective(self.job.table)(found)
         short, _ = self.job.retrainings(self.given)
         assert short.folder is not None
-        return float(json.loads((short.folder / RESULT).read_bytes())["accuracy"])
+        return float(json.loads((short.folder / RESULT).read_bytes())[self.measure.name])
 
     def _curve(self) -> tuple[Point, ...]:
-        key = "score" if self.job.search.method in BASELINES else "valid_accuracy"
         points, seconds = [], 0.0
         for line in self._lines:
             seconds += line["seconds"]
-            if line.get(key) is not None and not line.get("failed"):
-                spent = float(line["spent"])
-                points.append(Point(spent=spent, seconds=seconds, accuracy=line[key]))
+            if (value := self._seen(line)) is not None:
+                points.append(Point(spent=float(line["spent"]), seconds=seconds, value=value))
         return tuple(points)
 
 

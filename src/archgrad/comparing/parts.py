@@ -1,4 +1,4 @@
-"""The data of a comparison, part by part; only `with_test` leads to the test images."""
+"""The data of a comparison, part by part; only `with_test` leads to the test part."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from archgrad.config import OWN, DataConfig
-from archgrad.data import Augmentation, Data
+from archgrad.data import Augmentation, Data, TextSource
 from archgrad.data.base import Source
 from archgrad.data.splits import shuffled, stratified
 from archgrad.errors import ArchgradError
-from archgrad.measure import ACCURACY
+from archgrad.language import LANGUAGE
 from archgrad.retraining import load_data
 
 Own = tuple[Data, Augmentation]  # data that came from Python
@@ -20,11 +20,12 @@ _load_once = lru_cache(maxsize=1)(load_data)  # the searches of a process share 
 
 
 class Parts(NamedTuple):
-    """What each phase sees. None holds the test images.
+    """What each phase sees. None holds the test part.
 
-    ``search``: the training images without those that select; ``short``: the same, and in place of
-    a test part those that select; ``full``: all training images, whose mean and standard deviation
-    normalize all parts.
+    ``search``: the training part without what selects; ``short``: the same, and in place of a test
+    part what selects; ``full``: the whole training part; of images its mean and standard deviation
+    normalize all parts. Text has its own validation part in all of them, for the search and for the
+    averages of a retraining, and its vocabulary is that of the whole training part.
     """
 
     search: Data
@@ -34,7 +35,7 @@ class Parts(NamedTuple):
 
 
 def parts(config: DataConfig, own: Own | None, selection: float) -> Parts:
-    """Cut off a part of the training images for the selection, always in the same way."""
+    """Cut off a part of the training part for the selection, always in the same way."""
     loaded, augmentation = _loaded(config, own)
     rest, selecting = _cut(loaded, selection)
     search = replace(loaded, train=rest, test=None)
@@ -43,7 +44,7 @@ def parts(config: DataConfig, own: Own | None, selection: float) -> Parts:
 
 
 def with_test(config: DataConfig, own: Own | None = None) -> Data:
-    """The data set with its test part; for the end of a comparison alone."""
+    """The data set with its test part; for the end of a comparison, and to see that it fits."""
     return _loaded(config, own)[0]
 
 
@@ -55,13 +56,7 @@ def _loaded(config: DataConfig, own: Own | None) -> Own:
             "archgrad.compare(data=..., resume=...)"
         )
     loaded, augmentation = _load_once(config) if own is None else own
-    if (judge := loaded.task.measure) is not ACCURACY:
-        raise ArchgradError(
-            f"data set {loaded.name} is judged by {judge.name}, and a comparison expects data "
-            "judged by accuracy; run archgrad run once for each method and seed with the same "
-            "budget, and compare their results.json"
-        )
-    if loaded.valid is not None:
+    if loaded.valid is not None and loaded.task is not LANGUAGE:
         raise ArchgradError(
             f"data set {loaded.name} brings its own validation part; a comparison cuts one that no "
             "search sees from the training images: give these with the others"
@@ -74,6 +69,9 @@ def _loaded(config: DataConfig, own: Own | None) -> Own:
 
 
 def _cut(loaded: Data, selection: float) -> tuple[Source, Source]:
+    """By class where labels are known; of a text the end."""
+    if isinstance(loaded.train, TextSource):
+        return loaded.train.parted(selection)
     labels, count = loaded.train.labels, len(loaded.train)
     if labels is not None:
         rest, selecting = stratified(labels, 1 - selection, loaded.classes)

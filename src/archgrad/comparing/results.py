@@ -7,12 +7,21 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    model_validator,
+)
 
 from archgrad.architecture import Architecture
 from archgrad.errors import ArchgradError, explain
+from archgrad.measure import MEASURES, Measure
 
-REQUIRED = ("architecture", "test_accuracy", "parameters", "multiply_adds")  # of what is done
+REQUIRED = ("architecture", "test_value", "parameters", "multiply_adds")  # of what is done
 
 
 class _Value(BaseModel):
@@ -44,23 +53,27 @@ class Costs(_Value):
 
 
 class Point(_Value):
-    """A validation ``accuracy`` (0 to 1) during the search, and what was used up by then."""
+    """What validation said during the search, ``value``, and what was used up by then."""
 
     spent: float = Field(ge=0)
     seconds: float = Field(ge=0)
-    accuracy: float = Field(ge=0, le=1)
+    value: float = Field(validation_alias=AliasChoices("value", "accuracy"))
 
 
 class Entry(_Value):
     """One search of a method on a data set with a seed, and what became of its architecture.
 
-    Accuracies are from 0 to 1. ``search_accuracy``: what the search itself saw of its architecture
-    (of the supernet, or of a child); ``short_accuracy``: validation after the short retraining;
-    ``test_accuracy``: after the full one. ``parameters`` and ``multiply_adds`` (of one example) are
-    those of the network that was tested. ``conditions``: fingerprints of what has to be equal for
-    all entries of a data set, by name, such as ``data``, ``short`` and ``full`` (the retrainings).
-    ``test_reads``: how often test data were read for this entry. A failed entry says the error in
-    one line and has no test accuracy; it keeps its costs.
+    Values are of the measure of the `Results`: accuracies from 0 to 1, or perplexities. They are
+    named after their phase alone, since a perplexity called an accuracy would mislead; the older
+    names (``test_accuracy``, of a point ``accuracy``) are read as well.
+
+    ``search_value``: what the search itself saw of its architecture (of the supernet, or of a
+    child); ``short_value``: validation after the short retraining; ``test_value``: after the full
+    one. ``parameters`` and ``multiply_adds`` (of one example, or token) are those of the network
+    that was tested. ``conditions``: fingerprints of what has to be equal for all entries of a data
+    set, by name, such as ``data``, ``short`` and ``full`` (the retrainings). ``test_reads``: how
+    often test data were read for this entry. A failed entry says the error in one line and has no
+    test value; it keeps its costs.
     """
 
     method: str = Field(min_length=1)
@@ -70,9 +83,15 @@ class Entry(_Value):
     error: str = ""
     architecture: Architecture | None = None
     costs: Costs = Costs()
-    search_accuracy: float | None = Field(None, ge=0, le=1)
-    short_accuracy: float | None = Field(None, ge=0, le=1)
-    test_accuracy: float | None = Field(None, ge=0, le=1)
+    search_value: float | None = Field(
+        None, validation_alias=AliasChoices("search_value", "search_accuracy")
+    )
+    short_value: float | None = Field(
+        None, validation_alias=AliasChoices("short_value", "short_accuracy")
+    )
+    test_value: float | None = Field(
+        None, validation_alias=AliasChoices("test_value", "test_accuracy")
+    )
     parameters: int | None = Field(None, ge=0)
     multiply_adds: int | None = Field(None, ge=0)
     curve: tuple[Point, ...] = ()
@@ -91,8 +110,8 @@ class Entry(_Value):
             raise ValueError(
                 f"{self.name} failed with error {self.error!r}; expected its reason in one line"
             )
-        if self.status == "failed" and self.test_accuracy is not None:
-            raise ValueError(f"{self.name} failed but has a test_accuracy; expected none")
+        if self.status == "failed" and self.test_value is not None:
+            raise ValueError(f"{self.name} failed but has a test_value; expected none")
         if any(b.spent < a.spent or b.seconds < a.seconds for a, b in pairwise(self.curve)):
             raise ValueError(
                 f"the curve of {self.name} goes back; expected it in order of spending"
@@ -108,6 +127,12 @@ class Entry(_Value):
     def key(self) -> tuple[str, str, int]:
         """What tells entries apart: method, data, seed."""
         return self.method, self.data, self.seed
+
+    @property
+    def values(self) -> list[float]:
+        """All that are known, those of the curve too."""
+        known = (self.search_value, self.short_value, self.test_value)
+        return [*(v for v in known if v is not None), *(point.value for point in self.curve)]
 
 
 class Budget(_Value):
@@ -157,12 +182,14 @@ class Settings(_Value):
 class Results(_Value):
     """One comparison: what was asked for, where it ran, and an entry a search that ended.
 
+    ``measure``: what all values are, by the name of `archgrad.measure.Measure`.
     ``environment``: versions and device of the processes that took part, as in environment.json;
     those of which nothing but start and number differ stand for one another.
     A search that is asked for and has no entry has not been run yet; see `missing`.
     """
 
     format: Literal["archgrad-comparison/1"] = "archgrad-comparison/1"
+    measure: str = "accuracy"
     settings: Settings
     budget: Budget
     environment: tuple[dict[str, JsonValue], ...] = ()
@@ -170,6 +197,8 @@ class Results(_Value):
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:
+        if self.measure not in MEASURES:
+            raise ValueError(f"measure is {self.measure}; expected {' or '.join(MEASURES)}")
         seen: set[tuple[str, str, int]] = set()
         asked = self.settings
         for entry in self.entries:
@@ -183,7 +212,18 @@ class Results(_Value):
                         f"{entry.name} is not among the {field} of the settings, "
                         f"{list(getattr(asked, field))}; add it there, or remove the entry"
                     )
+            low, high = self.judge.bounds
+            if wrong := [value for value in entry.values if not low <= value <= high]:
+                raise ValueError(
+                    f"{entry.name} has the {self.measure} {wrong[0]:g}; expected {low:g} to "
+                    f"{high:g}: correct it, or the measure"
+                )
         return self
+
+    @property
+    def judge(self) -> Measure:
+        """The measure: which direction is better, and how it is shown."""
+        return MEASURES[self.measure]
 
     def of(self, method: str, data: str, status: str = "done") -> list[Entry]:
         """The entries of a method on a data set with this status, in order of the seeds."""

@@ -1,8 +1,9 @@
-"""Means over searches, differences to random search, rank correlations, accuracy over spending.
+"""Means over searches, differences to random search, rank correlations, values over spending.
 
 Everything here follows from `archgrad.comparing.results.Results` alone, whatever the order of its
-entries. The unit is the search: one accuracy a seed, the mean over searches is the headline and
-never the best of them. What cannot be computed is None.
+entries. A value is an accuracy or a perplexity, as its measure says, which knows what is better.
+The unit is the search: one value a seed, the mean over searches is the headline and never the best
+of them. What cannot be computed is None.
 """
 
 from __future__ import annotations
@@ -17,19 +18,20 @@ import numpy as np
 
 from archgrad import statistics
 from archgrad.comparing.results import Entry, Phase, Results
+from archgrad.measure import Measure
 
 RANDOM = "random"
 EXACT = 16  # pairs; up to here all sign flips are enumerated
 DRAWS = 9_999  # sign flips beyond that, from a fixed seed
 ALPHA = 0.05
-DIGITS = 12  # of differences of accuracies: what is beyond is rounding, not spread
+DIGITS = 12  # of differences of values: what is beyond is rounding, not spread
 
 Test = Literal["paired", "welch"]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Test accuracy of a method minus that of random search, means over searches.
+    """Test value of a method minus that of random search, means over searches.
 
     ``test`` paired: over the ``n`` seeds that both have; the interval is the paired t interval,
     ``p`` that of the sign-flip permutation test, and ``smallest`` the least that n pairs can give.
@@ -53,8 +55,8 @@ class Summary:
 
     ``planned``, ``done``, ``failed``: searches; what is neither done nor failed was not run.
     ``mean``, ``deviation`` (sample standard deviation) and the 95 % t interval from ``low`` to
-    ``high`` are of the test accuracy over searches. ``selected``: the test accuracy of the one
-    search that validation after the short retraining selects (ties: the smallest seed).
+    ``high`` are of the test value over searches. ``selected``: the test value of the one search
+    that validation after the short retraining selects (ties: the smallest seed).
     ``parameters``, ``multiply_adds`` and ``search`` are means over the searches that are done,
     ``total`` is the sum over all phases of all searches, failed ones too.
     """
@@ -77,7 +79,7 @@ class Summary:
 
 
 class Correlation(NamedTuple):
-    """Rank correlation of two accuracies over ``n`` searches of a method, or of "all methods"."""
+    """Rank correlation of two values over ``n`` searches of a method, or of "all methods"."""
 
     data: str
     scope: str
@@ -89,12 +91,12 @@ class Correlation(NamedTuple):
 
 
 class Reached(NamedTuple):
-    """The mean over ``searches`` of the best validation accuracy so far, at what was ``spent``."""
+    """The mean over ``searches`` of the best validation value so far, at what was ``spent``."""
 
     data: str
     method: str
     spent: float
-    accuracy: float | None
+    value: float | None
     searches: int
 
 
@@ -149,8 +151,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def difference(found: Sequence[Entry], reference: Sequence[Entry]) -> Difference | None:
-    """Of the test accuracy, paired by seed where at least two seeds are on both sides."""
-    mine, theirs = _accuracies(found), _accuracies(reference)
+    """Of the test value, paired by seed where at least two seeds are on both sides."""
+    mine, theirs = _tested(found), _tested(reference)
     if not mine or not theirs:
         return None
     both = sorted(mine.keys() & theirs.keys())
@@ -182,18 +184,18 @@ def _summary(results: Results, method: str, data: str) -> Summary:
         summary = replace(summary, total=total)
     if not done:
         return summary
-    accuracies = list(_accuracies(done).values())
-    estimate = statistics.mean(accuracies)
+    values = list(_tested(done).values())
+    estimate = statistics.mean(values)
     low, high = _interval(estimate)
     search = sum((entry.costs.search for entry in done), Phase())
     return replace(
         summary,
         mean=estimate.value,
-        deviation=_known(statistics.spread(accuracies)),
+        deviation=_known(statistics.spread(values)),
         low=low,
         high=high,
         difference=None if method == RANDOM else difference(done, results.of(RANDOM, data)),
-        selected=_selected(done),
+        selected=_selected(done, results.judge),
         parameters=fmean(entry.parameters or 0 for entry in done),
         multiply_adds=fmean(entry.multiply_adds or 0 for entry in done),
         search=Phase(spent=search.spent / len(done), seconds=search.seconds / len(done)),
@@ -215,28 +217,28 @@ def _corrected(lines: list[Summary]) -> list[Summary]:
 
 
 def correlations(results: Results) -> list[Correlation]:
-    """Kendall's tau-b and Spearman's rho between the accuracies of the phases.
+    """Kendall's tau-b and Spearman's rho between the values of the phases.
 
-    Over the searches of all methods together and of each. Search-time accuracies of different
-    methods are of different things (a supernet, a child), so over all methods their ranks also tell
-    methods apart.
+    Over the searches of all methods together and of each. Search-time values of different methods
+    are of different things (a supernet, a child), so over all methods their ranks also tell methods
+    apart. Both values are of one measure, so agreement is positive whichever direction is better.
     """
     found = []
     for data in results.settings.data:
         scopes = {method: results.of(method, data) for method in results.settings.methods}
         everything = [entry for entries in scopes.values() for entry in entries]
         for scope, entries in {"all methods": everything, **scopes}.items():
-            found += [_correlation(data, scope, *pair, entries) for pair in ACCURACIES]
+            found += [_correlation(data, scope, *pair, entries) for pair in PHASES]
     return found
 
 
-ACCURACIES = (("search", "test"), ("short", "test"), ("search", "short"))
+PHASES = (("search", "test"), ("short", "test"), ("search", "short"))
 
 
 def _correlation(
     data: str, scope: str, first: str, second: str, entries: Sequence[Entry]
 ) -> Correlation:
-    values = [(getattr(e, f"{first}_accuracy"), getattr(e, f"{second}_accuracy")) for e in entries]
+    values = [(getattr(e, f"{first}_value"), getattr(e, f"{second}_value")) for e in entries]
     known = [(x, y) for x, y in values if x is not None and y is not None]
     tau = rho = None
     if all(len(set(column)) > 1 for column in zip(*known)) and known:
@@ -249,11 +251,11 @@ def _correlation(
 
 
 def anytime(results: Results, points: int = 20) -> list[Reached]:
-    """Accuracy over spending: the mean of the best validation accuracy so far, on a grid.
+    """Values over spending: the mean of the best validation value so far, on a grid.
 
     ``points`` evenly spaced amounts up to the budget, or to the most that a search spent where the
     budget is in seconds. Only searches that are done count; an amount at which not all of them have
-    a first accuracy has None, so that a mean is always over the same searches.
+    a first value has None, so that a mean is always over the same searches.
     """
     spent = [entry.costs.search.spent for entry in results.entries]
     top = results.budget.amount or max(spent, default=0.0)
@@ -268,24 +270,27 @@ def anytime(results: Results, points: int = 20) -> list[Reached]:
 def _reached(results: Results, method: str, data: str, spent: float) -> Reached:
     entries = results.of(method, data)
     best = [
-        max(so_far)
+        results.judge.best(so_far)
         for e in entries
-        if (so_far := [p.accuracy for p in e.curve if p.spent <= spent])
+        if (so_far := [p.value for p in e.curve if p.spent <= spent])
     ]
     whole = len(best) == len(entries) > 0
     return Reached(data, method, spent, fmean(best) if whole else None, len(best))
 
 
-def _accuracies(entries: Sequence[Entry]) -> dict[int, float]:
-    """Test accuracy by seed."""
-    return {e.seed: e.test_accuracy for e in entries if e.test_accuracy is not None}
+def _tested(entries: Sequence[Entry]) -> dict[int, float]:
+    """Test value by seed."""
+    return {e.seed: e.test_value for e in entries if e.test_value is not None}
 
 
-def _selected(done: Sequence[Entry]) -> float | None:
-    """The test accuracy of what validation selects; None where one has no validation."""
-    if any(entry.short_accuracy is None for entry in done):
-        return None
-    return max(done, key=lambda entry: (entry.short_accuracy or 0.0, -entry.seed)).test_accuracy
+def _selected(done: Sequence[Entry], judge: Measure) -> float | None:
+    """The test value of what validation selects; None where one has no validation."""
+    known = [
+        (judge.order(entry.short_value), entry.seed, entry.test_value)
+        for entry in done
+        if entry.short_value is not None
+    ]
+    return min(known)[-1] if len(known) == len(done) else None
 
 
 def _interval(estimate: statistics.Estimate) -> tuple[float | None, float | None]:

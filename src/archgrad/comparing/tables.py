@@ -10,7 +10,7 @@ import csv
 import io
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from archgrad.benchmarks.columns import TEST, VALIDATION
 from archgrad.comparing.results import Phase, Results
@@ -27,6 +27,7 @@ from archgrad.comparing.statistics import (
     smallest_p,
     summaries,
 )
+from archgrad.measure import Measure
 
 GAP, FAILED = "-", "failed"
 WIDTH = 100
@@ -34,11 +35,11 @@ FEW = 4  # below that many searches a rank correlation says next to nothing
 
 
 def text(results: Results) -> str:
-    """For the terminal: accuracies, costs, and what has to be said with them."""
+    """For the terminal: values, costs, and what has to be said with them."""
     header, *body = _cells(results)
-    ids, accuracy = slice(0, 2), slice(0, 9)
+    ids, values = slice(0, 2), slice(0, 9)
     parts = [
-        aligned([row[accuracy] for row in (header, *body)]),
+        aligned([row[values] for row in (header, *body)]),
         aligned([[*row[ids], *row[9:]] for row in (header, *body)]),
     ]
     said = (textwrap.fill(note, WIDTH, subsequent_indent="  ") for note in notes(results))
@@ -82,13 +83,14 @@ CSV_COLUMNS = (
 
 
 def as_csv(results: Results) -> str:
-    """The table for machines: accuracies from 0 to 1, nothing rounded."""
+    """The table for machines: accuracies from 0 to 1, or perplexities; nothing rounded."""
     return _csv(CSV_COLUMNS, (_exact(line) for line in summaries(results)))
 
 
 def anytime_csv(results: Results, points: int = 20) -> str:
-    """Best validation accuracy so far over what was spent, a line a method and amount."""
-    return _csv(Reached._fields, anytime(results, points))
+    """Best value of validation so far over what was spent, a line a method and amount."""
+    header = [results.measure if name == "value" else name for name in Reached._fields]
+    return _csv(header, anytime(results, points))
 
 
 def correlations_csv(results: Results) -> str:
@@ -97,17 +99,17 @@ def correlations_csv(results: Results) -> str:
 
 
 def anytime_text(results: Results, points: int = 5) -> str:
-    """The same for the terminal, in percent, a line a method."""
-    found = anytime(results, points)
+    """The same for the terminal, a line a method."""
+    found, judge = anytime(results, points), results.judge
     grid = sorted({reached.spent for reached in found})
     rows = [["data", "method", *(f"{spent:.3g}" for spent in grid)]]
     for line in summaries(results):
         mine = [r for r in found if (r.data, r.method) == (line.data, line.method)]
-        rows.append([line.data, line.method, *(_percent(r.accuracy) for r in mine)])
+        rows.append([line.data, line.method, *(_shown(r.value, judge) for r in mine)])
     said = (
-        f"Best validation accuracy so far, %, over {results.budget.unit} spent; mean over the "
-        "searches that are done. It is of what a search looks at, a supernet or a child, so "
-        "compare a method with itself."
+        f"Best validation {judge.with_unit(f'{judge.name} so far')}, over {results.budget.unit} "
+        "spent; mean over the searches that are done. It is of what a search looks at, a supernet "
+        "or a child, so compare a method with itself."
     )
     return f"{aligned(rows)}\n{textwrap.fill(said, WIDTH, subsequent_indent='  ')}\n"
 
@@ -125,12 +127,17 @@ def correlations_text(results: Results) -> str:
 
 def notes(results: Results) -> list[str]:
     """What has to be said with the table, a sentence or two each."""
-    lines = summaries(results)
+    lines, judge = summaries(results), results.judge
     said = [
-        "Test accuracy: mean ± sample standard deviation over searches, 95 % t interval of the "
-        "mean. Selected: the one search that validation after the short retraining selects. "
+        f"Test {judge.name}: mean ± sample standard deviation over searches, 95 % t interval of "
+        "the mean. Selected: the one search that validation after the short retraining selects. "
         "Search: the mean of one search. Total: all phases of all searches, failed ones too.",
     ]
+    if not judge.higher:
+        said.append(
+            f"Less {judge.name} is better: a method that is better than random has less than 0 in "
+            "minus random."
+        )
     if (table := results.settings.table) is not None:
         said.append(
             f"Looked up in {table}, nothing was retrained: validation is {VALIDATION}, which "
@@ -192,25 +199,26 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 def _cells(results: Results) -> list[list[str]]:
     """The table for people, header first."""
-    unit = results.budget.unit
+    unit, judge = results.budget.unit, results.judge
     header = [
-        "data", "method", "searches", "test accuracy, %", "95 % interval", "minus random, points",
-        "p", "p (Holm)", "selected, %", "parameters, M", "multiply-adds, M", f"search, {unit}",
+        "data", "method", "searches", f"test {judge.title}", "95 % interval",
+        f"minus random, {judge.points}", "p", "p (Holm)", judge.with_unit("selected"),
+        "parameters, M", "multiply-adds, M", f"search, {unit}",
         "search, s", f"total, {unit}", "total, s",
     ]  # fmt: skip
-    return [header, *(_row(line) for line in summaries(results))]
+    return [header, *(_row(line, judge) for line in summaries(results))]
 
 
-def _row(line: Summary) -> list[str]:
+def _row(line: Summary, judge: Measure) -> list[str]:
     gap = FAILED if line.failed == line.planned else GAP
     count = f"{line.done} of {line.planned}"
     if line.failed:
         count += f" ({line.failed} failed)"
     values = [
-        _accuracy(line),
-        _bounds(line.low, line.high, ".2f"),
-        *_difference(line.difference),
-        _percent(line.selected),
+        _mean(line, judge),
+        _bounds(line.low, line.high, judge.shown),
+        *_difference(line.difference, judge),
+        _shown(line.selected, judge),
         _millions(line.parameters),
         _millions(line.multiply_adds),
         *_phase(line.search),
@@ -224,28 +232,28 @@ def _row(line: Summary) -> list[str]:
     ]
 
 
-def _accuracy(line: Summary) -> str:
-    deviation = "" if line.deviation is None else f" ± {100 * line.deviation:.2f}"
-    return _percent(line.mean) + deviation
+def _mean(line: Summary, judge: Measure) -> str:
+    deviation = "" if line.deviation is None else f" ± {judge.shown(line.deviation)}"
+    return _shown(line.mean, judge) + deviation
 
 
-def _difference(found: Difference | None) -> list[str]:
+def _difference(found: Difference | None, judge: Measure) -> list[str]:
     if found is None:
         return [GAP] * 3
-    bounds = _bounds(found.low, found.high, "+z.2f")
-    value = f"{100 * found.value:+z.2f}" + ("" if bounds == GAP else f" {bounds}")
+    bounds = _bounds(found.low, found.high, judge.gap)
+    value = judge.gap(found.value) + ("" if bounds == GAP else f" {bounds}")
     p = GAP if found.p is None else f"{found.p:.2g}"
     if found.test == "welch":
         p += " (Welch)"
     return [value, p, GAP if found.holm is None else f"{found.holm:.2g}"]
 
 
-def _bounds(low: float | None, high: float | None, form: str) -> str:
-    return GAP if low is None or high is None else f"[{100 * low:{form}}, {100 * high:{form}}]"
+def _bounds(low: float | None, high: float | None, shown: Callable[[float], str]) -> str:
+    return GAP if low is None or high is None else f"[{shown(low)}, {shown(high)}]"
 
 
-def _percent(value: float | None) -> str:
-    return GAP if value is None else f"{100 * value:.2f}"
+def _shown(value: float | None, judge: Measure) -> str:
+    return GAP if value is None else judge.shown(value)
 
 
 def _millions(value: float | None) -> str:

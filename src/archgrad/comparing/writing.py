@@ -29,7 +29,7 @@ def report(results: Results) -> str:
 def _sections(results: Results) -> Iterator[str]:
     yield tables.text(results)
     yield tables.anytime_text(results)
-    yield "Rank correlations of accuracies: in search, short retraining and test\n"
+    yield f"Rank correlations of {results.judge.plural}: in search, short retraining and test\n"
     yield tables.correlations_text(results)
     yield "Checklist of best practices (arXiv:1909.02453); in brackets the number there.\n"
     yield from lines(checklist(results))
