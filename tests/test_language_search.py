@@ -88,9 +88,14 @@ KNOBS: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def usual(text: Data) -> SearchResult:
+    return searched(text)
+
+
 @pytest.mark.parametrize("knob", KNOBS)
-def test_every_knob_changes_the_result(text: Data, knob: str) -> None:
-    usual, other = searched(text), searched(text, **{knob: KNOBS[knob]})
+def test_every_knob_changes_the_result(text: Data, usual: SearchResult, knob: str) -> None:
+    other = searched(text, **{knob: KNOBS[knob]})
     assert usual.metrics[-1]["train_loss"] != other.metrics[-1]["train_loss"]
 
 

@@ -53,6 +53,7 @@ ACTIVE: dict[str, dict[str, Any]] = {
     "random_ws": {"samples": 20, "top": 1, "batches": 1},
 }
 AT_REST = {"random_ws"}  # methods whose alpha never moves
+SLOWER = {"proxyless", "gdas", "p_darts", "sdarts_adv", "random_ws"}  # noise or paths in their way
 # Knobs that another one switches on; the docstring of the recipe says so.
 PROGRESSIVE = {"progressive": 1}
 ADAPTIVE = {"form": "adaptive", "recovery_factor": 4000.0, "recovery_cap": 0.9}
@@ -164,9 +165,10 @@ def usual(two_digits: Data, tmp_path_factory: pytest.TempPathFactory) -> Usual:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_it_trains_and_moves_every_alpha(name: str, two_digits: Data, tmp_path: Path) -> None:
-    found = searched(two_digits, tmp_path, name, {"epochs": 5, "batch_size": 8})
+    options = {"epochs": 5 if name in SLOWER else 3, "batch_size": 8}
+    found = searched(two_digits, tmp_path, name, options)
     losses = [line["train_loss"] for line in found.result.metrics]
-    assert min(losses[1:]) < losses[0] - 0.1  # 15 steps on two classes, from ln 2
+    assert min(losses[1:]) < losses[0] - 0.1  # 9 or 15 steps on two classes, from ln 2
     for group, value in found.result.alpha.items():
         moved = float((value - found.start[group]).abs().max())
         assert moved == 0 if name in AT_REST else moved > 2e-4
@@ -182,6 +184,7 @@ def test_the_architecture_is_valid_and_travels_as_json(
     assert result.derive(channels=4)(torch.zeros(2, 1, 8, 8)).shape == (2, 2)
 
 
+@pytest.mark.slow  # an interrupted search that equals the usual one has repeated it as well
 @pytest.mark.parametrize("name", RECIPES)
 def test_same_seed_same_run(name: str, usual: Usual, two_digits: Data, tmp_path: Path) -> None:
     assert same(searched(two_digits, tmp_path, name, {}).content, usual(name, {}).content)

@@ -16,14 +16,15 @@ from archgrad.methods import RECIPES, Method
 from archgrad.parts.stopping import SkipCount
 from archgrad.result import SearchResult
 from archgrad.spaces import SPACES, space
+from archgrad.spaces.robust import S1_NORMAL, S1_REDUCE
 
 IMAGES = torch.rand(8, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 DATA = as_data((IMAGES, torch.arange(8) % 2))
-SIZES: dict[str, dict[str, int]] = {
+SIZES: dict[str, dict[str, Any]] = {
     **{name: {"cells": 3, "nodes": 1} for name in SPACES},
-    "s1": {"cells": 3},  # its candidates are those of four nodes
+    "s1": {"cells": 3, "nodes": 1, "candidates": (S1_NORMAL[:2], S1_REDUCE[:2])},  # of four nodes
     "nas-bench-201": {"cells": 1},
-    "mbconv": {"cells": 1},
+    "mbconv": {"cells": 1, "kernels": (3, 5), "expansions": (3,)},
 }
 OPTIONS: dict[str, dict[str, Any]] = {
     "p_darts": {"more_cells": 1},
@@ -65,6 +66,11 @@ def test_every_method_searches_in_every_space_or_says_why_not(recipe: str, name:
     assert result.derive()(IMAGES).shape == (8, 2)
 
 
+def test_all_edges_of_s1_are_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SIZES, "s1", {"cells": 3})
+    assert searched("s1", method("darts")).alpha["normal"].shape == (14, 2)
+
+
 @pytest.mark.parametrize("name", ["darts-cnn", "nas-bench-201"])
 def test_progressive_drnas_searches_in_both_kinds_of_space(name: str) -> None:
     result = searched(name, method("drnas", progressive=1))
@@ -89,7 +95,7 @@ def test_progressive_drnas_searches_in_both_kinds_of_space(name: str) -> None:
             8,
             "expected different operations",
         ),
-        ("s1", Method(without=("skip_connect",)), 8, "edges offer 1 to 2 operations; expected"),
+        ("s1", Method(without=("dil_conv_3x3",)), 8, "edges offer 1 to 2 operations; expected"),
         (
             "nas-bench-201",
             Method(stopping=SkipCount(1)),
