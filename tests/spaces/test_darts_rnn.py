@@ -229,6 +229,12 @@ def test_a_node_without_an_edge_is_left_out() -> None:
     assert torch.equal(whole(tokens())[0], small(tokens())[0])
 
 
+def test_a_cell_of_any_size_is_built_where_all_edges_offer_the_same() -> None:
+    found = replace(SMALL, nodes=8).derive(published("DARTS_RNN_V2"))
+    other = SMALL.derive(published("DARTS_RNN_V2"))
+    assert list(found.state_dict()) == list(other.state_dict())
+
+
 def refused(make: object, *words: str) -> None:
     with pytest.raises(ArchgradError) as caught:
         make()  # type: ignore[operator]
@@ -238,7 +244,8 @@ def refused(make: object, *words: str) -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     text = published("DARTS_RNN_V1").to_json()
-    refused(lambda: SMALL.validate(published("DARTS_RNN_V1")), "3 nodes", "one edge each")
+    fewer = SMALL.without(("sigmoid",))
+    refused(lambda: fewer.validate(published("DARTS_RNN_V1")), "4", "there is no such edge")
     refused(lambda: SMALL.validate(published("DARTS_V1")), "darts-cnn", "darts-rnn")
     refused(lambda: SMALL.validate(cell([("tanh", 0), ("relu", 0)], [], [])), "[2, 0, 0] edges")
     refused(lambda: SMALL.validate(cell([], [], [])), "[0, 0, 0] edges")
