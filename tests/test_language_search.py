@@ -16,14 +16,15 @@ from archgrad import SearchResult
 from archgrad.baselines import BASELINES
 from archgrad.baselines.children import Children
 from archgrad.baselines.value import Proposal
-from archgrad.config import SearchConfig
+from archgrad.config import SearchConfig, build
 from archgrad.data import Data, text_data
 from archgrad.errors import ArchgradError
 from archgrad.language import LANGUAGE, Segment
 from archgrad.loaders import Loaders
 from archgrad.loops import Silent
 from archgrad.methods import RECIPES
-from archgrad.prepared import search_space
+from archgrad.planning import summary
+from archgrad.prepared import prepare, search_space
 from archgrad.recurrent import Regularization
 from archgrad.spaces.darts_rnn import DartsRNN
 from archgrad.task import Task
@@ -196,6 +197,26 @@ def test_a_searched_cell_of_another_size_is_retrained(text: Data) -> None:
     for what in (found, found.architecture):
         trained = archgrad.train(what, whole, **options)
         assert len(trained.networks[0].cell.weights) == 3
+
+
+def test_a_budget_is_kept_and_used(text: Data) -> None:
+    sizes = {name: value for name, value in SIZES.items() if name != "epochs"}
+    two = searched(text, epochs=2).spent
+    for budget, epochs in ((1.4 * two, 2), (0.9 * two, 1)):
+        found = archgrad.search("darts-rnn", text, method="darts", budget=f"{budget:.0f}", **sizes)
+        assert found.config.epochs == epochs
+        assert found.spent <= budget
+
+
+def test_a_plan_cuts_segments_in_time_and_says_so(text: Data, monkeypatch: Any) -> None:
+    # as many texts as steps: the state is of all of them
+    config = build({"data": {"data": "grammar"}, "search": {**SIZES, "batch_size": 6, "epochs": 1}})
+    prepared = prepare(config)
+    found = prepared.plan()
+    assert found.batch_size == SIZES["bptt"]
+    assert f"with {found.batch_size} steps in time a segment of" in summary(found)
+    monkeypatch.setattr("archgrad.planning.available_mb", lambda device: found.memory_mb / 2)
+    assert all("channels" not in option.options for option in prepared.plan().options)
 
 
 def test_a_search_learns_a_text_that_repeats_itself(text: Data) -> None:

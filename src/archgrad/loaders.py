@@ -14,7 +14,7 @@ from archgrad.data import Augmentation, Batches, Data, TextSource, own
 from archgrad.data.base import Source
 from archgrad.data.own import OwnData
 from archgrad.data.splits import shuffled
-from archgrad.data.text import FEWEST, at
+from archgrad.data.text import FEWEST, TextBatches, at
 from archgrad.data.torchdata import LoaderSource
 from archgrad.supernet import Batch
 from archgrad.trees import size
@@ -69,6 +69,14 @@ class Loaders:
             own.batches(alpha_half, size, seed=0, shuffle=False, device=device),
             examples=(own.examples(weights_half, size), own.examples(alpha_half, size)),
         )
+
+    @property
+    def lengths(self) -> tuple[int, int]:
+        """As ``examples``, along the first dimension of batches: of text its steps in time."""
+        train, check = self.train, self.check
+        if isinstance(train, TextBatches) and isinstance(check, TextBatches):
+            return len(train.streams) - 1, len(check.streams) - 1
+        return self.examples
 
     def state_dict(self) -> dict[str, Any]:
         """The states of loaders that keep one."""

@@ -18,6 +18,7 @@ from archgrad.data import Augmentation, Batches, Data
 from archgrad.data.own import OwnData
 from archgrad.errors import ArchgradError, out_of_memory
 from archgrad.kernels import native
+from archgrad.language import Segment
 from archgrad.loaders import several
 from archgrad.loops import Silent, peak_memory_mb, resolve_device, seeded
 from archgrad.memory import forget_peak
@@ -81,7 +82,8 @@ class Need:
     """What a search was measured to need: the ``pairs`` of its stages and the epochs of each.
 
     ``images`` a step; ``steps`` and ``checks``: batches an epoch of the weights' half and of
-    evaluation, which hold so many ``examples``; ``share``: of the diagnostics in all passes.
+    evaluation, which hold so many ``examples``, of text steps in time; ``share``: of the
+    diagnostics in all passes.
     """
 
     images: int
@@ -141,7 +143,7 @@ def _measure(search: BilevelSearch, available: float | None, direct: bool) -> Ne
         pairs.append(_pair(search, images, available, direct))
     epochs = tuple(last - first for first, last in pairwise(search.bounds))
     batches = len(loaders.train), len(loaders.check)
-    return Need(images, tuple(pairs), epochs, *batches, share, loaders.examples)
+    return Need(images, tuple(pairs), epochs, *batches, share, loaders.lengths)
 
 
 def _pair(search: BilevelSearch, images: int, available: float | None, direct: bool) -> Pair:
@@ -202,9 +204,15 @@ class _Cut:
             for batch in several(self.batches.epoch(index)):
                 whole = whole or size(batch)
                 if size(batch) >= min(whole, self.images):
-                    yield cut(batch, self.images)
+                    yield _first(batch, self.images)
             if not whole:
                 return
+
+
+def _first(batch: Batch, images: int) -> Batch:
+    """The first images of a batch, or steps of a segment, whose state is of all its texts."""
+    some = cut(batch, images)
+    return some._replace(state=batch.state) if isinstance(batch, Segment) else some
 
 
 class _Clock(Silent):
