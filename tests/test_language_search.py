@@ -14,13 +14,17 @@ import torch
 import archgrad
 from archgrad import SearchResult
 from archgrad.baselines import BASELINES
-from archgrad.config import SearchConfig
+from archgrad.baselines.children import Children
+from archgrad.baselines.value import Proposal
+from archgrad.config import SearchConfig, build
 from archgrad.data import Data, TextSource, text_data
 from archgrad.errors import ArchgradError
 from archgrad.language import LANGUAGE, Segment
 from archgrad.loaders import Loaders
 from archgrad.loops import Silent
 from archgrad.methods import RECIPES
+from archgrad.planning import summary
+from archgrad.prepared import prepare, search_space
 from archgrad.recurrent import Regularization
 from archgrad.spaces.darts_rnn import DartsRNN
 from archgrad.task import Task
@@ -168,6 +172,57 @@ def test_penalties_train_the_weights_and_are_no_part_of_any_loss(text: Data) -> 
     one = torch.ones(3)
     assert float(task.trained(torch.tensor(2.0), one)) == 5.0
     assert float(Task().trained(torch.tensor(2.0), one)) == 2.0
+
+
+def test_children_are_trained_as_a_supernet_is(text: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+    step = torch.optim.SGD.step
+
+    def noted(optimizer: torch.optim.SGD, *args: Any) -> Any:
+        rates.append(optimizer.param_groups[0]["lr"])
+        return step(optimizer, *args)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", noted)
+    scores = []
+    for slowness in (0.0, 100.0):
+        options = {"space": "darts-rnn", "slowness": slowness, "bptt_spread": 3.0}
+        config = SearchConfig(**SIZES | options, child_epochs=1)
+        space = search_space(config, text)
+        found = space.random_architecture(torch.Generator().manual_seed(0))
+        scores.append(Children(space, text, config).score(Proposal(found), 0))
+    assert scores[0] != scores[1]  # the penalty
+    segments = Loaders.of(text, config, text.augmentation, torch.device("cpu")).train.epoch(0)
+    assert rates == [5.0 * segment.share for segment in segments] * 2
+    assert len(set(rates)) > 1
+
+
+def test_a_searched_cell_of_another_size_is_retrained(text: Data) -> None:
+    found = searched(text, nodes=3)
+    whole = replace(text, test=text.valid)
+    options = {"hidden": 4, "epochs": 1, "seeds": 1, "batch_size": 8, "bptt": 6, "device": "cpu"}
+    for what in (found, found.architecture):
+        trained = archgrad.train(what, whole, **options)
+        assert len(trained.networks[0].cell.weights) == 3
+
+
+def test_a_budget_is_kept_and_used(text: Data) -> None:
+    sizes = {name: value for name, value in SIZES.items() if name != "epochs"}
+    two = searched(text, epochs=2).spent
+    for budget, epochs in ((1.4 * two, 2), (0.9 * two, 1)):
+        found = archgrad.search("darts-rnn", text, method="darts", budget=f"{budget:.0f}", **sizes)
+        assert found.config.epochs == epochs
+        assert found.spent <= budget
+
+
+def test_a_plan_cuts_segments_in_time_and_says_so(text: Data, monkeypatch: Any) -> None:
+    # as many texts as steps: the state is of all of them
+    config = build({"data": {"data": "grammar"}, "search": {**SIZES, "batch_size": 6, "epochs": 1}})
+    prepared = prepare(config)
+    found = prepared.plan()
+    assert found.batch_size == SIZES["bptt"]
+    assert f"with {found.batch_size} steps in time a segment of" in summary(found)
+    monkeypatch.setattr("archgrad.planning.available_mb", lambda device: found.memory_mb / 2)
+    assert all("channels" not in option.options for option in prepared.plan().options)
 
 
 def test_a_search_learns_a_text_that_repeats_itself(text: Data) -> None:

@@ -292,7 +292,7 @@ def train(
     if data is None:
         sections["data"] = {**data_of(what), **sections["data"]}
     elif isinstance(what, SearchResult):  # else signals would be taken for images of one channel
-        sections["data"].setdefault("dims", getattr(what.space, "dims", 2))
+        sections["data"].setdefault("dims", getattr(what.space, "dims", 2) or 2)  # of text 0
     config = configuration.build(sections, space=architecture.space)
     assert config.train is not None
     loaded, augmentation = prepare_data(config.data, data, test=test, classes=classes)

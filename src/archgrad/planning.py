@@ -59,6 +59,7 @@ class Plan:
     ``memory_per_image_mb``: of each image of a batch; ``available_mb``: None where the system does
     not tell; ``steps``: an epoch; ``step_seconds``: the mean over the search; ``search_seconds``:
     with evaluation after each epoch and ``diagnostics_seconds``; ``options``: what would fit.
+    Of text, ``unit``, what is told of images is told of the steps in time of a segment.
     """
 
     device: str
@@ -77,6 +78,7 @@ class Plan:
     search_seconds: float
     diagnostics_seconds: float
     options: tuple[Option, ...]
+    unit: str = "images a step"
 
 
 def plan(wanted: Wanted, always: bool = False) -> Plan:
@@ -111,6 +113,7 @@ def plan(wanted: Wanted, always: bool = False) -> Plan:
         search_seconds=whole,
         diagnostics_seconds=diagnosing,
         options=() if fits and not always else tuple(_options(wanted, need, available)),
+        unit="steps in time a segment" if _of_text(wanted) else "images a step",
     )
 
 
@@ -142,8 +145,13 @@ def _options(wanted: Wanted, need: Need, available: float | None) -> Iterator[Op
             sizes = [need.images >> times for times in range(halved, need.images.bit_length() - 1)]
             images = next((n for n in sizes if theirs.memory(n) <= limit), None)
             if images is not None:
-                batch = f"--batch-size {images}" if images < need.images else ""
+                name = "--bptt" if _of_text(wanted) else "--batch-size"
+                batch = f"{name} {images}" if images < need.images else ""
                 yield Option(f"{words} {batch}".strip(), theirs.memory(images))
+
+
+def _of_text(wanted: Wanted) -> bool:
+    return wanted.space.input_shape == ()
 
 
 def _others(wanted: Wanted) -> Iterator[tuple[str, Wanted]]:
@@ -156,7 +164,7 @@ def _others(wanted: Wanted) -> Iterator[tuple[str, Wanted]]:
     if config.guard != "off":  # its diagnostics compute all candidates, some methods do not
         off = config.model_copy(update={"guard": "off"})
         yield "--guard off", wanted._replace(config=off)
-    if config.space != OWN and config.channels >= 4:
+    if config.space != OWN and config.channels >= 4 and not _of_text(wanted):
         half = config.channels // 2
         yield f"--channels {half}", wanted._replace(space=wanted.space.sized(channels=half))
 
@@ -193,7 +201,7 @@ def summary(found: Plan) -> str:
     measured = " and ".join(map(str, found.measured))
     stage = f"; stage {found.stage} of {found.stages} needs most" if found.stages > 1 else ""
     lines = [
-        f"memory     {found.memory_mb:,.0f} MB at the peak, with {found.batch_size} images a step "
+        f"memory     {found.memory_mb:,.0f} MB at the peak, with {found.batch_size} {found.unit} "
         f"of {found.memory_per_image_mb:,.2f} MB each (measured with {measured}{stage})"
     ]
     if found.available_mb is None:

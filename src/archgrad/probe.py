@@ -82,7 +82,8 @@ class Need:
     """What a search was measured to need: the ``pairs`` of its stages and the epochs of each.
 
     ``images`` a step; ``steps`` and ``checks``: batches an epoch of the weights' half and of
-    evaluation, which hold so many ``examples``; ``share``: of the diagnostics in all passes.
+    evaluation, which hold so many ``examples``, of text steps in time; ``share``: of the
+    diagnostics in all passes.
     """
 
     images: int

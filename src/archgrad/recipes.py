@@ -246,8 +246,9 @@ RECIPES: dict[str, Recipe] = {
         {},
         _PTB,
         spaces=RECURRENT,
-        note="of either order: give method darts or darts_2nd; with another method its options of "
-        "alpha are left out",
+        note="of either order: give method darts or darts_2nd, the latter with method option "
+        "estimator=finite_difference for the paper's; with another method its options of alpha are "
+        "left out",
         search=_DARTS_PTB_SEARCH,
     ),
 }

@@ -20,6 +20,7 @@ from archgrad import measure, recipes
 from archgrad.architecture import Architecture, published, published_names, resolve
 from archgrad.baselines.searching import EVALUATIONS
 from archgrad.config import OWN, RunConfig
+from archgrad.data.textdata import is_text
 from archgrad.errors import ArchgradError
 from archgrad.folder import Run, fitting, read_lines
 from archgrad.network import Classifier, Network
@@ -181,9 +182,9 @@ class Trained:
     def _data(self) -> dict[str, str]:
         found = {}
         if self.config is not None and self.config.data.data != OWN:
-            subset = self.config.data.subset
-            found["data"] = _source(self.config.data.data) + (
-                f", {subset:,} training images" if subset else ""
+            name, subset = self.config.data.data, self.config.data.subset
+            found["data"] = _source(name) + (
+                f", {subset:,} training {'tokens' if is_text(name) else 'images'}" if subset else ""
             )
         if self.score.get("normalization"):
             mean, std = (

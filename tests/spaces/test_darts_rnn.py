@@ -256,6 +256,8 @@ def refused(make: object, *words: str) -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     text = published("DARTS_RNN_V1").to_json()
+    fewer = SMALL.without(("sigmoid",))
+    refused(lambda: fewer.validate(published("DARTS_RNN_V1")), "4", "there is no such edge")
     refused(lambda: SMALL.validate(published("DARTS_V1")), "darts-cnn", "darts-rnn")
     refused(lambda: SMALL.validate(cell([("tanh", 0), ("relu", 0)], [], [])), "[2, 0, 0] edges")
     refused(lambda: SMALL.validate(cell([], [], [])), "[0, 0, 0] edges")

@@ -104,12 +104,13 @@ class Children:
         network.train()
         for epoch in range(epochs):
             rate = cosine(config.learning_rate, config.final_learning_rate, epoch, epochs)
-            optimizer.param_groups[0]["lr"] = rate
             total = torch.zeros((), device=self.device)
             for batch in several(self.loaders.train.epoch(number * self.epochs + epoch)):
-                loss = self.task.minimized(*self._outputs(network, batch))
+                output, target = self._outputs(network, batch)
+                loss = self.task.minimized(output, target)
                 optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                self.task.trained(loss, output).backward()
+                optimizer.param_groups[0]["lr"] = self.task.rate(rate, batch)
                 nn.utils.clip_grad_norm_(weights, config.clip)
                 optimizer.step()
                 total += loss.detach()

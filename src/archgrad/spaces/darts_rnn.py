@@ -75,6 +75,12 @@ class DartsRNN(Grouped):
     def _nodes(self) -> range:
         return range(1, self.nodes + 1)
 
+    def offered(self, group: Group, source: int, node: int) -> tuple[str, ...]:
+        """What a derived edge may hold; in cells of any size where all edges offer the same."""
+        if self.candidates is None:
+            return self._derivable(group, OPERATIONS)
+        return super().offered(group, source, node)
+
     def supernet(self, edges: Sequence[Edge] = ()) -> LanguageModel:
         """The model with a choice on every edge, whose states are normalized by the batch."""
         if edges:
@@ -116,20 +122,14 @@ class DartsRNN(Grouped):
         cell = RecurrentCell(self.hidden, self.hidden, nodes)
         return LanguageModel(self.classes, cell, self.regularization)
 
-    def offered(self, group: Group, source: int, node: int) -> tuple[str, ...]:
-        """What a derived edge may hold; in cells of any size where all edges offer the same."""
-        if self.candidates is None:
-            return self._derivable(group, OPERATIONS)
-        return super().offered(group, source, node)
-
     def _validate_nodes(self, group: Group, cell: Cell) -> None:
         kept = [node for node, edges in enumerate(cell.nodes, start=1) if edges]
         counts = [len(edges) for edges in cell.nodes]
-        if max(counts) > 1 or list(cell.output) != kept:
+        if max(counts) > 1 or not kept or list(cell.output) != kept:
             raise ArchgradError(
                 f"cell {cell.name}: nodes have {counts} edges, output {list(cell.output)}; space "
-                f"{self.name} has nodes with one edge each, or none where it was too weak, and as "
-                f"output all that have one, here {kept}"
+                f"{self.name} has nodes with one edge each, or none where it was too weak, but not "
+                f"everywhere, and as output all that have one, here {kept}"
             )
         for node, edges in enumerate(cell.nodes, start=1):
             for _, source in edges:
