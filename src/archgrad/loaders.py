@@ -14,7 +14,7 @@ from archgrad.data import Augmentation, Batches, Data, TextSource, own
 from archgrad.data.base import Source
 from archgrad.data.own import OwnData
 from archgrad.data.splits import shuffled
-from archgrad.data.text import FEWEST, TextBatches, at
+from archgrad.data.text import FEWEST, at
 from archgrad.data.torchdata import LoaderSource
 from archgrad.supernet import Batch
 from archgrad.trees import size
