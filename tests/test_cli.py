@@ -247,7 +247,7 @@ def test_every_option_is_in_the_help_with_its_default(capsys: pytest.CaptureFixt
                 beginning = " ".join(field.description.split()[:3])
                 assert beginning in words
     unbroken = words.replace(" ", "")  # lines break at hyphens
-    assert "[50;digits:10;darts-rnn:50;grammar:5]" in unbroken
+    assert "[50;digits:10;darts-rnn:50;grammar:5;text:20]" in unbroken
     assert "[8;digits:4;nas-bench-201:5;mbconv:4]" in unbroken
 
 

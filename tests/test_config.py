@@ -57,7 +57,7 @@ def test_the_defaults_are_the_papers() -> None:
 
 
 def test_presets_are_for_the_digits_and_for_spaces_of_other_sizes() -> None:
-    assert set(PRESETS) == {"digits", "nas-bench-201", "mbconv", "darts-rnn", "grammar"}
+    assert set(PRESETS) == {"digits", "nas-bench-201", "mbconv", "darts-rnn", "grammar", "text"}
     digits, cifar = build(ALL), build({**ALL, **CIFAR})
     assert digits.search is not None
     assert digits.train is not None
@@ -326,4 +326,7 @@ def test_text_has_a_space_of_its_own() -> None:
 
     assert [space(d) for d in ("grammar", "ptb", "text:here")] == ["darts-rnn"] * 3
     assert space("digits") == "darts-cnn"
+    own = build({"data": {"data": "text:here"}, "search": {}}).search
+    assert own is not None and (own.hidden, own.batch_size, own.dropout_output) == (128, 20, 0.2)
+    assert own.learning_rate == 20 and own.second_order_clip == 0.25  # of the space
     assert space("grammar", space="s2") == "s2"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+import archgrad
 from archgrad import config as configuration
 from archgrad.architecture import published
 from archgrad.config import DataConfig, SearchConfig, TrainConfig
@@ -21,7 +23,7 @@ from archgrad.retraining import check, load_data, retrain
 from archgrad.sizing import retrained
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.spaces.darts_rnn import DartsRNN
-from language_jobs import ARCHITECTURE, CERTAIN, OFF, job, lines, outcome, training_of
+from language_jobs import ARCHITECTURE, CERTAIN, OFF, TINY, job, lines, outcome, training_of
 
 # --- learning and judging ----------------------------------------------------------------------
 
@@ -173,3 +175,12 @@ def test_a_grammar_is_learned_with_the_options_that_are_usual_for_it() -> None:
     data = load_data(config.data)[0]
     space = retraining_space(config.train, data, "darts-rnn")
     check(space, published("DARTS_RNN_V1"), config.train, data, data.augmentation)
+
+
+def test_a_trained_model_leaves_with_its_words(tmp_path: Path) -> None:
+    """From Python; in a run folder they are read from its data again."""
+    options = {**TINY, "seeds": 1, "epochs": 1}
+    result = archgrad.train(ARCHITECTURE, CERTAIN, **options)
+    assert result.vocabulary == CERTAIN.classes
+    archgrad.export(result, "source", tmp_path)
+    assert json.loads((tmp_path / "vocabulary.json").read_text()) == list(CERTAIN.classes)

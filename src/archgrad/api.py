@@ -222,11 +222,15 @@ def derive(
 
 @dataclass(frozen=True)
 class TrainResult:
-    """Retrainings of one architecture: ``scores`` one a seed, ``networks`` the trained modules."""
+    """Retrainings of one architecture: ``scores`` one a seed, ``networks`` the trained modules.
+
+    ``vocabulary``: the words that a language model was trained on, in order; else None.
+    """
 
     architecture: Architecture
     scores: list[Score]
     networks: list[Classifier]
+    vocabulary: tuple[str, ...] | None = None
 
     @property
     def measure(self) -> Measure:
@@ -264,7 +268,7 @@ class TrainResult:
             raise ArchgradError(f"found no retraining with seed {seed}; there are {seeds}")
         index = 0 if seed is None else seeds.index(seed)
         network, score = self.networks[index], self.scores[index]
-        return of_training(self.architecture, network, score, self.scores)
+        return of_training(self.architecture, network, score, self.scores, self.vocabulary)
 
 
 def train(
@@ -303,7 +307,9 @@ def train(
     check(space, architecture, config.train, loaded, augmentation)
     jobs = retrainings("found", architecture, space, config.train, transferred_from=origin)
     done = [retrain(j, loaded, augmentation=augmentation, listener=listener) for j in jobs]
-    return TrainResult(architecture, [score for score, _ in done], [net for _, net in done])
+    vocabulary = None if loaded.shape else loaded.classes
+    scores, networks = [score for score, _ in done], [network for _, network in done]
+    return TrainResult(architecture, scores, networks, vocabulary)
 
 
 def retrainable(what: str | Path | Architecture | SearchResult) -> Architecture:

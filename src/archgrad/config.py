@@ -19,7 +19,7 @@ from pydantic import (
 
 from archgrad import recipes, units
 from archgrad.errors import ArchgradError, explain
-from archgrad.presets import DEFAULT_SPACE, usual_space
+from archgrad.presets import DEFAULT_SPACE, preset, usual_space
 from archgrad.presets import PRESETS as PRESETS
 from archgrad.section import CODE, PAPER, PRECISION, STAGED, STEM, Section
 from archgrad.text_config import TextOptions
@@ -163,7 +163,7 @@ class SearchConfig(TextOptions):
     evaluations: int | None = Field(
         None, ge=1, description="of a baseline with a table: how many it may look up [100]"
     )
-    batch_size: int = Field(64, ge=2, description=f"images a step ({PAPER})")
+    batch_size: int = Field(64, ge=2, description=f"images, or streams of text, a step ({PAPER})")
     train_fraction: float = Field(
         0.5, gt=0, lt=1, description=f"part of the training images that trains weights ({PAPER})"
     )
@@ -331,7 +331,7 @@ def build(
     for section in sections:
         start: dict[str, Any] = {}
         for name in (space, data):
-            start |= PRESETS.get(name, {}).get(section, {})
+            start |= preset(name, section)
         suggested = {**start.pop("method_options", {})}
         given = getattr(base, section, None)
         if given is not None:

@@ -8,16 +8,14 @@ from archgrad import recipes
 
 DEFAULT_SPACE = "darts-cnn"
 TEXTS = ("ptb", "grammar")  # named data sets that hold text
-_GRAMMAR = {
-    "hidden": 32,
-    "epochs": 5,
-    "batch_size": 16,
-    "bptt": 20,
+_DROPOUT = {
     "dropout_output": 0.2,
     "dropout_hidden": 0.2,
     "dropout_input": 0.2,
     "dropout_embedding": 0.2,
 }
+_GRAMMAR = {"hidden": 32, "epochs": 5, "batch_size": 16, "bptt": 20, **_DROPOUT}
+_TEXT = {"hidden": 128, "batch_size": 20, **_DROPOUT}  # of an own text, which may be short
 # By data set or space; those of the data set win. The default data set is small: the paper's sizes
 # would be waste on 1,437 images of 8x8 pixels. NAS-Bench-201 (arXiv:2001.00326) and the chain of
 # ProxylessNAS (arXiv:1812.00332) have own sizes, recurrent cells those of their recipes.
@@ -60,7 +58,17 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "train": recipes.values("darts-ptb-short", "train"),
     },
     "grammar": {"search": _GRAMMAR, "train": {**_GRAMMAR, "test_batch_size": 10}},
+    "text": {
+        "search": {**_TEXT, "epochs": 20},
+        "train": {**_TEXT, "epochs": 40, "test_batch_size": 10},
+    },
 }
+
+
+def preset(name: str, section: str) -> dict[str, Any]:
+    """What is usual in a section for a data set or a space by its name, text:DIR too."""
+    kind = "text" if name.startswith("text:") else name
+    return PRESETS.get(kind, {}).get(section, {})
 
 
 def usual_space(data: str) -> str:

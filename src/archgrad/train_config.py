@@ -53,7 +53,7 @@ class TrainConfig(TextOptions):
         None, description=f"{STEM} [that of the search, else cifar]"
     )
     epochs: int = Field(600, ge=1, description=f"passes over the training images ({PAPER})")
-    batch_size: int = Field(96, ge=2, description=f"images a step ({PAPER})")
+    batch_size: int = Field(96, ge=2, description=f"images, or streams of text, a step ({PAPER})")
     learning_rate: float = Field(0.025, ge=0, description=f"at the start ({PAPER})")
     schedule: Literal["cosine", "linear", "step", "constant"] = Field(
         "cosine",
