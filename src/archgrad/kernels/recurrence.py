@@ -191,9 +191,9 @@ def _keep(total: Tensor, state: Tensor, scale: Tensor | None) -> None:
     if scale is None:
         state.copy_(total)
         return
-    variance, mean = torch.var_mean(total, dim=0, correction=0)
-    torch.rsqrt(variance.add_(EPS), out=scale)
-    torch.mul(total.sub_(mean), scale, out=state)
+    away = total.sub_(total.mean(dim=0))  # several times faster than var_mean
+    torch.rsqrt(away.square().mean(dim=0).add_(EPS), out=scale)
+    torch.mul(away, scale, out=state)
 
 
 def _differentiable(
