@@ -68,19 +68,19 @@ def test_a_search_learns_on_the_device(method: str) -> None:
     words = ("the cat sees a dog that the bird hears and the dog sleeps " * 20).split()
     found = archgrad.search(
         "darts-rnn", text_data(words, words[:120]), method=method, device=DEVICE,
-        hidden=16, nodes=3, epochs=6, batch_size=8, bptt=8, learning_rate=10.0,
-        final_learning_rate=10.0, momentum=0.0, weight_decay=0.0, clip=0.25, second_order_clip=0.25,
+        hidden=16, nodes=3, epochs=16, batch_size=8, bptt=8, learning_rate=5.0,
+        final_learning_rate=1.0, momentum=0.0, weight_decay=0.0, clip=0.25, second_order_clip=0.25,
         dropout_output=0.0, dropout_input=0.0, dropout_hidden=0.0, dropout_embedding=0.0,
     )  # fmt: skip
-    assert found.metrics[-1]["train_loss"] < found.metrics[0]["train_loss"] - 0.3
+    assert found.metrics[-1]["train_loss"] < found.metrics[0]["train_loss"] - 1.0
 
 
 def test_bf16_learns_on_the_device() -> None:
     words = ("the cat sees a dog that the bird hears and the dog sleeps " * 20).split()
     found = archgrad.search(
         "darts-rnn", text_data(words, words[:120]), device=DEVICE, precision="bf16",
-        hidden=16, nodes=3, epochs=6, batch_size=8, bptt=8, learning_rate=10.0,
-        final_learning_rate=10.0, momentum=0.0, weight_decay=0.0, clip=0.25,
+        hidden=16, nodes=3, epochs=16, batch_size=8, bptt=8, learning_rate=5.0,
+        final_learning_rate=1.0, momentum=0.0, weight_decay=0.0, clip=0.25,
         dropout_output=0.0, dropout_input=0.0, dropout_hidden=0.0, dropout_embedding=0.0,
     )  # fmt: skip
-    assert found.metrics[-1]["train_loss"] < found.metrics[0]["train_loss"] - 0.3
+    assert found.metrics[-1]["train_loss"] < found.metrics[0]["train_loss"] - 1.0
