@@ -16,6 +16,7 @@ from archgrad import config as configuration
 from archgrad.architecture import published
 from archgrad.config import DataConfig, SearchConfig, TrainConfig
 from archgrad.errors import ArchgradError
+from archgrad.language_learning import LanguageLearning
 from archgrad.prepared import retraining_space, search_space
 from archgrad.processes import _read_score
 from archgrad.recurrent import Regularization
@@ -23,6 +24,7 @@ from archgrad.retraining import check, load_data, retrain
 from archgrad.sizing import retrained
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.spaces.darts_rnn import DartsRNN
+from archgrad.training import learning_of
 from language_jobs import ARCHITECTURE, CERTAIN, OFF, TINY, job, lines, outcome, training_of
 
 # --- learning and judging ----------------------------------------------------------------------
@@ -184,3 +186,9 @@ def test_a_trained_model_leaves_with_its_words(tmp_path: Path) -> None:
     assert result.vocabulary == CERTAIN.classes
     archgrad.export(result, "source", tmp_path)
     assert json.loads((tmp_path / "vocabulary.json").read_text()) == list(CERTAIN.classes)
+
+
+def test_text_of_another_task_is_still_text() -> None:
+    """What it is follows from the data, not from who made the task."""
+    other = replace(CERTAIN, task=replace(CERTAIN.task, share=None))
+    assert learning_of(other) is learning_of(CERTAIN) is LanguageLearning

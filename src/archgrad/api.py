@@ -307,7 +307,7 @@ def train(
     check(space, architecture, config.train, loaded, augmentation)
     jobs = retrainings("found", architecture, space, config.train, transferred_from=origin)
     done = [retrain(j, loaded, augmentation=augmentation, listener=listener) for j in jobs]
-    vocabulary = None if loaded.shape else loaded.classes
+    vocabulary = loaded.classes if loaded.of_text else None
     scores, networks = [score for score, _ in done], [network for _, network in done]
     return TrainResult(architecture, scores, networks, vocabulary)
 

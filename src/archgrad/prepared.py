@@ -304,7 +304,7 @@ def _kernel(config: SearchConfig, space: SearchSpace) -> str:
 def _shape(data: Data, space: str, config: SearchConfig | TrainConfig) -> dict[str, Any]:
     """The options that say what a space is for; ``config``: of the search, or of a retraining."""
     check_kind(space, data)
-    if not data.shape:
+    if data.of_text:
         check_vocabulary(len(data.classes), config.hidden, resolve_device(config.device))
         return {"classes": len(data.classes)}
     channels, *image_size = data.shape

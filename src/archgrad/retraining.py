@@ -177,7 +177,7 @@ def augmentation_of(data: Data, config: DataConfig) -> Augmentation:
     """The data set's own augmentation with what the configuration changes."""
     names = ("crop_padding", "flip", "resized_crop", "color_jitter")
     given = {name: value for name in names if (value := getattr(config, name)) is not None}
-    if given and not data.shape:
+    if given and data.of_text:
         raise ArchgradError(
             f"{next(iter(given))} is given for {data.name}, which is text; expected images with "
             "it, so leave it out"

@@ -56,7 +56,7 @@ def of_text(name: str) -> bool:
 def check_kind(name: str, data: Data) -> None:
     """Refuse text for a space of images, and images for one of language models."""
     takes, found = ("text", "images") if of_text(name) else ("images", "text")
-    if of_text(name) == bool(data.shape):
+    if of_text(name) != data.of_text:
         other = "darts-cnn" if of_text(name) else "darts-rnn"
         raise ArchgradError(
             f"space {name} takes {takes}, and the data set {data.name} holds {found}; use a space "

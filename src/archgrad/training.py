@@ -28,7 +28,6 @@ from archgrad.folder import (
     truncate,
 )
 from archgrad.image_learning import ImageLearning
-from archgrad.language import LANGUAGE
 from archgrad.language_learning import LanguageLearning
 from archgrad.loops import (
     Meter,
@@ -246,7 +245,7 @@ class Training:
 
 def learning_of(data: Data) -> type[ImageLearning] | type[LanguageLearning]:
     """How this kind of data is learned."""
-    return LanguageLearning if data.task is LANGUAGE else ImageLearning
+    return LanguageLearning if data.of_text else ImageLearning
 
 
 def begun_with(job: Retraining) -> dict[str, Any]:

@@ -52,10 +52,11 @@ def inputs(
 
 
 def run(plan: Plan, given: Sequence[Tensor], mask: Tensor | None, plainly: bool = False) -> Tensor:
+    if plainly:
+        return recurrence._plain(plan, mask, given)
     count = len(plan.nodes)
-    call = recurrence._plain if plainly else recurrence.recurrence
     parts = given[0], given[1], mask, given[2], given[3 : 3 + count], given[3 + count :]
-    return call(plan, *parts)
+    return recurrence.recurrence(plan, *parts)
 
 
 def judged(output: Tensor) -> Tensor:

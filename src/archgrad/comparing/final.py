@@ -15,7 +15,6 @@ from archgrad.comparing.parts import Own, parts, with_test
 from archgrad.config import TrainConfig
 from archgrad.data import Data
 from archgrad.folder import write
-from archgrad.language import LANGUAGE
 from archgrad.language_learning import tested
 from archgrad.loops import resolve_device, seeded
 from archgrad.precision import without_tf32
@@ -55,7 +54,7 @@ def _test(jobs: Sequence[Job], data: Data) -> None:
         for job in jobs
         for retraining in job.retrainings(given)[1]
     ]
-    judged = _read if data.task is LANGUAGE else _seen
+    judged = _read if data.of_text else _seen
     with torch.no_grad(), seeded(train.seed, train.threads, device), without_tf32():
         found = judged([network for _, network in networks], data, train, device)
     for job in jobs:

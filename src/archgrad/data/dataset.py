@@ -45,6 +45,11 @@ class Data:
     paper_split: bool = False
     task: Task = CLASSIFICATION
 
+    @property
+    def of_text(self) -> bool:
+        """Whether its examples are tokens, which have no shape."""
+        return not self.shape
+
     def split(self, fraction: float = 0.5) -> tuple[Source, Source]:
         """Images for the weights and images for the architecture parameters.
 

@@ -75,21 +75,14 @@ def recurrence(
     """
     given = (projected, state, recurrent, *weights, *mixing)
     if state.is_meta or torch.compiler.is_compiling() or lowered(state) is not None:
-        return _plain(plan, projected, state, mask, recurrent, weights, mixing)
+        return _plain(plan, mask, given)
     found: Tensor = _Recurrence.apply(plan, mask, *given)  # type: ignore[no-untyped-call]
     return found
 
 
-def _plain(
-    plan: Plan,
-    projected: Tensor,
-    state: Tensor,
-    mask: Tensor | None,
-    recurrent: Tensor,
-    weights: Sequence[Tensor],
-    mixing: Sequence[Tensor],
-) -> Tensor:
+def _plain(plan: Plan, mask: Tensor | None, given: Sequence[Tensor]) -> Tensor:
     """In operations of PyTorch, each of which knows all its derivatives."""
+    projected, state, recurrent, weights, mixing = _split(plan, given)
     outputs = []
     for step in projected.unbind():
         gate, candidate = (step + _masked(state, mask) @ recurrent).chunk(2, dim=-1)
@@ -204,8 +197,7 @@ def _differentiable(
     grad: Tensor,
 ) -> list[Tensor | None]:
     """The gradients with a graph: the plain form once more."""
-    projected, state, recurrent, weights, mixing = _split(plan, given)
-    output = _plain(plan, projected, state, mask, recurrent, weights, mixing)
+    output = _plain(plan, mask, given)
     inputs = [tensor for tensor, want in zip(given, wanted, strict=True) if want]
     found = iter(torch.autograd.grad(output, inputs, grad, create_graph=True))
     return [next(found) if want else None for want in wanted]

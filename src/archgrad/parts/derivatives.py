@@ -28,6 +28,13 @@ def gradient(output: Tensor, inputs: Tensors, create_graph: bool = False) -> dic
     return dict(zip(inputs, values, strict=True))
 
 
+def norm(tensors: Tensors) -> Tensor:
+    """The Euclidean norm over all tensors at once, a scalar."""
+    norms = [torch.linalg.vector_norm(tensor) for tensor in tensors.values()]
+    found: Tensor = torch.linalg.vector_norm(torch.stack(norms))
+    return found
+
+
 def detached(tensors: Tensors) -> dict[str, Tensor]:
     """The same values, for which no gradient is asked."""
     return {name: value.detach() for name, value in tensors.items()}

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from archgrad.errors import ArchgradError
-from archgrad.parts.derivatives import detached, gradient, hessian_vector, leaves
+from archgrad.parts.derivatives import detached, gradient, hessian_vector, leaves, norm
 from archgrad.parts.state import State
 from archgrad.precision import whole
 from archgrad.supernet import Alpha, Weights
@@ -91,10 +91,8 @@ class FiniteDifference:
 
     def __call__(self, alpha: Alpha, state: State) -> Estimate:
         direct, vector, loss, rate = _at_virtual_step(alpha, state)
-        norm = torch.linalg.vector_norm(
-            torch.stack([torch.linalg.vector_norm(v) for v in vector.values()])
-        )
-        epsilon = self.step / norm.clamp_min(torch.finfo(norm.dtype).tiny)
+        length = norm(vector)
+        epsilon = self.step / length.clamp_min(torch.finfo(length.dtype).tiny)
         with whole():
             plus, minus = (
                 gradient(

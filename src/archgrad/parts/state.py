@@ -13,6 +13,7 @@ from torch import Tensor
 from archgrad.choice import Group, Row
 from archgrad.errors import ArchgradError
 from archgrad.mixing import Mixing
+from archgrad.parts.derivatives import norm
 from archgrad.supernet import Alpha, Weights
 
 
@@ -61,8 +62,7 @@ class SGD:
         """The gradient times min(1, clip / its norm over all tensors), and that factor."""
         if self.clip is None:
             return dict(gradient), 1.0
-        norms = [torch.linalg.vector_norm(g) for g in gradient.values()]
-        factor = (self.clip / (torch.linalg.vector_norm(torch.stack(norms)) + 1e-6)).clamp_max(1)
+        factor = (self.clip / (norm(gradient) + 1e-6)).clamp_max(1)
         return {name: factor * g for name, g in gradient.items()}, factor
 
     def step(self, weights: Weights, gradient: Weights) -> dict[str, Tensor]:
