@@ -25,7 +25,8 @@ from archgrad.bilevel import BilevelSearch
 from archgrad.config import SearchConfig, TrainConfig
 from archgrad.data import Augmentation, Data, as_data
 from archgrad.folder import environment
-from archgrad.loops import Silent, peak_memory_mb
+from archgrad.callbacks import Callback
+from archgrad.loops import peak_memory_mb
 from archgrad.precision import without_tf32
 from archgrad.retraining import Retraining, Training
 from archgrad.spaces import SearchSpace
@@ -34,10 +35,10 @@ AUGMENTATION = Augmentation(crop_padding=4, flip=True)
 AUXILIARY = 29  # pixels a side that the auxiliary head needs
 
 
-class Loud(Silent):
+class Loud(Callback):
     """Prints what a search has to say: why a step is not recorded, for one."""
 
-    def notice(self, text: str) -> None:
+    def warning(self, text: str) -> None:
         print(f"  {text}", flush=True)
 
 

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import archgrad
 from archgrad.errors import ArchgradError
-from archgrad.loops import Silent
+from archgrad.callbacks import Callback
 from archgrad.measure import ACCURACY, PERPLEXITY
 from archgrad.methods.darts import darts
 from archgrad.parts.discretization import StrongestEdges
@@ -97,13 +97,13 @@ class Killed(BaseException):
     pass
 
 
-class KillAfter(Silent):
+class KillAfter(Callback):
     """A listener that ends the search after an epoch."""
 
     def __init__(self, epoch: int) -> None:
         self.after = epoch
 
-    def epoch(self, metrics: Mapping[str, Any], epochs: int) -> None:
+    def epoch_end(self, event: EpochEnd) -> None:
         if metrics["epoch"] == self.after:
             raise Killed
 

@@ -20,7 +20,7 @@ from archgrad.deriving import derive
 from archgrad.errors import ArchgradError, Diverged
 from archgrad.folder import Run, load_checkpoint
 from archgrad.loaders import Loaders
-from archgrad.loops import Silent
+from archgrad.callbacks import Callback
 from archgrad.prepared import Prepared, prepare
 from archgrad.result import SearchResult
 from archgrad.text_config import TextOptions
@@ -346,13 +346,13 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_keeps_what_was_done(
     with pytest.raises(Diverged, match=r"epoch 1, step \d+; no epoch was finished before"):
         prepare(config).search(Run.create(tmp_path / "a", config))
 
-    class Poison(Silent):
+    class Poison(Callback):
         """Spoils the images after the first epoch."""
 
         def __init__(self, data: Data) -> None:
             self.data = data
 
-        def epoch(self, metrics: object, epochs: int) -> None:
+        def epoch_end(self, event: EpochEnd) -> None:
             assert isinstance(self.data.train, ArraySource)
             self.data.train.x.fill_(float("nan"))
 

@@ -264,8 +264,8 @@ def test_a_resumed_search_goes_on_counting(name: str, two_digits: Data, tmp_path
     config = CONFIG.model_copy(update={"epochs": 3})
     whole = bilevel_search(SPACE, two_digits, chosen, config)
 
-    class Interrupting(archgrad.loops.Silent):
-        def epoch(self, metrics: Any, epochs: int) -> None:
+    class Interrupting(archgrad.Callback):
+        def epoch_end(self, event: EpochEnd) -> None:
             raise Interrupted
 
     tmp_path.joinpath("run").mkdir()
@@ -290,8 +290,8 @@ def test_an_abandoned_part_of_a_search_was_paid_for(two_digits: Data) -> None:
     config = CONFIG.model_copy(update={"epochs": 3, "batch_size": 24})
     told: list[str] = []
 
-    class Told(archgrad.loops.Silent):
-        def notice(self, text: str) -> None:
+    class Told(archgrad.Callback):
+        def warning(self, text: str) -> None:
             told.append(text)
 
     found = bilevel_search(SPACE, two_digits, chosen, config, listener=Told())

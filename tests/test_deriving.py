@@ -16,7 +16,7 @@ from archgrad.deriving import RULES, derive, derive_by_perturbation
 from archgrad.errors import ArchgradError
 from archgrad.folder import Run
 from archgrad.groups import Groups
-from archgrad.loops import Silent
+from archgrad.callbacks import Callback
 from archgrad.parts.stage import Stage
 from archgrad.prepared import prepare
 from archgrad.spaces.nas_bench_201 import NasBench201
@@ -77,8 +77,8 @@ def test_a_search_that_is_not_done_is_finished_first(tmp_path: Path) -> None:
     class Stop(Exception):
         pass
 
-    class Once(Silent):
-        def epoch(self, metrics: object, epochs: int) -> None:
+    class Once(Callback):
+        def epoch_end(self, event: EpochEnd) -> None:
             raise Stop
 
     with pytest.raises(Stop):

@@ -15,7 +15,7 @@ from archgrad import config as configuration
 from archgrad.bilevel import BilevelSearch
 from archgrad.data import Batch, Batches
 from archgrad.loaders import Loaders
-from archgrad.loops import Silent
+from archgrad.callbacks import Callback
 from archgrad.prepared import prepare
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "darts_in_one_file.py"
@@ -106,7 +106,7 @@ def test_alphas_equal_the_librarys(
     assert len(batches) == 5
     for train, valid in batches:
         example.search_step(network, alpha, train, valid, sgd, adam, order)
-    library.epoch(Silent())
+    library.epoch(Callback())
     for name, value in library.result().alpha.items():
         moved = float((value - start[name]).abs().max())
         assert moved > 5e-4

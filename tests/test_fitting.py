@@ -65,8 +65,8 @@ def test_a_resumed_run_keeps_its_epochs(tmp_path: Path, monkeypatch: pytest.Monk
 def test_seconds_are_a_budget_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
 
-    class Told(archgrad.loops.Silent):
-        def notice(self, text: str) -> None:
+    class Told(archgrad.Callback):
+        def warning(self, text: str) -> None:
             said.append(text)
 
     monkeypatch.setattr(fitting, "seconds", lambda need, wanted: (10.0 * sum(need.epochs),))

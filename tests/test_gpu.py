@@ -14,7 +14,8 @@ from archgrad import config as configuration
 from archgrad.config import RunConfig
 from archgrad.folder import Run
 from archgrad.graphs import Graphed, recorder
-from archgrad.loops import Silent, placed
+from archgrad.callbacks import Callback
+from archgrad.loops import placed
 from archgrad.methods import RECIPES
 from archgrad.mixing import Mixing
 from archgrad.parts.hypergradient import Exact, FiniteDifference, first_order
@@ -216,11 +217,11 @@ def test_recorded_steps_are_the_steps(
 
 
 def test_a_search_with_graphs_learns_and_says_what_is_not_recorded() -> None:
-    class Told(Silent):
+    class Told(Callback):
         def __init__(self) -> None:
             self.lines: list[str] = []
 
-        def notice(self, text: str) -> None:
+        def warning(self, text: str) -> None:
             self.lines.append(text)
 
     for method, notes in (("darts", 0), ("darts_2nd", 0), ("snas", 1), ("gdas", 2)):

@@ -14,7 +14,7 @@ import archgrad
 from archgrad import bilevel
 from archgrad.choice import Choice, Group
 from archgrad.graphs import WARM_UP, Graphed, Tensors, recorder
-from archgrad.loops import Silent
+from archgrad.callbacks import Callback
 from archgrad.mixing import Mixing
 from archgrad.parts.hypergradient import Estimate, first_order
 from archgrad.parts.relaxation import GumbelSoftmax, Sigmoid, Softmax
@@ -273,12 +273,12 @@ def test_the_weights_gradient_sees_alpha_weights_and_statistics_as_they_are() ->
 
 
 @dataclass
-class Told(Silent):
+class Told(Callback):
     """Keeps what the search says."""
 
     lines: list[str]
 
-    def notice(self, text: str) -> None:
+    def warning(self, text: str) -> None:
         if not text.startswith("alpha has decided"):  # the searches here are short
             self.lines.append(text)
 

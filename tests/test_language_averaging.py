@@ -183,9 +183,9 @@ def test_a_listener_hears_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
         def step(self, done: int, steps: int) -> None: ...
 
-        def epoch(self, metrics: Mapping[str, Any], epochs: int) -> None: ...
+        def epoch_end(self, event: EpochEnd) -> None: ...
 
-        def notice(self, text: str) -> None:
+        def warning(self, text: str) -> None:
             self.notices.append(text)
 
     made, listener = Training.__init__, Listener()
@@ -214,7 +214,7 @@ def test_a_killed_retraining_resumes_to_the_same_weights(after: int, tmp_path: P
     class Kill:
         def step(self, done: int, steps: int) -> None: ...
 
-        def epoch(self, metrics: Mapping[str, Any], total: int) -> None:
+        def epoch_end(self, event: EpochEnd) -> None:
             if metrics["epoch"] == after:
                 raise SimulatedKill
 

@@ -21,7 +21,7 @@ from archgrad.data import Data, TextSource, text_data
 from archgrad.errors import ArchgradError
 from archgrad.language import LANGUAGE, Segment
 from archgrad.loaders import Loaders
-from archgrad.loops import Silent
+from archgrad.callbacks import Callback
 from archgrad.methods import RECIPES
 from archgrad.planning import summary
 from archgrad.prepared import prepare, search_space
@@ -67,8 +67,8 @@ def test_every_method_searches_or_says_why_not(text: Data, method: str) -> None:
 
 @pytest.mark.parametrize("method", ["darts", "darts_2nd"])
 def test_same_seed_same_run_and_resumed_the_same(text: Data, method: str, tmp_path: Path) -> None:
-    class Stop(Silent):
-        def epoch(self, metrics: Any, epochs: int) -> None:
+    class Stop(Callback):
+        def epoch_end(self, event: EpochEnd) -> None:
             raise KeyboardInterrupt
 
     once = searched(text, method, epochs=2, bptt_spread=2.0, out=tmp_path / "once")

@@ -24,7 +24,7 @@ from archgrad.bilevel import bilevel_search
 from archgrad.config import RunConfig, SearchConfig
 from archgrad.data import Data
 from archgrad.folder import Run, load_checkpoint
-from archgrad.loops import Listener, Silent
+from archgrad.callbacks import Callback
 from archgrad.methods import RECIPES, method
 from archgrad.parts.stopping import EigenvalueStop
 from archgrad.spaces.darts_cnn import DartsCNN
@@ -106,7 +106,7 @@ class Outcome(NamedTuple):
 
 
 def searched(
-    data: Data, path: Path, name: str, options: Mapping[str, Any], listener: Listener | None = None
+    data: Data, path: Path, name: str, options: Mapping[str, Any], listener: Callback | None = None
 ) -> Outcome:
     given = {**ACTIVE.get(name, {}), **options}
     sizes = {key: given.pop(key) for key in ("epochs", "batch_size") if key in given}
@@ -204,16 +204,16 @@ class Interrupted(Exception):
     pass
 
 
-class Interrupting(Silent):
+class Interrupting(Callback):
     """Ends the search at everything it hears of for the first time."""
 
     def __init__(self) -> None:
         self.heard: list[object] = []
 
-    def epoch(self, metrics: Mapping[str, Any], epochs: int) -> None:
+    def epoch_end(self, event: EpochEnd) -> None:
         self.notice(metrics["epoch"], sum(isinstance(what, str) for what, _ in self.heard))
 
-    def notice(self, what: object, times: int = 0) -> None:
+    def warning(self, what: object, times: int = 0) -> None:
         if (what, times) not in self.heard:
             self.heard.append((what, times))
             raise Interrupted

@@ -16,7 +16,7 @@ from archgrad.data import Augmentation, as_data
 from archgrad.diagnostics import one_hot
 from archgrad.folder import Run, read_lines
 from archgrad.guard import Finding, Guard
-from archgrad.loops import Silent
+from archgrad.callbacks import Callback
 from archgrad.methods import Method, method
 from archgrad.mixing import Mixing
 from archgrad.monitor import ITERATIONS, RANDOM_CELLS
@@ -28,11 +28,11 @@ SHAPE = {"channels": 2, "cells": 3, "nodes": 1, "in_channels": 1, "image_size": 
 MEASURED = {"discrete_accuracy", "watch_accuracy", "eigenvalue", "layer_alignment"}
 
 
-class Noted(Silent):
+class Noted(Callback):
     def __init__(self) -> None:
         self.texts: list[str] = []
 
-    def notice(self, text: str) -> None:
+    def warning(self, text: str) -> None:
         self.texts.append(text)
 
 
@@ -48,7 +48,7 @@ def config(**changes: Any) -> SearchConfig:
 
 def searched(
     name: str | Method = "darts",
-    listener: Silent | None = None,
+    listener: Callback | None = None,
     run: Run | None = None,
     **changes: Any,
 ) -> SearchResult:
@@ -171,10 +171,10 @@ def test_the_guard_warns_stops_or_rolls_back(
     assert [text for text in noted.texts if "skips" in text] == ["epoch 2: skips take over"]
     assert (result.stopped is None) == (mode == "warn")
 
-    class Upto(Silent):
+    class Upto(Callback):
         """Ends a search of the same length after some epochs, by asking for no more."""
 
-        def epoch(self, metrics: Any, epochs: int) -> None:
+        def epoch_end(self, event: EpochEnd) -> None:
             if metrics["epoch"] == derived_from:
                 raise StopIteration
 

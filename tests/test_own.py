@@ -26,7 +26,7 @@ from archgrad.choice import Choice
 from archgrad.choices import InputChoice, Picked, Repeat, Width
 from archgrad.data.own import LoaderBatches, OwnData, batches
 from archgrad.errors import ArchgradError
-from archgrad.loops import Silent
+from archgrad.callbacks import Callback
 from archgrad.methods import RECIPES, Method
 from archgrad.operations import Zero
 from archgrad.parts.augmentation import RandomCutout
@@ -269,7 +269,7 @@ class Killed(BaseException):
     pass
 
 
-class KillAfter(Silent):
+class KillAfter(Callback):
     """A listener that ends the search after an epoch, or in the next one."""
 
     def __init__(self, epoch: int, step: int | None = None) -> None:
@@ -279,7 +279,7 @@ class KillAfter(Silent):
         if self.epochs == self.after and done == self.at:
             raise Killed
 
-    def epoch(self, metrics: Mapping[str, Any], epochs: int) -> None:
+    def epoch_end(self, event: EpochEnd) -> None:
         self.epochs = int(metrics["epoch"])
         if self.at is None and self.epochs == self.after:
             raise Killed

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import archgrad
 from archgrad.errors import ArchgradError
-from archgrad.loops import Silent
+from archgrad.callbacks import Callback
 from archgrad.mixing import Mixing
 from archgrad.parts.derivatives import detached
 from archgrad.spaces.own import OwnModel
@@ -108,7 +108,7 @@ def test_a_long_half_meets_the_short_one_again_and_again() -> None:
     """Also where a pass of the short half has a batch of one, which is left out."""
     steps: list[int] = []
 
-    class Steps(Silent):
+    class Steps(Callback):
         def step(self, done: int, steps_: int) -> None:
             steps.append(done)
 

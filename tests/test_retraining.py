@@ -193,7 +193,7 @@ def test_the_test_part_is_read_once_after_the_last_epoch() -> None:
     class Listener:
         def step(self, done: int, steps: int) -> None: ...
 
-        def epoch(self, metrics: dict[str, object], total: int) -> None:
+        def epoch_end(self, event: EpochEnd) -> None:
             epochs.append(int(metrics["epoch"]))  # type: ignore[call-overload]
 
     data = load_data(DATA)[0]
@@ -214,7 +214,7 @@ def test_a_killed_retraining_resumes_to_the_same_weights(
     class Kill:
         def step(self, done: int, steps: int) -> None: ...
 
-        def epoch(self, metrics: dict[str, object], total: int) -> None:
+        def epoch_end(self, event: EpochEnd) -> None:
             if metrics["epoch"] == after:
                 raise SimulatedKill
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from archgrad import baselines, benchmarks, data, methods, spaces
     from archgrad.api import TrainResult, build, derive, export, plan, run, search, train
     from archgrad.architecture import Architecture, Cell, published
+    from archgrad.callbacks import Callback, EpochEnd
     from archgrad.choice import Choice, Group
     from archgrad.choices import InputChoice, Repeat, Width, insert_choices
     from archgrad.comparing.verb import compare
@@ -35,10 +36,12 @@ _HOMES = {
     "ArchgradError": "archgrad.errors",
     "ArchgradRegressor": "archgrad.estimators",
     "Architecture": "archgrad.architecture",
+    "Callback": "archgrad.callbacks",
     "Cell": "archgrad.architecture",
     "Choice": "archgrad.choice",
     "CostTable": "archgrad.costs",
     "Diverged": "archgrad.errors",
+    "EpochEnd": "archgrad.callbacks",
     "Group": "archgrad.choice",
     "InputChoice": "archgrad.choices",
     "Method": "archgrad.methods",
@@ -70,10 +73,12 @@ __all__ = [
     "ArchgradError",
     "ArchgradRegressor",
     "Architecture",
+    "Callback",
     "Cell",
     "Choice",
     "CostTable",
     "Diverged",
+    "EpochEnd",
     "Group",
     "InputChoice",
     "Method",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -16,12 +16,12 @@ from archgrad.architecture import Architecture, resolve
 from archgrad.arguments import TRAIN, beginning, resumed, sections_of, sections_with_training
 from archgrad.baselines import BASELINES
 from archgrad.budget import Limit, kept
+from archgrad.callbacks import Callback, Callbacks
 from archgrad.config import OWN
 from archgrad.errors import ArchgradError
 from archgrad.exporting import Exported, export_to, own_subject, subject_of
 from archgrad.folder import Run, free_folder
 from archgrad.groups import GROUPS
-from archgrad.loops import Listener
 from archgrad.measure import ACCURACY, Measure
 from archgrad.methods import Method
 from archgrad.network import Classifier
@@ -63,7 +63,7 @@ def search(
     classes: int | None = None,
     out: str | Path | None = None,
     resume: str | Path | None = None,
-    listener: Listener | None = None,
+    callbacks: Sequence[Callback] = (),
     **options: Any,
 ) -> SearchResult:
     """Search an architecture on training images; test images are never looked at.
@@ -90,10 +90,10 @@ def search(
     ready, sections = beginning(space, data, options, own, train, task)
     if resume is not None:
         run = resumed(resume, options, out)
-        return ready(run.config).search(run, listener)
+        return ready(run.config).search(run, Callbacks(callbacks))
     prepared = ready(configuration.build(sections))
     run_folder = None if out is None else Run.create(out, prepared.config)
-    return prepared.search(run_folder, listener)
+    return prepared.search(run_folder, Callbacks(callbacks))
 
 
 def build(factory: Callable[[], nn.Module], architecture: Architecture) -> nn.Module:
@@ -147,7 +147,7 @@ def run(
     random_cells: int | None = None,
     out: str | Path | None = None,
     resume: str | Path | None = None,
-    listener: Listener | None = None,
+    callbacks: Sequence[Callback] = (),
     **options: Any,
 ) -> Report:
     """The main job: search, retrain, test, and compare with random cells; see `experiment`.
@@ -159,15 +159,16 @@ def run(
     from archgrad.experiment import main_job, prepare_main_job
 
     own = {"space": space, "data": data, "method": method, "valid": valid, "test": test}
+    heard = Callbacks(callbacks)
     if resume is not None:
         extra = options if random_cells is None else {**options, "random_cells": random_cells}
         folder = resumed(resume, extra, out)
-        return main_job(folder, prepare_main_job(folder.config, **own, classes=classes), listener)
+        return main_job(folder, prepare_main_job(folder.config, **own, classes=classes), heard)
     sections = sections_with_training(options, data, space, method)
     config = configuration.build(sections, random_cells=random_cells or 3)
     job = prepare_main_job(config, **own, classes=classes)
     folder = Run.create(out or free_folder(config), job.search.config)
-    return main_job(folder, job, listener)
+    return main_job(folder, job, heard)
 
 
 def derive(
@@ -278,7 +279,7 @@ def train(
     test: Any = None,
     classes: int | None = None,
     transfer: bool = False,
-    listener: Listener | None = None,
+    callbacks: Sequence[Callback] = (),
     **options: Any,
 ) -> TrainResult:
     """Retrain an architecture from scratch, once a seed, and test each final network once.
@@ -306,7 +307,8 @@ def train(
         space = retrained(what.space, config.train)
     check(space, architecture, config.train, loaded, augmentation)
     jobs = retrainings("found", architecture, space, config.train, transferred_from=origin)
-    done = [retrain(j, loaded, augmentation=augmentation, listener=listener) for j in jobs]
+    heard = Callbacks(callbacks)
+    done = [retrain(j, loaded, augmentation=augmentation, callback=heard) for j in jobs]
     vocabulary = loaded.classes if loaded.of_text else None
     scores, networks = [score for score, _ in done], [network for _, network in done]
     return TrainResult(architecture, scores, networks, vocabulary)

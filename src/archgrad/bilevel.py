@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from archgrad.architecture import Architecture
-from archgrad.config import OWN, SearchConfig
+from archgrad.callbacks import Callback, EpochEnd, report
+from archgrad.config import SearchConfig
 from archgrad.data import Augmentation, Data
 from archgrad.data.own import OwnData
 from archgrad.errors import ArchgradError, Diverged, noted
@@ -23,9 +24,7 @@ from archgrad.kernels import native
 from archgrad.leg import Leg, stages
 from archgrad.loaders import Loaders
 from archgrad.loops import (
-    Listener,
     Meter,
-    Silent,
     check_interval,
     cosine,
     first_infinite,
@@ -56,7 +55,7 @@ def bilevel_search(
     *,
     augmentation: Augmentation | None = None,
     run: Run | None = None,
-    listener: Listener | None = None,
+    callback: Callback | None = None,
 ) -> SearchResult:
     """Search an architecture (arXiv:1806.09055, algorithm 1); goes on from the run's checkpoint.
 
@@ -64,23 +63,23 @@ def bilevel_search(
     the weights along the gradient of L_train. The test part of ``data`` is never touched.
     """
     device = resolve_device(config.device)
-    listener = listener or Silent()
+    callback = callback or Callback()
     held = run.working() if run is not None else nullcontext()
     random = seeded(config.seed, config.threads, device)
     with held, native.use(config.kernel), without_tf32(), random:
         search = BilevelSearch(space, data, method, config, augmentation, device, run)
-        if run is not None and config.space == OWN:
+        if run is not None:
             Groups.of(space, method).keep(run.path)
         if search.done == 0 and (price := search.monitor.price()) is not None:
-            listener.notice(price)
+            callback.warning(price)
         if config.graphs == "on" and recorder(device) is None:
-            listener.notice(f"graphs on: there are CUDA graphs on a GPU alone, not on {device}")
-        search.recover(listener)  # where it was interrupted before it could
+            callback.warning(f"graphs on: there are CUDA graphs on a GPU alone, not on {device}")
+        search.recover(callback)  # where it was interrupted before it could
         while search.verdict is None and search.done < config.epochs:
-            listener.epoch(search.epoch(listener), config.epochs)
+            report(search.epoch(callback), callback)
         result = search.selected()
         if result.undecided is not None:
-            listener.notice(result.undecided)
+            callback.warning(result.undecided)
         if run is not None:
             write(run.path / "architecture.json", result.architecture.to_json())
     return result
@@ -108,6 +107,7 @@ class BilevelSearch:
         self.memory: dict[str, Any] = {}
         self.told: set[str] = set()
         self.metrics: list[dict[str, Any]] = []
+        self.derived: Architecture | None = None  # of the last epoch, as `strength`
         self.verdict: Verdict | None = None
         self.done = self.recovered = 0  # epochs done; the epoch that it last went back to
         self.begin(0, None)
@@ -121,8 +121,8 @@ class BilevelSearch:
         arguments = self.space, self.method, self.stages[stage], candidates, self.config
         self.leg = Leg.of(*arguments, self.device, self.task)
         with torch.no_grad():
-            strength = self.state().strength(self.leg.net.alpha)
-        self.start = {name: value.clone() for name, value in strength.items()}
+            self.strength = self.state().strength(self.leg.net.alpha)
+        self.start = {name: value.clone() for name, value in self.strength.items()}
         recording = recorder(self.device) if self.config.graphs == "on" else None
         self.passes = Passes(self.leg.net, self.method.hypergradient, recording)
 
@@ -140,15 +140,15 @@ class BilevelSearch:
             self.leg.inherit(before)
         self.memory.clear()
 
-    def epoch(self, listener: Listener) -> dict[str, Any]:
+    def epoch(self, callback: Callback) -> EpochEnd:
         """One pass over the weights' half, then diagnostics, metrics and a checkpoint."""
-        started = time.perf_counter()
+        started, before = time.perf_counter(), self.derived
         if self.stage + 1 < len(self.stages) and self.done == self.bounds[self.stage + 1]:
             self.next_stage()
         config, epoch = self.config, self.done
         first, last = self._span()
         rate = cosine(config.learning_rate, config.final_learning_rate, epoch - first, last - first)
-        meter = self.steps(epoch, rate, listener=listener)
+        meter = self.steps(epoch, rate, callback=callback)
         self.done = epoch + 1
         self.leg.net.advance(self._progress(self.done))
         metrics = {
@@ -168,12 +168,18 @@ class BilevelSearch:
         if (bad := first_infinite(kept)) is not None:
             raise self._diverged(bad, epoch, len(self.loaders.train))
         self.metrics.append(metrics)
-        self._judge(metrics, listener)
+        self._judge(metrics, callback)
         metrics["seconds"] = round(time.perf_counter() - started, 3)
         metrics["memory_mb"] = round(peak_memory_mb(self.device), 1)
         self.records.save(self)
-        self.recover(listener)
-        return metrics
+        event = self._event(metrics, before)
+        self.recover(callback)
+        return event
+
+    def _event(self, metrics: dict[str, Any], before: Architecture | None) -> EpochEnd:
+        assert self.derived is not None
+        alpha = {name: value.detach() for name, value in self.leg.net.alpha.items()}
+        return EpochEnd(metrics, self.config.epochs, self.derived, before, alpha, self.strength)
 
     def steps(
         self,
@@ -181,7 +187,7 @@ class BilevelSearch:
         rate: float,
         *,
         progress: float | None = None,
-        listener: Listener | None = None,
+        callback: Callback | None = None,
     ) -> Meter:
         """All steps of an epoch (counted from 0); ``progress`` fixed where it is given."""
         self.leg.net.model.train()
@@ -198,9 +204,9 @@ class BilevelSearch:
                 self.weight_step(replace(state, seed=_seed()), meter)
             meter.next()
             self._check(meter, epoch)
-            if listener is not None:
-                self._tell(listener)
-                listener.step(step + 1, steps)
+            if callback is not None:
+                self._tell(callback)
+                callback.step(step + 1, steps)
         if not meter.values:
             raise ArchgradError(
                 "no step could be made: every batch held a single example, and BatchNorm needs "
@@ -210,12 +216,12 @@ class BilevelSearch:
         self._check(meter, epoch, last=True)
         return meter
 
-    def _tell(self, listener: Listener) -> None:
+    def _tell(self, callback: Callback) -> None:
         """Say once why a pass is not recorded."""
         for note in self.passes.notes:
             if note not in self.told:
                 self.told.add(note)
-                listener.notice(note)
+                callback.warning(note)
 
     def state(
         self,
@@ -302,14 +308,14 @@ class BilevelSearch:
         first, last = self.bounds[self.stage], self.bounds[self.stage + 1]
         return (epoch - first) / (last - first) < self.method.warm_up
 
-    def _judge(self, metrics: dict[str, Any], listener: Listener) -> None:
+    def _judge(self, metrics: dict[str, Any], callback: Callback) -> None:
         """What the guard and the stopping rule say after an epoch."""
         mode = self.config.guard
         begun = self.monitor.guard.begun(self.metrics) if mode != "off" else []
         if begun:
             metrics["warnings"] = [finding.sentence for finding in begun]
         for finding in begun:
-            listener.notice(f"epoch {self.done}: {finding.sentence}")
+            callback.warning(f"epoch {self.done}: {finding.sentence}")
         collapse = [finding.sentence for finding in begun if finding.collapse]
         if collapse and mode in ("stop", "rollback"):
             healthy = max(1, self.monitor.guard.last_healthy(self.metrics))
@@ -318,13 +324,13 @@ class BilevelSearch:
         elif self.method.stopping is not None and not self._recovered_fully():
             self.verdict = self.method.stopping(self.metrics)
 
-    def recover(self, listener: Listener) -> None:
+    def recover(self, callback: Callback) -> None:
         """Go back to the epoch of the verdict with more weight decay, if the method does so."""
         verdict = self.verdict
         if self.method.recovery is None or verdict is None or verdict.final:
             return
         back, more = max(verdict.epoch, self.recovered), self._more_decay(self.method.recovery)
-        listener.notice(f"{verdict.reason}; back to epoch {back}, weight decay {more:g}")
+        callback.warning(f"{verdict.reason}; back to epoch {back}, weight decay {more:g}")
         self.records.return_to(self, back)
         self.leg.weight_optimizer.param_groups[0]["weight_decay"] = more
         self.verdict, self.recovered = None, back

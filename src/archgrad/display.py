@@ -20,6 +20,7 @@ from rich.progress import (
 
 from archgrad import __version__, measure
 from archgrad.baselines import BASELINES
+from archgrad.callbacks import Callback, EpochEnd
 from archgrad.config import SearchConfig
 from archgrad.folder import read_lines
 from archgrad.kernels import native
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from archgrad.result import SearchResult
 
 
-class Display:
+class Display(Callback):
     """Shows a run as it goes, on standard error, so that standard output holds results alone."""
 
     def __init__(self, run: Run) -> None:
@@ -98,9 +99,9 @@ class Display:
             completed = self.done + done / steps
             self._show(self.searching, completed=completed, step=f"step {done}/{steps}  ")
 
-    def epoch(self, metrics: Mapping[str, Any], epochs: int) -> None:
+    def epoch_end(self, event: EpochEnd) -> None:
         """A search epoch is done."""
-        self.done = metrics["epoch"]
+        metrics, self.done = event.metrics, event.epoch
         judge = measure.of(metrics, "valid_")
         valid = judge.brief(metrics[f"valid_{judge.name}"])
         skips = f"skips {100 * metrics['skip_share']:.0f} %  " if judge is measure.ACCURACY else ""
@@ -111,9 +112,9 @@ class Display:
         if self.live:
             self._show(self.searching, completed=self.done, step="", note=note)
         else:
-            self.console.print(f"search   {self.done}/{epochs}  {note}", soft_wrap=True)
+            self.console.print(f"search   {self.done}/{event.epochs}  {note}", soft_wrap=True)
 
-    def evaluation(self, line: Mapping[str, Any], share: float) -> None:
+    def evaluated(self, line: Mapping[str, Any], share: float) -> None:
         """A baseline has scored an architecture; ``share``: of the budget that is spent."""
         judge = measure.of(line)
         name = judge.name if judge.name in line else "score"
@@ -124,7 +125,7 @@ class Display:
         else:
             self.console.print(f"search   {line['evaluation']}  {note}", soft_wrap=True)
 
-    def notice(self, text: str) -> None:
+    def warning(self, text: str) -> None:
         """The search has something to say."""
         self.console.print(f"note     {text}", soft_wrap=True, markup=False)
 

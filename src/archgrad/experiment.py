@@ -15,13 +15,14 @@ import torch
 from archgrad import measure
 from archgrad.architecture import Architecture
 from archgrad.budget import CostReport
+from archgrad.callbacks import Callback
 from archgrad.config import OWN, RunConfig
 from archgrad.cost import Cost, cost
 from archgrad.data import Data
 from archgrad.errors import ArchgradError
 from archgrad.exporting import export_to, subject_of
 from archgrad.folder import Run, write
-from archgrad.loops import Listener, resolve_device
+from archgrad.loops import resolve_device
 from archgrad.measure import ACCURACY, Measure
 from archgrad.prepared import Prepared, prepare
 from archgrad.processes import retrain_all
@@ -96,7 +97,7 @@ def prepare_main_job(config: RunConfig, **own: Any) -> MainJob:
 def main_job(
     run: Run,
     job: MainJob,
-    listener: Listener | None = None,
+    callback: Callback | None = None,
     on_search: Callable[[SearchResult], None] = lambda result: None,
     on_retraining: Callable[[int, int], None] = lambda epochs, total: None,
 ) -> Report:
@@ -108,7 +109,7 @@ def main_job(
     config, train = run.config, run.config.train
     assert train is not None
     with run.working():
-        result = job.search.search(run, listener)
+        result = job.search.search(run, callback)
         save_drawing(result.architecture, run.path)
         on_search(result)
         cells = {"found": result.architecture}

@@ -8,7 +8,7 @@ import resource
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -18,27 +18,6 @@ from archgrad.errors import ArchgradError, unknown
 
 Model = TypeVar("Model", bound=nn.Module)
 ORDERS = {4: torch.channels_last, 5: torch.channels_last_3d}
-
-
-class Listener(Protocol):
-    """Hears of progress; the command line's display is one."""
-
-    def step(self, done: int, steps: int) -> None: ...
-    def epoch(self, metrics: Mapping[str, Any], epochs: int) -> None: ...
-    def evaluation(self, line: Mapping[str, Any], share: float) -> None: ...
-    def notice(self, text: str) -> None: ...
-
-
-class Silent:
-    """A listener that shows nothing."""
-
-    def step(self, done: int, steps: int) -> None: ...
-
-    def epoch(self, metrics: Mapping[str, Any], epochs: int) -> None: ...
-
-    def evaluation(self, line: Mapping[str, Any], share: float) -> None: ...
-
-    def notice(self, text: str) -> None: ...
 
 
 def resolve_device(name: str) -> torch.device:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from archgrad import diagnostics
-from archgrad.architecture import Architecture, Cell
+from archgrad.architecture import Architecture
 from archgrad.cadence import (
     FORWARD,
     GRADIENT,
@@ -135,6 +135,8 @@ class Monitor:
         with torch.no_grad():
             strength = state.strength(alpha)
             cells = search.method.discretization(alpha, state)
+        search.strength = strength
+        search.derived = Architecture(space=search.space.name, cells=cells)
         found: dict[str, Any] = {
             "valid_loss": loss,
             f"valid_{task.name}": task.written(right),
@@ -164,13 +166,13 @@ class Monitor:
             value = _eigenvalue(search, alpha, replace(state, sample=False), ITERATIONS)
             found |= {"eigenvalue": value} if math.isfinite(value) else {}
         if search.config.guard != "off" and search.space.input_shape:
-            found |= self._cost(search, cells)
+            found |= self._cost(search, search.derived)
         return found
 
-    def _cost(self, search: BilevelSearch, cells: tuple[Cell, ...]) -> dict[str, float]:
+    def _cost(self, search: BilevelSearch, derived: Architecture) -> dict[str, float]:
         """Where the derived cells stand among random ones of the space."""
         random = _random_costs(search.space)
-        own = cost(search.space, Architecture(space=search.space.name, cells=cells))
+        own = cost(search.space, derived)
         return {
             f"{what}_percentile": diagnostics.percentile(
                 getattr(own, what), [getattr(one, what) for one in random]

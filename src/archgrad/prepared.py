@@ -15,6 +15,7 @@ from archgrad.baselines import BASELINES
 from archgrad.baselines.beginning import Baseline, check_gradient_method
 from archgrad.bilevel import bilevel_search
 from archgrad.budget import REPORT, Budget
+from archgrad.callbacks import Callback
 from archgrad.calling import defaults, made
 from archgrad.config import OWN, DataConfig, RunConfig, SearchConfig, TrainConfig
 from archgrad.data import Augmentation, Data
@@ -25,7 +26,7 @@ from archgrad.fitting import epochs_within
 from archgrad.folder import Run, write
 from archgrad.leg import check
 from archgrad.loaders import Loaders
-from archgrad.loops import Listener, resolve_device
+from archgrad.loops import resolve_device
 from archgrad.methods import Method
 from archgrad.planning import Plan, plan, ran_out
 from archgrad.precision import check as check_precision
@@ -52,7 +53,7 @@ class Prepared:
     method: Method | Baseline
     budget: Budget | None = None
 
-    def search(self, run: Run | None = None, listener: Listener | None = None) -> SearchResult:
+    def search(self, run: Run | None = None, callback: Callback | None = None) -> SearchResult:
         """Run it, or go on with it where ``run`` has a checkpoint.
 
         Memory that runs out is an `ArchgradError` that says what would fit.
@@ -60,19 +61,19 @@ class Prepared:
         if run is not None and isinstance(self.data, Data):
             keep_classes(run, self.data)
         if isinstance(self.method, Baseline):
-            return self._reported(self.method.search(run, listener))
+            return self._reported(self.method.search(run, callback))
         if self.budget is not None and run is not None:
             self.budget.keep(run)
         wanted = self._wanted()
-        if listener is not None and wanted.config.budget_seconds is not None:
-            listener.notice(
+        if callback is not None and wanted.config.budget_seconds is not None:
+            callback.warning(
                 f"{wanted.config.epochs} epochs fit budget_seconds {wanted.config.budget_seconds:g}"
                 " by the time that steps took; chosen anew, it may be another number"
             )
         try:
             return self._reported(
                 bilevel_search(
-                    *wanted[:4], augmentation=self.augmentation, run=run, listener=listener
+                    *wanted[:4], augmentation=self.augmentation, run=run, callback=callback
                 )
             )
         except (MemoryError, RuntimeError) as error:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 
 from archgrad.bilevel import BilevelSearch
+from archgrad.callbacks import Callback
 from archgrad.config import SearchConfig
 from archgrad.data import Augmentation, Batches, Data
 from archgrad.data.own import OwnData
@@ -20,7 +21,7 @@ from archgrad.data.text import TextBatches
 from archgrad.errors import ArchgradError, out_of_memory
 from archgrad.kernels import native
 from archgrad.loaders import Loaders, several
-from archgrad.loops import Silent, peak_memory_mb, resolve_device, seeded
+from archgrad.loops import peak_memory_mb, resolve_device, seeded
 from archgrad.memory import forget_peak
 from archgrad.methods import Method
 from archgrad.spaces import SearchSpace
@@ -180,7 +181,7 @@ def _step(search: BilevelSearch, images: int) -> Step:
     cut = (_Cut(part, images) for part in (loaders.train, loaders.valid, loaders.check))
     train, valid, check = cut
     search.loaders = replace(loaders, train=train, valid=valid, check=check)
-    search.steps(0, rate=0.0, progress=0.0, listener=clock)
+    search.steps(0, rate=0.0, progress=0.0, callback=clock)
     search.monitor.touch(search)
     started, before = time.perf_counter(), search.leg.net.spent
     search.monitor.evaluate(search)
@@ -222,7 +223,7 @@ class _Cut:
                 return
 
 
-class _Clock(Silent):
+class _Clock(Callback):
     """When each step ended and what was spent by then, and when the first began."""
 
     def __init__(self, search: BilevelSearch) -> None:

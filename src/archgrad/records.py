@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from archgrad.architecture import Architecture
 from archgrad.choice import Group
 from archgrad.config import SearchConfig
 from archgrad.data import Data
@@ -69,7 +71,7 @@ class Records:
     def save(self, search: BilevelSearch, again: bool = False) -> None:
         """After an epoch: its lines and a checkpoint. ``again``: the lines are there already."""
         alpha = {name: value.tolist() for name, value in search.leg.net.alpha.items()}
-        line: dict[str, Any] = {"epoch": search.done, "alpha": alpha}
+        line: dict[str, Any] = {"epoch": search.done, "alpha": alpha, **_seen(search)}
         if search.candidates is not None:
             line["candidates"] = search.candidates
         if not again:
@@ -157,12 +159,25 @@ class Records:
         if self.run is not None:
             search.metrics = truncate(self.run.path / METRICS, done)
             self.alphas = truncate(self.run.path / ALPHAS, done)
+        cells = self.alphas[-1].get("cells") if self.alphas else None  # older ones have none
+        kept = json.dumps({"space": search.space.name, "cells": cells})
+        search.derived = cells and Architecture.from_json(kept, origin=ALPHAS)
 
     def alpha_of(
         self, search: BilevelSearch, epoch: int
     ) -> tuple[tuple[Group, ...], dict[str, Tensor]]:
         """The groups and alpha after an epoch, counted from 1."""
         return Groups.of(search.space, search.method).at(self.alphas[epoch - 1])
+
+
+def _seen(search: BilevelSearch) -> dict[str, Any]:
+    """What the epoch gave: the weights of the candidates, to six digits, and the derived cells."""
+    assert search.derived is not None
+    weights = {
+        name: [[float(f"{number:.6g}") for number in row] for row in value.tolist()]
+        for name, value in search.strength.items()
+    }
+    return {"strength": weights, "cells": search.derived.model_dump(mode="json")["cells"]}
 
 
 def _take(search: BilevelSearch, content: Mapping[str, Any]) -> None:

@@ -15,13 +15,14 @@ from safetensors.torch import save
 from archgrad import data as data_sets
 from archgrad import recipes
 from archgrad.architecture import Architecture
+from archgrad.callbacks import Callback, EpochEnd
 from archgrad.config import DataConfig, TrainConfig
 from archgrad.cost import cost
 from archgrad.data import Augmentation, Data
 from archgrad.errors import ArchgradError
 from archgrad.folder import write
 from archgrad.learning import training_batches
-from archgrad.loops import Listener, Silent, resolve_device, seeded
+from archgrad.loops import resolve_device, seeded
 from archgrad.precision import check as check_precision
 from archgrad.precision import without_tf32
 from archgrad.spaces import SearchSpace
@@ -64,7 +65,7 @@ def retrain(
     data: Data,
     *,
     augmentation: Augmentation | None = None,
-    listener: Listener | None = None,
+    callback: Callback | None = None,
     deadline: float = math.inf,
     tested: bool = True,
 ) -> tuple[Score, Any]:
@@ -83,15 +84,15 @@ def retrain(
     if data.test is None and tested:
         raise _no_test(data)
     config, device = job.config, resolve_device(job.config.device)
-    listener = listener or Silent()
+    callback = callback or Callback()
     augmentation = augmentation or data.augmentation
     with seeded(job.seed, config.threads, device), without_tf32():
         training = Training(job, data, augmentation, device)
         for epoch in range(training.done, config.epochs):
             metrics = training.epoch(epoch)
-            listener.epoch(metrics, config.epochs)
+            callback.epoch_end(EpochEnd(metrics, config.epochs, job.architecture, job.architecture))
             if "rolled_back_to" in metrics:
-                listener.notice(
+                callback.warning(
                     f"epoch {metrics['epoch']} diverged, back to {metrics['rolled_back_to']}"
                 )
             if time.monotonic() + metrics["seconds"] > deadline and epoch + 1 < config.epochs:

@@ -130,8 +130,8 @@ def test_seconds_alone_decide_where_they_are_given() -> None:
     """However much that is; and a notice says that the number may be another."""
     said: list[str] = []
 
-    class Told(archgrad.loops.Silent):
-        def notice(self, text: str) -> None:
+    class Told(archgrad.Callback):
+        def warning(self, text: str) -> None:
             said.append(text)
 
     found = own(budget=None, budget_seconds=0.3, listener=Told())

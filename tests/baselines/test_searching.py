@@ -20,7 +20,7 @@ from archgrad.baselines.searching import BEGUN, EVALUATIONS, baseline_search
 from archgrad.config import SearchConfig
 from archgrad.errors import ArchgradError
 from archgrad.folder import Run
-from archgrad.loops import Silent
+from archgrad.callbacks import Callback
 from archgrad.result import SearchResult
 from archgrad.spaces import SearchSpace, space
 
@@ -151,8 +151,8 @@ def test_seconds_end_it_before_the_next_evaluation(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("archgrad.baselines.searching.time.perf_counter", lambda: next(clock))
     heard: list[float] = []
 
-    class Hears(Silent):
-        def evaluation(self, line: Any, share: float) -> None:
+    class Hears(Callback):
+        def evaluated(self, line: Any, share: float) -> None:
             heard.append(share)
 
     found = searched(BASELINES["random"](), math.inf, seconds=5.0, listener=Hears())
@@ -163,8 +163,8 @@ def test_seconds_end_it_before_the_next_evaluation(monkeypatch: pytest.MonkeyPat
 def test_a_listener_hears_the_share_of_the_budget() -> None:
     heard: list[float] = []
 
-    class Hears(Silent):
-        def evaluation(self, line: Any, share: float) -> None:
+    class Hears(Callback):
+        def evaluated(self, line: Any, share: float) -> None:
             heard.append(share)
 
     found = searched(BASELINES["random"](), 200, listener=Hears())

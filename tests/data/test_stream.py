@@ -268,7 +268,7 @@ def test_a_killed_retraining_of_a_stream_resumes_to_the_same_result(
     class Kill:
         def step(self, done: int, steps: int) -> None: ...
 
-        def epoch(self, metrics: dict[str, object], total: int) -> None:
+        def epoch_end(self, event: EpochEnd) -> None:
             raise SimulatedKill
 
     def made(place: Path | None = None) -> object:

@@ -17,12 +17,12 @@ from archgrad.baselines.value import Proposal, Strategy
 from archgrad.benchmarks import Table, TableObjective, nas_bench_201
 from archgrad.benchmarks.columns import VALIDATION
 from archgrad.budget import Limit
+from archgrad.callbacks import Callback
 from archgrad.config import SearchConfig
 from archgrad.data import Augmentation, Data
 from archgrad.data.own import OwnData
 from archgrad.errors import ArchgradError
 from archgrad.folder import Run
-from archgrad.loops import Listener, Silent
 from archgrad.records import begun_with, warn_of_order
 from archgrad.result import SearchResult
 from archgrad.spaces import SearchSpace
@@ -108,11 +108,11 @@ class Baseline:
         """What is learned; tables hold accuracies."""
         return self.objective.task if isinstance(self.objective, Children) else CLASSIFICATION
 
-    def search(self, run: Run | None = None, listener: Listener | None = None) -> SearchResult:
+    def search(self, run: Run | None = None, callback: Callback | None = None) -> SearchResult:
         """Run it, or go on with it where ``run`` holds scores."""
         seconds = self.config.budget_seconds
         if seconds is not None:
-            (listener or Silent()).notice(
+            (callback or Callback()).warning(
                 f"budget_seconds {seconds:g} ends the search by the time that evaluations take; "
                 "begun anew, it may make another number of them"
             )
@@ -128,7 +128,7 @@ class Baseline:
             seconds=seconds or math.inf,
             begun_with=self.begun_with,
             run=run,
-            listener=listener,
+            callback=callback,
             task=self.task,
         )
 

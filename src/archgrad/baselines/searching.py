@@ -14,10 +14,10 @@ import torch
 
 from archgrad.architecture import Architecture
 from archgrad.baselines.value import Proposal, Scored, Search, Strategy, best
+from archgrad.callbacks import Callback
 from archgrad.config import SearchConfig
 from archgrad.errors import ArchgradError, noted
 from archgrad.folder import Run, append, fitting, read_lines, refuse_other, write
-from archgrad.loops import Listener, Silent
 from archgrad.result import SearchResult
 from archgrad.spaces import SearchSpace
 from archgrad.task import CLASSIFICATION, Task
@@ -51,7 +51,7 @@ def baseline_search(
     seconds: float = math.inf,
     begun_with: Mapping[str, Any] | None = None,
     run: Run | None = None,
-    listener: Listener | None = None,
+    callback: Callback | None = None,
     task: Task = CLASSIFICATION,
 ) -> SearchResult:
     """Score what the strategy proposes as long as the ``budget`` pays for it.
@@ -62,7 +62,7 @@ def baseline_search(
     result is the best score of the largest share. Raises `ArchgradError` where the budget does not
     pay for the first proposal, and where all evaluations failed.
     """
-    listener = listener or Silent()
+    callback = callback or Callback()
     with run.working() if run is not None else nullcontext():
         proposals = strategy(space, torch.Generator().manual_seed(config.seed))
         lines, proposal = _begun(proposals, run, begun_with or {})
@@ -75,7 +75,7 @@ def baseline_search(
             lines.append(_evaluated(objective, proposal, price, lines, task))
             if run is not None:
                 append(run.path / EVALUATIONS, lines[-1])
-            listener.evaluation(lines[-1], max(_spent(lines) / budget, _took(lines) / seconds))
+            callback.evaluated(lines[-1], max(_spent(lines) / budget, _took(lines) / seconds))
             proposal = _sent(proposals, lines[-1])
         found = _found(lines)
         if run is not None:
