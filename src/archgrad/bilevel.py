@@ -68,6 +68,7 @@ def bilevel_search(
     random = seeded(config.seed, config.threads, device)
     with held, native.use(config.kernel), without_tf32(), random:
         search = BilevelSearch(space, data, method, config, augmentation, device, run)
+        callback.planned(search.monitor.outlook(search))
         if run is not None:
             Groups.of(space, method).keep(run.path)
         if search.done == 0 and (price := search.monitor.price()) is not None:

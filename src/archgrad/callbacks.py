@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from archgrad.architecture import Architecture
+from archgrad.timeleft import Outlook
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,9 @@ class Callback:
     ...         print(event.epoch, event.architecture.cell("normal"))
     """
 
+    def planned(self, outlook: Outlook) -> None:
+        """Before the first epoch of a process: what the epochs will be like."""
+
     def step(self, done: int, steps: int) -> None:
         """So many of the ``steps`` of an epoch are done."""
 
@@ -85,6 +89,9 @@ class Callbacks(Callback):
 
     def __init__(self, callbacks: Iterable[Callback] = ()) -> None:
         self.active = list(callbacks)
+
+    def planned(self, outlook: Outlook) -> None:
+        self._each(lambda callback: callback.planned(outlook))
 
     def step(self, done: int, steps: int) -> None:
         self._each(lambda callback: callback.step(done, steps))

@@ -15,7 +15,17 @@ from archgrad.cli_train import train_command
 from archgrad.config import DataConfig, SearchConfig, TrainConfig
 from archgrad.errors import ArchgradError, out_of_memory
 from archgrad.options import Given, with_options
-from archgrad.terminal import Config, Out, Resume, interruptible, refuse_options
+from archgrad.terminal import (
+    AsJson,
+    Config,
+    Out,
+    Quiet,
+    Resume,
+    console,
+    interruptible,
+    print_result,
+    refuse_options,
+)
 
 app = typer.Typer(
     name="archgrad",
@@ -63,8 +73,11 @@ def run_command(
     random_cells: Annotated[
         int | None, typer.Option(min=2, help="random cells to compare with [3]")
     ] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Search, retrain from scratch, test, and compare with random cells: the main job."""
+    from archgrad import answers
     from archgrad.display import Display
     from archgrad.experiment import main_job, prepare_main_job, summary
     from archgrad.folder import Run, free_folder
@@ -79,10 +92,10 @@ def run_command(
         job = prepare_main_job(configuration.build(given, base, random_cells=cells))
         made = job.search.config
         folder = Run.create(out or free_folder(made), made)
-    with Display(folder) as display, interruptible("run", folder.path):
+    with Display(folder, quiet) as display, interruptible("run", folder.path):
         report = main_job(folder, job, display, display.searched, display.retraining)
-    typer.echo(summary(report))
-    typer.echo(f"everything is in {folder.path}")
+    told = f"{summary(report)}\neverything is in {folder.path}"
+    print_result(answers.main_job(report, folder.path), told, as_json)
 
 
 @app.command("plan")
@@ -90,12 +103,9 @@ def run_command(
 def plan_command(
     given: Given,
     config: Config = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print it as JSON")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure a few steps: what a search will need of memory and time here, and what would fit."""
-    import json
-    from dataclasses import asdict
-
     from archgrad.loops import keep_freed_memory
     from archgrad.planning import summary
     from archgrad.prepared import prepare
@@ -104,7 +114,7 @@ def plan_command(
     prepared = prepare(configuration.build(given, base))
     keep_freed_memory()  # as the search will
     found = prepared.plan()
-    typer.echo(json.dumps(asdict(found), indent=2) if as_json else summary(found))
+    print_result(found, summary(found), as_json)
 
 
 @app.command("measure-latency")
@@ -114,12 +124,16 @@ def measure_latency_command(
     out: Annotated[Path, typer.Option(help="write the table to this new JSON file")],
     batch: Annotated[int, typer.Option(min=1, help="images a call")] = 1,
     config: Config = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Time every candidate of a space at every place on this device, for --max-latency.
 
     Options as those of the search: space, channels, cells, data, device and threads say what is
     timed, the others nothing. With the config of a main job: at the size of its retraining.
     """
+    import json
+
     from archgrad.folder import write
     from archgrad.latency import measure_latency, summary
     from archgrad.prepared import timed_space
@@ -128,21 +142,29 @@ def measure_latency_command(
         raise ArchgradError(f"file {out} already exists; choose another --out")
     made = configuration.build(given, configuration.load(config) if config else None)
     space, search = timed_space(made)
-    tell = lambda text: typer.echo(text, err=True)  # noqa: E731
+    told = console(sys.stderr, quiet)
+    tell = lambda text: told.print(text, soft_wrap=True, markup=False)  # noqa: E731
     table = measure_latency(
         space, device=search.device, batch=batch, threads=search.threads, tell=tell
     )
     write(out, table.to_json())
-    typer.echo(summary(table))
-    typer.echo(f"next: archgrad search ... --max-latency 5ms --latency-table {out}")
+    after = f"next: archgrad search ... --max-latency 5ms --latency-table {out}"
+    value = {"path": out, **json.loads(table.to_json())}
+    print_result(value, f"{summary(table)}\n{after}", as_json)
 
 
 @app.command("search")
 @with_options({"data": (DataConfig, ""), "search": (SearchConfig, "")})
 def search_command(
-    given: Given, out: Out = None, resume: Resume = None, config: Config = None
+    given: Given,
+    out: Out = None,
+    resume: Resume = None,
+    config: Config = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Search an architecture and draw its cells."""
+    from archgrad import answers
     from archgrad.display import Display
     from archgrad.folder import Run, free_folder
     from archgrad.prepared import prepare
@@ -157,15 +179,14 @@ def search_command(
         base = configuration.load(config) if config else None
         prepared = prepare(configuration.build(given, base))
         folder = Run.create(out or free_folder(prepared.config), prepared.config)
-    with Display(folder) as display, interruptible("search", folder.path):
+    with Display(folder, quiet) as display, interruptible("search", folder.path):
         result = prepared.search(folder, display)
     save_drawing(result.architecture, folder.path)
-    typer.echo(str(result.architecture))
-    if result.cost is not None:
-        typer.echo(str(result.cost))
-    typer.echo(shown(result.config, result.spent))
-    typer.echo(f"everything is in {folder.path}")
-    typer.echo(f"next: archgrad train {folder.path}")
+    told = [str(result.architecture)]
+    told += [] if result.cost is None else [str(result.cost)]
+    told += [shown(result.config, result.spent), f"everything is in {folder.path}"]
+    told += [f"next: archgrad train {folder.path}"]
+    print_result(answers.search(result, folder.path), "\n".join(told), as_json)
 
 
 @app.command("derive")
@@ -187,19 +208,20 @@ def derive_command(
     out: Annotated[
         Path | None, typer.Option(help="write the architecture to this new JSON file [print it]")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Derive the architecture of any epoch of a search, by its method's rule or another."""
+    from archgrad import answers
     from archgrad.api import derive
     from archgrad.folder import write
 
     if out is not None and out.exists():
         raise ArchgradError(f"file {out} already exists; choose another --out")
     architecture = derive(run, epoch, rule=rule, tuning_epochs=tuning_epochs)
-    if out is None:
-        typer.echo(architecture.to_json(), nl=False)
-    else:
+    if out is not None:
         write(out, architecture.to_json())
-        typer.echo(str(architecture))
+    told = architecture.to_json() if out is None else str(architecture)
+    print_result(answers.derive(architecture, run, epoch, out), told, as_json)
 
 
 app.command("train")(train_command)
@@ -214,11 +236,13 @@ def export_command(
     ] = "source",
     seed: Annotated[int | None, typer.Option(help="of the retraining [the first]")] = None,
     out: Annotated[Path | None, typer.Option(help="folder to write to [RUN]")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write a trained network to files that need no archgrad, and check them."""
     from archgrad.api import export
 
-    typer.echo(str(export(run, format, out, seed=seed)))
+    exported = export(run, format, out, seed=seed)
+    print_result(exported, str(exported), as_json)
 
 
 app.command("methods")(methods_command)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import typer
 
 from archgrad.compare_config import UNUSED, CompareConfig, RetrainingConfig
 from archgrad.config import DataConfig, SearchConfig
 from archgrad.options import Given, with_options
-from archgrad.terminal import Out, Resume, interruptible
-
-if TYPE_CHECKING:
-    from archgrad.comparing.jobs import Job
+from archgrad.terminal import AsJson, Out, Quiet, Resume, interruptible, print_result
 
 
 @with_options(
@@ -24,15 +19,24 @@ if TYPE_CHECKING:
     },
     without=UNUSED,
 )
-def compare_command(given: Given, out: Out = None, resume: Resume = None) -> None:
+def compare_command(
+    given: Given,
+    out: Out = None,
+    resume: Resume = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
     """Compare methods and baselines: equal budgets, several searches each, one test at the end.
 
     Every search gets the same budget (default: what first-order DARTS with these options takes);
     its architecture is retrained briefly, judged on images that no search saw, retrained fully, and
     tested once everything else is done. Several data sets: --data digits,npz:FILE, with a budget.
+    Status 1 where searches failed: all others are done, and results and tables written.
     """
+    from archgrad import answers
     from archgrad.comparing.engine import opened
     from archgrad.comparing.verb import begun, refuse_changes
+    from archgrad.comparing.watching import Watching
     from archgrad.comparing.writing import report
 
     if resume is not None:
@@ -41,19 +45,17 @@ def compare_command(given: Given, out: Out = None, resume: Resume = None) -> Non
         comparison = opened(resume)
     else:
         comparison = begun(given, out)
-    total = len(comparison.jobs)
-    typer.echo(f"compare  {total} searches, each with its retrainings", err=True)
-    with interruptible("compare", comparison.folder):
-        results = comparison.run(_tell)
-    typer.echo(report(results), nl=False)
-    typer.echo(f"everything is in {comparison.folder}")
+    with (
+        Watching(comparison, quiet) as watching,
+        interruptible("compare", comparison.folder),
+    ):
+        results = comparison.run(watching.ended, watching.look)
+    told = f"{report(results)}everything is in {comparison.folder}"
+    print_result(answers.comparison(results, comparison.folder), told, as_json)
     if (failed := sum(entry.status == "failed" for entry in results.entries)) > 0:
         typer.echo(
-            f"{failed} of {total} searches failed; try them again with: archgrad compare --resume "
-            f"{comparison.folder}"
+            f"{failed} of {len(results.entries)} searches failed; try them again with: archgrad "
+            f"compare --resume {comparison.folder}",
+            err=True,
         )
-
-
-def _tell(job: Job, done: int, total: int) -> None:
-    failed = "" if job.done else ", failed"
-    typer.echo(f"compare  {done}/{total}  {job.name}{failed}", err=True)
+        raise typer.Exit(1)

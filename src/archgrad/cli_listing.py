@@ -2,51 +2,65 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from archgrad.terminal import table
+from archgrad.terminal import AsJson, print_result, table
 
 
 def methods_command(
     name: Annotated[
         str | None, typer.Argument(help="a method, to print in full: text, slots, options")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """List the methods: what each has beside plain DARTS, and its paper; or one in full."""
+    from archgrad import answers
     from archgrad.methods import listing
 
-    typer.echo(listing.table() if name is None else listing.describe(name))
+    if name is None:
+        print_result(answers.methods(), listing.table(), as_json)
+    else:
+        print_result(answers.method(name), listing.describe(name), as_json)
 
 
-def spaces_command() -> None:
+def spaces_command(as_json: AsJson = False) -> None:
     """List the search spaces, each with its paper."""
     from archgrad.spaces import SPACES
 
-    rows = [[name, (space.__doc__ or "").split("\n")[0]] for name, space in SPACES.items()]
-    Console(file=sys.stdout).print(table([["space", "what"], *rows]))
+    _print(
+        [(name, (space.__doc__ or "").split("\n")[0]) for name, space in SPACES.items()],
+        "space",
+        as_json,
+    )
 
 
-def data_command() -> None:
+def data_command(as_json: AsJson = False) -> None:
     """List the data sets and the forms in which they are read."""
     from archgrad.data import DATASETS
 
-    rows = [["data", "what"], *([name, what] for name, what in DATASETS.items())]
-    Console(file=sys.stdout).print(table(rows))
+    _print(list(DATASETS.items()), "data", as_json)
 
 
 def recipes_command(
     name: Annotated[
         str | None, typer.Argument(help="a recipe, to print in full: source and values")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """List the recipes of retraining with their papers; or one in full."""
-    from archgrad.recipes import describe, rows
+    from archgrad import answers
+    from archgrad.recipes import RECIPES, describe, rows
 
     if name is None:
-        Console(file=sys.stdout).print(table(rows()))
+        print_result([answers.recipe(each) for each in RECIPES], table(rows()), as_json)
     else:
-        typer.echo(describe(name), nl=False)
+        print_result(answers.recipe(name), describe(name), as_json)
+
+
+def _print(rows: Sequence[tuple[str, str]], header: str, as_json: bool) -> None:
+    """Names and what they are."""
+    value = [{header: name, "what": what} for name, what in rows]
+    print_result(value, table([[header, "what"], *map(list, rows)]), as_json)

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from archgrad import config as configuration
 from archgrad import measure
 from archgrad.config import DataConfig, TrainConfig
 from archgrad.errors import ArchgradError
 from archgrad.options import Given, with_options
-from archgrad.terminal import Config, Out, Resume, interruptible, refuse_options, table
+from archgrad.terminal import (
+    AsJson,
+    Config,
+    Out,
+    Quiet,
+    Resume,
+    interruptible,
+    print_result,
+    refuse_options,
+    table,
+)
 
 
 @with_options({"data": (DataConfig, ""), "train": (TrainConfig, "")})
@@ -40,10 +48,13 @@ def train_command(
     transfer: Annotated[
         bool, typer.Option("--transfer", help="the data may have other classes than the search")
     ] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Retrain an architecture from scratch and test it; --recipe takes a paper's options."""
     import time
 
+    from archgrad import answers
     from archgrad.api import data_of, retrainable
     from archgrad.architecture import Architecture
     from archgrad.display import Display
@@ -84,24 +95,30 @@ def train_command(
         kept = made.model_copy(update={"transferred_from": origin})
         folder = Run.create(place, kept, {"architecture.json": architecture.to_json()})
     jobs = retrainings("found", architecture, space, made.train, folder.path, origin)
-    with Display(folder) as display, interruptible("train", folder.path), folder.working():
+    total = sum(job.config.epochs for job in jobs)
+    held = interruptible("train", folder.path), folder.working()
+    with Display(folder, quiet) as display, held[0], held[1]:
         save_drawing(architecture, folder.path)
         try:
             scores = list(retrain_all(jobs, made.data, None, display.retraining, deadline))
         except Paused:
-            total = sum(job.config.epochs for job in jobs)
-            paused = f"paused after {epochs_done(jobs)} of {total} epochs"
-            typer.echo(
-                f"{paused}; continue with: archgrad train --resume {folder.path} "
-                f"--piece-seconds {piece_seconds:g}"
-            )
-            return
+            scores = []
+    done = epochs_done(jobs)
     scores.sort(key=lambda score: score["seed"])
-    Console(file=sys.stdout).print(table(_rows(scores)))
-    typer.echo(
-        f"{scores[0]['parameters']:,} parameters, {scores[0]['multiply_adds']:,} multiply-adds; "
-        f"everything is in {folder.path}"
-    )
+    value = answers.train(folder.path, done, total, scores)
+    if not scores:
+        words = (
+            f"paused after {done} of {total} epochs; continue with: archgrad train --resume "
+            f"{folder.path} --piece-seconds {piece_seconds:g}"
+        )
+        print_result(value, words, as_json)
+        return
+    print_result(value, table(_rows(scores)), as_json)
+    if not as_json:
+        typer.echo(
+            f"{scores[0]['parameters']:,} parameters, {scores[0]['multiply_adds']:,} "
+            f"multiply-adds; everything is in {folder.path}"
+        )
 
 
 def _rows(scores: Sequence[Mapping[str, Any]]) -> list[list[str]]:

@@ -1,13 +1,14 @@
-"""Progress in the terminal: a live line where there is one, plain lines elsewhere."""
+"""Progress in the terminal: a live line and the cells below it, plain lines elsewhere."""
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -15,46 +16,74 @@ from rich.progress import (
     TaskID,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
+from rich.text import Text
 
 from archgrad import __version__, measure
 from archgrad.baselines import BASELINES
 from archgrad.callbacks import Callback, EpochEnd
+from archgrad.compact import changed, compact
 from archgrad.config import SearchConfig
 from archgrad.folder import read_lines
 from archgrad.kernels import native
 from archgrad.loops import keep_freed_memory, resolve_device
+from archgrad.terminal import console, lively
+from archgrad.timeleft import BudgetTime, Left, Outlook, SearchTime, TrainingTime
 from archgrad.wording import sizes
 
 if TYPE_CHECKING:
     from archgrad.folder import Run
     from archgrad.result import SearchResult
 
+EVERY = 0.5  # seconds between two looks at the time left
 
-class Display(Callback):
-    """Shows a run as it goes, on standard error, so that standard output holds results alone."""
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.console = Console(stderr=True, highlight=False)
-        self.live = self.console.is_terminal
-        self.progress = Progress(
+class Lines(Progress):
+    """A live line of progress with other lines below, each cut to the width."""
+
+    def __init__(self, out: Console) -> None:
+        self.below: Sequence[str] = ()
+        super().__init__(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[step]}{task.fields[note]}"),
-            console=self.console,
-            disable=not self.live,
+            TextColumn("{task.fields[left]}  {task.fields[step]}{task.fields[note]}"),
+            console=out,
+            disable=not lively(out),
         )
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        for line in self.below:
+            text = Text(f"  {line}", no_wrap=True, overflow="ellipsis")
+            text.highlight_regex(r"\*\S+", "bold")
+            yield text
+
+
+class Display(Callback):
+    """Shows a run as it goes, on standard error, so that standard output holds results alone.
+
+    ``quiet``: warnings alone.
+    """
+
+    def __init__(
+        self, run: Run, quiet: bool = False, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.run, self.now = run, now
+        self.console = console(sys.stderr, quiet)
+        self.always = console(sys.stderr)
+        self.live = lively(self.console) and not quiet
+        self.progress = Lines(self.console)
         search, self.done = run.config.search, len(read_lines(run.path / "metrics.jsonl"))
-        hidden: dict[str, Any] = {"visible": False, "start": False, "step": "", "note": ""}
+        fields = {"step": "", "note": "", "left": ""}
+        hidden: dict[str, Any] = {"visible": False, "start": False, **fields}
         epochs = search.epochs if search and search.method not in BASELINES else None
         self.searching = self.progress.add_task("search ", total=epochs, **hidden)
         self.training = self.progress.add_task("retrain", total=None, **hidden)
-        self.told = 0.0
+        self.time: SearchTime | None = None
+        self.budget, self.retrained = BudgetTime(), TrainingTime(now)
+        self.told = self.looked = 0.0
 
     def __enter__(self) -> Self:
         config = self.run.config
@@ -68,7 +97,7 @@ class Display(Callback):
             parts += ["bf16"] if section.precision == "bf16" else []
         if search is not None:
             parts.append(self._kernels(search))
-        self.console.print(" | ".join(parts), soft_wrap=True)
+        self._print(" | ".join(parts))
         self.progress.start()
         keep_freed_memory()
         return self
@@ -79,6 +108,7 @@ class Display(Callback):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.progress.below = ()
         self.progress.stop()
 
     def _kernels(self, search: SearchConfig) -> str:
@@ -86,22 +116,41 @@ class Display(Callback):
         device = resolve_device(search.device)
         with native.use(search.kernel):
             if native.to_build(device):
-                self.console.print("building native kernels, once (about 20 s) ...")
+                self._print("building native kernels, once (about 20 s) ...")
             return native.note(device)
+
+    def _print(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True, markup=False)
 
     def _show(self, task: TaskID, **fields: Any) -> None:
         self.progress.start_task(task)
         self.progress.update(task, visible=True, **fields)
 
+    def planned(self, outlook: Outlook) -> None:
+        """A search begins, or goes on."""
+        self.time = SearchTime(outlook, self.now, self.done)
+
     def step(self, done: int, steps: int) -> None:
         """A search step is done."""
+        if self.time is not None:
+            self.time.step(self.done, done, steps)
         if self.live:
+            left = self._left()
             completed = self.done + done / steps
-            self._show(self.searching, completed=completed, step=f"step {done}/{steps}  ")
+            self._show(self.searching, completed=completed, step=f"step {done}/{steps}  ", **left)
+
+    def _left(self) -> dict[str, str]:
+        """That of the search, looked at now and then: it is a sum over all epochs."""
+        if self.time is None or self.now() - self.looked < EVERY:
+            return {}
+        self.looked = self.now()
+        return {"left": str(self.time.left())}
 
     def epoch_end(self, event: EpochEnd) -> None:
         """A search epoch is done."""
         metrics, self.done = event.metrics, event.epoch
+        if self.time is not None:
+            self.time.epoch_end(self.done - 1)
         judge = measure.of(metrics, "valid_")
         valid = judge.brief(metrics[f"valid_{judge.name}"])
         skips = f"skips {100 * metrics['skip_share']:.0f} %  " if judge is measure.ACCURACY else ""
@@ -109,10 +158,19 @@ class Display(Callback):
             f"train {metrics['train_loss']:.3f}  valid {valid}  "
             f"{skips}entropy {metrics['entropy']:.3f}"
         )
+        left = "" if self.time is None or self.done >= event.epochs else str(self.time.left())
         if self.live:
-            self._show(self.searching, completed=self.done, step="", note=note)
+            self.progress.below = compact(event.architecture, event.before)
+            self._show(self.searching, completed=self.done, step="", note=note, left=left)
         else:
-            self.console.print(f"search   {self.done}/{event.epochs}  {note}", soft_wrap=True)
+            ending = f"  {left}" if left else ""
+            self._print(f"search   {self.done}/{event.epochs}  {note}{ending}")
+
+    def architecture_changed(self, event: EpochEnd) -> None:
+        """The cells are others than an epoch before."""
+        if not self.live:
+            for line in changed(event.architecture, event.before):
+                self._print(f"cells    {line}")
 
     def evaluated(self, line: Mapping[str, Any], share: float) -> None:
         """A baseline has scored an architecture; ``share``: of the budget that is spent."""
@@ -120,26 +178,38 @@ class Display(Callback):
         name = judge.name if judge.name in line else "score"
         score = "failed" if line["failed"] else f"{name} {judge.shown(line[name])}"
         note = f"{score}  {share:.0%} of the budget"
+        self.budget.evaluated(share, float(line.get("seconds", 0.0)))
+        left = str(self.budget.left()) if share < 1 else ""
         if self.live:
-            self._show(self.searching, completed=line["evaluation"], step="", note=note)
+            completed = line["evaluation"]
+            self._show(self.searching, completed=completed, step="", note=note, left=left)
         else:
-            self.console.print(f"search   {line['evaluation']}  {note}", soft_wrap=True)
+            ending = f"  {left}" if left else ""
+            self._print(f"search   {line['evaluation']}  {note}{ending}")
 
     def warning(self, text: str) -> None:
-        """The search has something to say."""
-        self.console.print(f"note     {text}", soft_wrap=True, markup=False)
+        """The search has something to say; quiet or not."""
+        out = self.console if self.live else self.always
+        out.print(f"note     {text}", soft_wrap=True, markup=False)
 
     def searched(self, result: SearchResult) -> None:
         """The search is done: show the cells."""
-        if result.stopped is not None:
-            self.console.print(f"stopped  {result.stopped}", soft_wrap=True, markup=False)
-        for cell in result.architecture.cells:
-            self.console.print(f"found    {cell}", soft_wrap=True)
-
-    def retraining(self, epochs: int, total: int) -> None:
-        """Of all epochs of all retrainings, this many are done."""
+        self.progress.below = ()
         if self.live:
-            self._show(self.training, total=total, completed=epochs, note="epochs")
-        elif epochs == total or time.monotonic() - self.told >= 10:
-            self.told = time.monotonic()
-            self.console.print(f"retrain  {epochs}/{total} epochs")
+            self.progress.update(self.searching, left="")
+        if result.stopped is not None:
+            self._print(f"stopped  {result.stopped}")
+        for cell in result.architecture.cells:
+            self._print(f"found    {cell}")
+
+    def retraining(self, done: Sequence[int], epochs: Sequence[int], workers: int) -> None:
+        """Of the epochs of each retraining so many are done; ``workers`` go on at a time."""
+        number, total = sum(done), sum(epochs)
+        found = self.retrained.left(done, epochs, workers)
+        left = str(found) if found != Left() else ""
+        if self.live:
+            self._show(self.training, total=total, completed=number, note="epochs", left=left)
+        elif number == total or self.now() - self.told >= 10:
+            self.told = self.now()
+            ending = f"  {left}" if left else ""
+            self._print(f"retrain  {number}/{total} epochs{ending}")

@@ -25,7 +25,7 @@ from archgrad.folder import Run, write
 from archgrad.loops import resolve_device
 from archgrad.measure import ACCURACY, Measure
 from archgrad.prepared import Prepared, prepare
-from archgrad.processes import retrain_all
+from archgrad.processes import Progress, retrain_all, silent
 from archgrad.report.cells import save_drawing
 from archgrad.result import SearchResult
 from archgrad.retraining import Score, check, retrainings
@@ -99,7 +99,7 @@ def main_job(
     job: MainJob,
     callback: Callback | None = None,
     on_search: Callable[[SearchResult], None] = lambda result: None,
-    on_retraining: Callable[[int, int], None] = lambda epochs, total: None,
+    on_retraining: Progress = silent,
 ) -> Report:
     """Do (or go on with) everything that the run's configuration asks for.
 

@@ -36,6 +36,7 @@ from archgrad.parts.state import State
 from archgrad.parts.weight_gradient import layer_gradients
 from archgrad.spaces import SearchSpace
 from archgrad.supernet import Alpha
+from archgrad.timeleft import Outlook
 from archgrad.trees import cut, size
 
 if TYPE_CHECKING:
@@ -87,6 +88,19 @@ class Monitor:
         )
         for name in needed:  # a stopping rule needs its readings, whatever they cost
             self.plan.epochs[name] = regular(config.epochs, needed[name])
+
+    def outlook(self, search: BilevelSearch) -> Outlook:
+        """What the epochs will be like, for a guess of the time that is left."""
+        method, epochs = search.method, range(1, search.config.epochs + 1)
+        planned = self.plan.epochs.items()
+        due = (frozenset(name for name, at in planned if epoch in at) for epoch in epochs)
+        return Outlook(
+            tuple(search.bounds),
+            method.warm_up,
+            method.interval,
+            tuple(due),
+            method.selection is not None,
+        )
 
     def price(self) -> str | None:
         """What the diagnostics cost where that is much for the length of the search."""

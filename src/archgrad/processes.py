@@ -7,7 +7,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from archgrad import measure
+from archgrad.callbacks import Callback, EpochEnd
 from archgrad.config import DataConfig, TrainConfig
 from archgrad.data import Augmentation, Data
 from archgrad.errors import ArchgradError
@@ -33,21 +34,27 @@ from archgrad.retraining import (
 )
 
 Result = TypeVar("Result")
+Progress = Callable[[Sequence[int], Sequence[int], int], None]
+
+
+def silent(done: Sequence[int], epochs: Sequence[int], workers: int) -> None:
+    """No progress is told."""
 
 
 def retrain_all(
     jobs: Sequence[Retraining],
     data: DataConfig,
     own: tuple[Data, Augmentation] | None = None,
-    progress: Callable[[int, int], None] = lambda epochs, total: None,
+    progress: Progress = silent,
     deadline: float = math.inf,
 ) -> Iterator[Score]:
     """Run retrainings side by side, each in a process of its own; yields each score as it comes.
 
     Scores do not depend on how many run at a time. Finished ones are read back, not repeated.
     ``own``: data from Python, which no other process can load: then one after the other, here.
-    ``progress`` hears now and then how many epochs of how many are done. ``deadline``: as in
-    `retrain`; raises `Paused` where something is left to do.
+    ``progress`` hears now and then how many epochs of each job are done, of how many, and how many
+    jobs go on at a time. ``deadline``: as in `retrain`; raises `Paused` where something is left to
+    do.
     """
     open_jobs = []
     for job in jobs:
@@ -58,17 +65,22 @@ def retrain_all(
     if not open_jobs:
         return
     workers = min(parallel_jobs(open_jobs[0].config), len(open_jobs))
-    if workers == 1 or own is not None:
+    alone = workers == 1 or own is not None
+
+    def meanwhile() -> None:
+        done = [epochs_done([job]) for job in jobs]
+        progress(done, [job.config.epochs for job in jobs], 1 if alone else workers)
+
+    if alone:
         loaded, augmentation = own or load_data(data)
+        hears = Epochs(meanwhile)
         for number, job in enumerate(open_jobs):
             if number and time.monotonic() > deadline:
                 raise Paused
-            yield retrain(job, loaded, augmentation=augmentation, deadline=deadline)[0]
-            progress(epochs_done(jobs), sum(job.config.epochs for job in jobs))
+            yield retrain(
+                job, loaded, augmentation=augmentation, callback=hears, deadline=deadline
+            )[0]
         return
-    def meanwhile() -> None:
-        progress(epochs_done(jobs), sum(job.config.epochs for job in jobs))
-
     calls = [(job, data, deadline) for job in open_jobs]
     paused = False
     for future in side_by_side(_work, calls, workers, meanwhile, deadline):
@@ -78,6 +90,19 @@ def retrain_all(
             yield future.result()
     if paused:
         raise Paused
+
+
+class Epochs(Callback):
+    """Calls after each epoch, and after each evaluation."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self.call = call
+
+    def epoch_end(self, event: EpochEnd) -> None:
+        self.call()
+
+    def evaluated(self, line: Mapping[str, Any], share: float) -> None:
+        self.call()
 
 
 def side_by_side(

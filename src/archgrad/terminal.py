@@ -1,13 +1,19 @@
-"""What several commands share: their common options, and how they end. Imports no torch."""
+"""What several commands share: options, how they print and how they end. Imports no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from archgrad.errors import ArchgradError
@@ -20,6 +26,53 @@ Resume = Annotated[
 Config = Annotated[
     Path | None, typer.Option(help="take the options from this config.yaml; others override it")
 ]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", help="no progress: results, warnings and errors alone")
+]
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="print the result as one JSON value and nothing else; what goes wrong is a line on "
+        "standard error, with status 2",
+    ),
+]
+
+
+def print_result(value: Any, shown: str | Table, as_json: bool) -> None:
+    """The result of a command on standard output: for people, or as JSON with null for NaN."""
+    if as_json:
+        typer.echo(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+    elif isinstance(shown, Table):
+        console(sys.stdout).print(shown)
+    else:
+        typer.echo(shown.removesuffix("\n"))
+
+
+def plain(value: Any) -> Any:
+    """As JSON has it: dataclasses and mappings as objects, paths as text, NaN and inf as None."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(each) for each in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value) if isinstance(value, Path) else value
+
+
+def console(file: Any, quiet: bool = False) -> Console:
+    """A terminal, or plain text: for files, with NO_COLOR, and where TERM is dumb."""
+    found = Console(file=file, highlight=False, quiet=quiet)
+    if lively(found):
+        return found
+    return Console(file=file, highlight=False, quiet=quiet, force_terminal=False, color_system=None)
+
+
+def lively(found: Console) -> bool:
+    """Whether control sequences may be written."""
+    return found.is_terminal and not found.is_dumb_terminal and not os.environ.get("NO_COLOR")
 
 
 def refuse_options(resume: Path, given: Given, **others: object) -> None:

@@ -27,7 +27,7 @@ from archgrad.errors import ArchgradError, explain, unknown
 from archgrad.folder import environments, held, write
 from archgrad.methods import RECIPES
 from archgrad.prepared import checked, search_space, section
-from archgrad.processes import parallel_jobs, side_by_side
+from archgrad.processes import Epochs, parallel_jobs, side_by_side
 from archgrad.retraining import check
 from archgrad.sizing import retrained
 from archgrad.spaces import SearchSpace
@@ -63,9 +63,14 @@ class Comparison:
                     found.append(Job(config, place / f"seed-{seed}", *values))
         return found
 
-    def run(self, progress: Progress = lambda job, done, total: None) -> Results:
+    def run(
+        self,
+        progress: Progress = lambda job, done, total: None,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> Results:
         """Do what is left to do, test what is done, and write results and tables.
 
+        ``progress`` hears of each search that has ended, ``meanwhile`` is called now and then.
         Data that cannot be loaded, or are others than before, are an error, not a failure of every
         search.
         """
@@ -74,7 +79,7 @@ class Comparison:
             for job, given in self._with_parts():
                 job.refuse_other(given)
             left = [job for job in jobs if not job.done]
-            for number, job in enumerate(self._worked(left), len(jobs) - len(left) + 1):
+            for number, job in enumerate(self._worked(left, meanwhile), len(jobs) - len(left) + 1):
                 progress(job, number, len(jobs))
             final_test(jobs, self.own)
             results = self.results()
@@ -89,15 +94,18 @@ class Comparison:
             given = parts(data, self.own, self.config.compare.selection_fraction)
             yield from ((job, given) for job in group)
 
-    def _worked(self, left: Sequence[Job]) -> Iterator[Job]:
+    def _worked(self, left: Sequence[Job], meanwhile: Callable[[], None]) -> Iterator[Job]:
         """The jobs as they end, side by side where the data can be loaded by other processes."""
-        if (workers := self._workers(left)) == 1:
-            yield from (worked(job, self.own) for job in left)
+        if (workers := self.workers(left)) == 1:
+            hears = Epochs(meanwhile)
+            yield from (worked(job, self.own, hears) for job in left)
         else:
             calls = [(job, None) for job in left]
-            yield from (future.result() for future in side_by_side(worked, calls, workers))
+            futures = side_by_side(worked, calls, workers, meanwhile)
+            yield from (future.result() for future in futures)
 
-    def _workers(self, left: Sequence[Job]) -> int:
+    def workers(self, left: Sequence[Job]) -> int:
+        """How many searches go on at a time."""
         if self.own is not None or not left:
             return 1
         wanted = self.config.compare.parallel or parallel_jobs(

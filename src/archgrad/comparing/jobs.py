@@ -15,6 +15,7 @@ from archgrad.architecture import Architecture
 from archgrad.baselines import BASELINES
 from archgrad.baselines.searching import EVALUATIONS
 from archgrad.benchmarks import TableObjective, nas_bench_201
+from archgrad.callbacks import Callback
 from archgrad.comparing.parts import Own, Parts, parts
 from archgrad.comparing.results import Costs, Entry, Phase, Point
 from archgrad.config import RunConfig, SearchConfig, TrainConfig
@@ -74,6 +75,11 @@ class Job:
     def name(self) -> str:
         """For messages."""
         return f"{self.search.method} on {self.data}, seed {self.search.seed}"
+
+    @property
+    def kind(self) -> str:
+        """What tells how long it takes: searches of one kind differ in their seed alone."""
+        return f"{self.search.method} on {self.data}"
 
     @property
     def architecture(self) -> Architecture:
@@ -138,8 +144,10 @@ class Job:
         return {"options": self.config.model_dump(mode="json"), "conditions": conditions}
 
 
-def worked(job: Job, own: Own | None = None) -> Job:
+def worked(job: Job, own: Own | None = None, callback: Callback | None = None) -> Job:
     """Search, derive, retrain briefly and fully; goes on where it was interrupted.
+
+    ``callback`` hears of the search, and of the epochs of the retrainings.
 
     An error is kept in the folder, as one line: the others go on. Returns the job.
     """
@@ -151,9 +159,9 @@ def worked(job: Job, own: Own | None = None) -> Job:
             if not (run.path / "architecture.json").is_file():
                 space = search_space(job.search, given.search)
                 wanted = checked(job.config, given.search, given.augmentation, space, None)
-                wanted.search(run)
+                wanted.search(run, callback)
             if job.table is None:
-                _retrain(job, given)
+                _retrain(job, given, callback)
     except Exception as error:  # whatever it is, the other searches are not lost
         reason = " ".join(str(error).split()) or type(error).__name__
         if not isinstance(error, ArchgradError):
@@ -162,13 +170,13 @@ def worked(job: Job, own: Own | None = None) -> Job:
     return job
 
 
-def _retrain(job: Job, given: Parts) -> None:
+def _retrain(job: Job, given: Parts, callback: Callback | None) -> None:
     short, full = job.retrainings(given)
     pairs = [(short, given.short, True), *((one, given.full, False) for one in full)]
     for one, data, tested in pairs:
         assert one.folder is not None
         if not (one.folder / RESULT).is_file():
-            retrain(one, data, augmentation=given.augmentation, tested=tested)
+            retrain(one, data, augmentation=given.augmentation, callback=callback, tested=tested)
 
 
 class Finished:
