@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import torch
 
+from archgrad.architecture import published
 from archgrad.baselines.beginning import Baseline
 from archgrad.baselines.random_search import RandomSearch
 from archgrad.bilevel import bilevel_search
+from archgrad.callbacks import EpochEnd
 from archgrad.cli_train import _rows
 from archgrad.config import RunConfig, SearchConfig
 from archgrad.data import Augmentation
@@ -90,6 +92,9 @@ def test_a_baseline_on_text_writes_the_perplexity_beside_the_score() -> None:
 # --- progress ------------------------------------------------------------------------------------
 
 
+CELLS = published("DARTS_V2")
+
+
 def told(folder: Path, search: SearchConfig, capsys: Any, *calls: tuple[str, Any]) -> str:
     with Display(Run.create(folder, RunConfig(search=search))) as display:
         for name, arguments in calls:
@@ -100,31 +105,31 @@ def told(folder: Path, search: SearchConfig, capsys: Any, *calls: tuple[str, Any
 def test_progress_of_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = told(
         tmp_path / "run", SearchConfig(epochs=2, kernel="torch", device="cpu"), capsys,
-        ("epoch", ({**BASE, "valid_accuracy": 0.4713}, 2)),
-        ("evaluation", ({"evaluation": 1, "failed": False, "score": 0.4713}, 0.5)),
-        ("evaluation", ({"evaluation": 2, "failed": True, "score": None}, 1.0)),
+        ("epoch_end", (EpochEnd({**BASE, "valid_accuracy": 0.4713}, 2, CELLS),)),
+        ("evaluated", ({"evaluation": 1, "failed": False, "score": 0.4713, "seconds": 9.0}, 0.5)),
+        ("evaluated", ({"evaluation": 2, "failed": True, "score": None, "seconds": 9.0}, 1.0)),
     )  # fmt: skip
     header, *lines = shown.splitlines()
     assert "darts | darts-cnn 16 channels x 8 cells | " in header
     assert lines == [
         "search   1/2  train 4.750  valid 47.1 %  skips 25 %  entropy 1.500",
-        "search   1  score 47.13  50% of the budget",
+        "search   1  score 47.13  50% of the budget  time left not yet known",
         "search   2  failed  100% of the budget",
     ]
 
 
 def test_progress_of_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = {"evaluation": 1, "failed": False, "score": -4.0, "perplexity": 54.598}
+    line = {"evaluation": 1, "failed": False, "score": -4.0, "perplexity": 54.598, "seconds": 9.0}
     shown = told(
         tmp_path / "run", config(nodes=8, device="cpu", kernel="torch"), capsys,
-        ("epoch", ({**BASE, "valid_perplexity": 123.41}, 2)),
-        ("evaluation", (line, 0.5)),
+        ("epoch_end", (EpochEnd({**BASE, "valid_perplexity": 123.41}, 2, CELLS),)),
+        ("evaluated", (line, 0.5)),
     )  # fmt: skip
     header, *lines = shown.splitlines()
     assert "darts | darts-rnn 300 hidden units x 8 nodes | " in header
     assert lines == [
         "search   1/2  train 4.750  valid perplexity 123.4  entropy 1.500",
-        "search   1  perplexity 54.60  50% of the budget",
+        "search   1  perplexity 54.60  50% of the budget  time left not yet known",
     ]
 
 

@@ -178,7 +178,7 @@ class Display(Callback):
         name = judge.name if judge.name in line else "score"
         score = "failed" if line["failed"] else f"{name} {judge.shown(line[name])}"
         note = f"{score}  {share:.0%} of the budget"
-        self.budget.evaluated(share, float(line.get("seconds", 0.0)))
+        self.budget.evaluated(share, float(line["seconds"]))
         left = str(self.budget.left()) if share < 1 else ""
         if self.live:
             completed = line["evaluation"]

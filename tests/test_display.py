@@ -1,0 +1,175 @@
+"""Progress in the terminal: with and without one, quiet, and the cells in short."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from archgrad import display as displays
+from archgrad import terminal
+from archgrad.architecture import Architecture, Cell, published
+from archgrad.callbacks import EpochEnd, report
+from archgrad.compact import changed, compact, short
+from archgrad.config import OWN, RunConfig, SearchConfig
+from archgrad.display import Display
+from archgrad.folder import Run
+from archgrad.spaces import SPACES, space
+from archgrad.timeleft import Outlook
+
+METRICS = {
+    "train_loss": 2.0, "valid_accuracy": 0.5, "skip_share": 0.0, "entropy": 1.0,
+}  # fmt: skip
+
+
+def architecture(*operations: str, name: str = "normal") -> Architecture:
+    """A node an operation, from input 0."""
+    nodes = tuple(((operation, 0),) for operation in operations)
+    output = tuple(range(1, 1 + len(nodes)))
+    return Architecture(space="s2", cells=(Cell(name=name, inputs=1, nodes=nodes, output=output),))
+
+
+FIRST, SECOND = (architecture("skip_connect", o) for o in ("sep_conv_3x3", "skip_connect"))
+
+
+class Clock:
+    """Fake seconds."""
+
+    def __init__(self) -> None:
+        self.at = 0.0
+
+    def __call__(self) -> float:
+        return self.at
+
+
+def searched(folder: Path, quiet: bool = False) -> None:
+    """Three epochs of ten steps of 1 s, evaluated in 10 s; the last changes the cell."""
+    clock = Clock()
+    config = RunConfig(search=SearchConfig(epochs=4, kernel="torch", device="cpu"))
+    with Display(Run.create(folder, config), quiet, clock) as display:
+        display.planned(Outlook((0, 4), warm_up=0.25))
+        before = None
+        for epoch, cells in enumerate((FIRST, FIRST, SECOND), start=1):
+            for step in range(10):
+                clock.at += 1
+                display.step(step + 1, 10)
+            clock.at += 10
+            report(EpochEnd({**METRICS, "epoch": epoch}, 4, cells, before), display)
+            before = cells
+        display.progress.refresh()  # nothing, where there is no terminal
+        display.warning("epoch 3: [b]something[/b]")
+
+
+def test_without_a_terminal_there_are_plain_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    searched(tmp_path / "run")
+    out, err = capsys.readouterr()
+    assert out == ""
+    note = "train 2.000  valid 50.0 %  skips 0 %  entropy 1.000"
+    assert err.splitlines()[1:] == [
+        f"search   1/4  {note}  time left not yet known (alpha rests until epoch 2)",
+        "cells    normal  skip<-0 | sep3<-0",
+        f"search   2/4  {note}  0:40 left",
+        f"search   3/4  {note}  0:20 left",
+        "cells    normal  skip<-0 | *skip<-0",
+        "note     epoch 3: [b]something[/b]",
+    ]
+
+
+def test_quiet_tells_warnings_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    searched(tmp_path / "run", quiet=True)
+    assert capsys.readouterr() == ("", "note     epoch 3: [b]something[/b]\n")
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What a terminal of 60 columns gets."""
+    found = io.StringIO()
+
+    def console(**options: Any) -> Console:
+        return Console(**{"force_terminal": True, **options, "file": found}, width=60)
+
+    monkeypatch.setattr(terminal, "Console", console)
+    for name in ("NO_COLOR", "COLORTERM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    return found
+
+
+def test_in_a_terminal_the_cells_are_below_the_line(tmp_path: Path, screen: io.StringIO) -> None:
+    searched(tmp_path / "run")
+    shown = screen.getvalue()
+    assert "\x1b[" in shown
+    assert "normal  skip<-0 | \x1b[1m*skip<-0\x1b[0m" in shown
+    assert "cells    " not in shown
+    assert "note     epoch 3: [b]something[/b]" in shown
+
+
+def test_a_long_cell_is_cut_to_the_width(screen: io.StringIO) -> None:
+    lines = displays.Lines(terminal.console(sys.stderr))
+    lines.below = compact(published("DARTS_V2"))
+    lines.console.print(lines.get_renderable())
+    cut = [line for line in screen.getvalue().splitlines() if "normal" in line]
+    assert len(cut) == 1
+    assert len(cut[0].rstrip()) == 60
+    assert cut[0].rstrip().endswith("…")
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_no_control_sequences_where_they_are_not_wanted(
+    name: str, value: str, tmp_path: Path, screen: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    searched(tmp_path / "run")
+    terminal.print_result({}, terminal.table([["header"], ["row"]]), as_json=False)
+    shown = screen.getvalue()
+    assert "\x1b" not in shown
+    assert "search   3/4" in shown
+    assert "row" in shown
+
+
+# --- cells in short -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_short_names_of_a_space_differ(name: str) -> None:
+    candidates = {o for g in space(name).groups for row in g.candidates for o in row}
+    found = {short(candidate) for candidate in candidates}
+    assert len(found) == len(candidates)
+    assert max(map(len, found)) <= 9
+
+
+def test_what_changed_has_a_star() -> None:
+    assert compact(FIRST) == ["normal  skip<-0 | sep3<-0"]
+    assert compact(FIRST, FIRST) == compact(FIRST)
+    assert compact(FIRST, SECOND) == ["normal  skip<-0 | *sep3<-0"]
+    longer = architecture("skip_connect", "sep_conv_3x3", "none")
+    assert compact(longer, FIRST) == ["normal  skip<-0 | sep3<-0 | *none<-0"]
+
+
+def test_cells_that_did_not_change_are_no_lines() -> None:
+    reduce = architecture("none", name="reduce").cells
+    both, other = (a.model_copy(update={"cells": a.cells + reduce}) for a in (FIRST, SECOND))
+    assert changed(both, None) == compact(both)
+    assert changed(both, other) == ["normal  skip<-0 | *sep3<-0"]
+    assert changed(both, both) == []
+
+
+def test_an_own_model_has_no_sources_and_many_choices_are_one_line() -> None:
+    def model(*operations: str) -> Architecture:
+        cells = [
+            Cell(name=f"layer{i}", inputs=1, nodes=(((operation, 0),),), output=(1,))
+            for i, operation in enumerate(operations)
+        ]
+        return Architecture(space=OWN, cells=tuple(cells))
+
+    assert compact(model("wide", "conv_3x3")) == ["layer0  wide", "layer1  conv3"]
+    many = model("a", "a", "b", "a", "b", "a")
+    assert compact(many) == ["6 choices: 4 a, 2 b"]
+    assert compact(many, model(*"aabbba")) == ["6 choices: 4 a, 2 b; 1 changed"]
+    assert changed(many, model(*"aabbba")) == compact(many, model(*"aabbba"))
