@@ -12,7 +12,7 @@ import torch
 from archgrad.baselines.beginning import Baseline
 from archgrad.baselines.random_search import RandomSearch
 from archgrad.bilevel import bilevel_search
-from archgrad.cli import _rows
+from archgrad.cli_train import _rows
 from archgrad.config import RunConfig, SearchConfig
 from archgrad.data import Augmentation
 from archgrad.display import Display

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from archgrad import config as configuration
-from archgrad import measure
 from archgrad.cli_compare import compare_command
+from archgrad.cli_listing import data_command, methods_command, recipes_command, spaces_command
+from archgrad.cli_train import train_command
 from archgrad.config import DataConfig, SearchConfig, TrainConfig
 from archgrad.errors import ArchgradError, out_of_memory
 from archgrad.options import Given, with_options
@@ -29,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # its markup would swallow the brackets of the defaults
 )
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; wrong input ends with one line and status 2."""
@@ -204,102 +202,7 @@ def derive_command(
         typer.echo(str(architecture))
 
 
-@app.command("train")
-@with_options({"data": (DataConfig, ""), "train": (TrainConfig, "")})
-def train_command(
-    given: Given,
-    what: Annotated[
-        str | None,
-        typer.Argument(help="a search's folder, a .json file or a published name (DARTS_V2)"),
-    ] = None,
-    out: Out = None,
-    resume: Resume = None,
-    config: Config = None,
-    piece_seconds: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            help="stop at the end of an epoch where another would not end within this time of this "
-            "call; continue with --resume [none]",
-        ),
-    ] = None,
-    transfer: Annotated[
-        bool, typer.Option("--transfer", help="the data may have other classes than the search")
-    ] = False,
-) -> None:
-    """Retrain an architecture from scratch and test it; --recipe takes a paper's options."""
-    import time
-
-    from archgrad.api import data_of, retrainable
-    from archgrad.architecture import Architecture
-    from archgrad.display import Display
-    from archgrad.folder import Run, free_folder
-    from archgrad.prepared import retraining_space
-    from archgrad.processes import epochs_done, retrain_all
-    from archgrad.report.cells import save_drawing
-    from archgrad.retraining import Paused, check, load_data, retrainings
-    from archgrad.transfer import transferred_from
-
-    deadline = math.inf if piece_seconds is None else time.monotonic() + piece_seconds
-    if (what is None) == (resume is None):
-        raise ArchgradError(
-            "give either what to retrain (a folder, a .json file or a published name such as "
-            "DARTS_V2) or --resume FOLDER"
-        )
-    if resume is not None:
-        refuse_options(resume, given, out=out, config=config, transfer=transfer or None)
-        made = Run.open(resume).config
-        architecture = Architecture.load(resume / "architecture.json")
-    else:
-        assert what is not None
-        architecture = retrainable(what)
-        if config is None and "data" not in given["data"]:
-            given = {**given, "data": {**data_of(what), **given["data"]}}
-        base = configuration.load(config) if config else None
-        made = configuration.build(given, base, space=architecture.space)
-    if made.train is None:
-        raise ArchgradError("this folder holds no retraining; give one that train wrote")
-    data, augmentation = load_data(made.data)
-    origin = made.transferred_from if what is None else transferred_from(what, data, transfer)
-    space = retraining_space(made.train, data, architecture.space)
-    check(space, architecture, made.train, data, augmentation)
-    if resume is not None:
-        folder = Run.open(resume)
-    else:
-        place = out or free_folder(made, f"train-{Path(str(what)).stem}")
-        kept = made.model_copy(update={"transferred_from": origin})
-        folder = Run.create(place, kept, {"architecture.json": architecture.to_json()})
-    jobs = retrainings("found", architecture, space, made.train, folder.path, origin)
-    with Display(folder) as display, interruptible("train", folder.path), folder.working():
-        save_drawing(architecture, folder.path)
-        try:
-            scores = list(retrain_all(jobs, made.data, None, display.retraining, deadline))
-        except Paused:
-            total = sum(job.config.epochs for job in jobs)
-            paused = f"paused after {epochs_done(jobs)} of {total} epochs"
-            typer.echo(
-                f"{paused}; continue with: archgrad train --resume {folder.path} "
-                f"--piece-seconds {piece_seconds:g}"
-            )
-            return
-    scores.sort(key=lambda score: score["seed"])
-    Console(file=sys.stdout).print(_table(_rows(scores)))
-    typer.echo(
-        f"{scores[0]['parameters']:,} parameters, {scores[0]['multiply_adds']:,} multiply-adds; "
-        f"everything is in {folder.path}"
-    )
-
-
-def _rows(scores: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Of retrainings, header first."""
-    judge = measure.of(scores[0])
-    rows = [["seed", f"test {judge.title}", "test loss", "training loss", "seconds"]]
-    for s in scores:
-        shown, loss = judge.shown(s[judge.name]), f"{s['loss']:.4f}"
-        rows.append([str(s["seed"]), shown, loss, f"{s['train_loss']:.4f}", f"{s['seconds']}"])
-    return rows
-
-
+app.command("train")(train_command)
 app.command("compare")(compare_command)
 
 
@@ -318,49 +221,10 @@ def export_command(
     typer.echo(str(export(run, format, out, seed=seed)))
 
 
-@app.command("methods")
-def methods_command(
-    name: Annotated[
-        str | None, typer.Argument(help="a method, to print in full: text, slots, options")
-    ] = None,
-) -> None:
-    """List the methods: what each has beside plain DARTS, and its paper; or one in full."""
-    from archgrad.methods.listing import describe, table
-
-    typer.echo(table() if name is None else describe(name))
-
-
-@app.command("spaces")
-def spaces_command() -> None:
-    """List the search spaces, each with its paper."""
-    from archgrad.spaces import SPACES
-
-    rows = [[name, (space.__doc__ or "").split("\n")[0]] for name, space in SPACES.items()]
-    Console(file=sys.stdout).print(_table([["space", "what"], *rows]))
-
-
-@app.command("data")
-def data_command() -> None:
-    """List the data sets and the forms in which they are read."""
-    from archgrad.data import DATASETS
-
-    rows = [["data", "what"], *([name, what] for name, what in DATASETS.items())]
-    Console(file=sys.stdout).print(_table(rows))
-
-
-@app.command("recipes")
-def recipes_command(
-    name: Annotated[
-        str | None, typer.Argument(help="a recipe, to print in full: source and values")
-    ] = None,
-) -> None:
-    """List the recipes of retraining with their papers; or one in full."""
-    from archgrad.recipes import describe, rows
-
-    if name is None:
-        Console(file=sys.stdout).print(_table(rows()))
-    else:
-        typer.echo(describe(name), nl=False)
+app.command("methods")(methods_command)
+app.command("spaces")(spaces_command)
+app.command("data")(data_command)
+app.command("recipes")(recipes_command)
 
 
 @app.callback(invoke_without_command=True)
@@ -372,12 +236,3 @@ def _version(
 
         typer.echo(f"archgrad {__version__}")
         raise typer.Exit
-
-
-def _table(rows: list[list[str]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in rows[0]:
-        table.add_column(column, no_wrap=column not in ("paper", "what"))
-    for row in rows[1:]:
-        table.add_row(*row)
-    return table

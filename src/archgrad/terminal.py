@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.table import Table
 
 from archgrad.errors import ArchgradError
 from archgrad.options import Given
@@ -42,3 +43,13 @@ def interruptible(command: str, folder: Path) -> Iterator[None]:
             err=True,
         )
         raise typer.Exit(130) from None
+
+
+def table(rows: list[list[str]]) -> Table:
+    """Rows, header first."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for column in rows[0]:
+        made.add_column(column, no_wrap=column not in ("paper", "what"))
+    for row in rows[1:]:
+        made.add_row(*row)
+    return made

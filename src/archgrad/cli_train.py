@@ -1,0 +1,114 @@
+"""The command `archgrad train`."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from archgrad import config as configuration
+from archgrad import measure
+from archgrad.config import DataConfig, TrainConfig
+from archgrad.errors import ArchgradError
+from archgrad.options import Given, with_options
+from archgrad.terminal import Config, Out, Resume, interruptible, refuse_options, table
+
+
+@with_options({"data": (DataConfig, ""), "train": (TrainConfig, "")})
+def train_command(
+    given: Given,
+    what: Annotated[
+        str | None,
+        typer.Argument(help="a search's folder, a .json file or a published name (DARTS_V2)"),
+    ] = None,
+    out: Out = None,
+    resume: Resume = None,
+    config: Config = None,
+    piece_seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="stop at the end of an epoch where another would not end within this time of this "
+            "call; continue with --resume [none]",
+        ),
+    ] = None,
+    transfer: Annotated[
+        bool, typer.Option("--transfer", help="the data may have other classes than the search")
+    ] = False,
+) -> None:
+    """Retrain an architecture from scratch and test it; --recipe takes a paper's options."""
+    import time
+
+    from archgrad.api import data_of, retrainable
+    from archgrad.architecture import Architecture
+    from archgrad.display import Display
+    from archgrad.folder import Run, free_folder
+    from archgrad.prepared import retraining_space
+    from archgrad.processes import epochs_done, retrain_all
+    from archgrad.report.cells import save_drawing
+    from archgrad.retraining import Paused, check, load_data, retrainings
+    from archgrad.transfer import transferred_from
+
+    deadline = math.inf if piece_seconds is None else time.monotonic() + piece_seconds
+    if (what is None) == (resume is None):
+        raise ArchgradError(
+            "give either what to retrain (a folder, a .json file or a published name such as "
+            "DARTS_V2) or --resume FOLDER"
+        )
+    if resume is not None:
+        refuse_options(resume, given, out=out, config=config, transfer=transfer or None)
+        made = Run.open(resume).config
+        architecture = Architecture.load(resume / "architecture.json")
+    else:
+        assert what is not None
+        architecture = retrainable(what)
+        if config is None and "data" not in given["data"]:
+            given = {**given, "data": {**data_of(what), **given["data"]}}
+        base = configuration.load(config) if config else None
+        made = configuration.build(given, base, space=architecture.space)
+    if made.train is None:
+        raise ArchgradError("this folder holds no retraining; give one that train wrote")
+    data, augmentation = load_data(made.data)
+    origin = made.transferred_from if what is None else transferred_from(what, data, transfer)
+    space = retraining_space(made.train, data, architecture.space)
+    check(space, architecture, made.train, data, augmentation)
+    if resume is not None:
+        folder = Run.open(resume)
+    else:
+        place = out or free_folder(made, f"train-{Path(str(what)).stem}")
+        kept = made.model_copy(update={"transferred_from": origin})
+        folder = Run.create(place, kept, {"architecture.json": architecture.to_json()})
+    jobs = retrainings("found", architecture, space, made.train, folder.path, origin)
+    with Display(folder) as display, interruptible("train", folder.path), folder.working():
+        save_drawing(architecture, folder.path)
+        try:
+            scores = list(retrain_all(jobs, made.data, None, display.retraining, deadline))
+        except Paused:
+            total = sum(job.config.epochs for job in jobs)
+            paused = f"paused after {epochs_done(jobs)} of {total} epochs"
+            typer.echo(
+                f"{paused}; continue with: archgrad train --resume {folder.path} "
+                f"--piece-seconds {piece_seconds:g}"
+            )
+            return
+    scores.sort(key=lambda score: score["seed"])
+    Console(file=sys.stdout).print(table(_rows(scores)))
+    typer.echo(
+        f"{scores[0]['parameters']:,} parameters, {scores[0]['multiply_adds']:,} multiply-adds; "
+        f"everything is in {folder.path}"
+    )
+
+
+def _rows(scores: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Of retrainings, header first."""
+    judge = measure.of(scores[0])
+    rows = [["seed", f"test {judge.title}", "test loss", "training loss", "seconds"]]
+    for s in scores:
+        shown, loss = judge.shown(s[judge.name]), f"{s['loss']:.4f}"
+        rows.append([str(s["seed"]), shown, loss, f"{s['train_loss']:.4f}", f"{s['seconds']}"])
+    return rows
