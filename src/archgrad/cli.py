@@ -15,7 +15,7 @@ from archgrad.cli_train import train_command
 from archgrad.config import DataConfig, SearchConfig, TrainConfig
 from archgrad.errors import ArchgradError, out_of_memory
 from archgrad.options import Given, with_options
-from archgrad.terminal import Config, Out, Resume, interruptible, refuse_options
+from archgrad.terminal import Config, Out, Resume, Watch, followed, interruptible, refuse_options
 
 app = typer.Typer(
     name="archgrad",
@@ -63,6 +63,7 @@ def run_command(
     random_cells: Annotated[
         int | None, typer.Option(min=2, help="random cells to compare with [3]")
     ] = None,
+    watch: Watch = False,
 ) -> None:
     """Search, retrain from scratch, test, and compare with random cells: the main job."""
     from archgrad.display import Display
@@ -79,7 +80,8 @@ def run_command(
         job = prepare_main_job(configuration.build(given, base, random_cells=cells))
         made = job.search.config
         folder = Run.create(out or free_folder(made), made)
-    with Display(folder) as display, interruptible("run", folder.path):
+    page = followed(folder.path, watch)
+    with page, Display(folder) as display, interruptible("run", folder.path):
         report = main_job(folder, job, display, display.searched, display.retraining)
     typer.echo(summary(report))
     typer.echo(f"everything is in {folder.path}")
@@ -140,7 +142,11 @@ def measure_latency_command(
 @app.command("search")
 @with_options({"data": (DataConfig, ""), "search": (SearchConfig, "")})
 def search_command(
-    given: Given, out: Out = None, resume: Resume = None, config: Config = None
+    given: Given,
+    out: Out = None,
+    resume: Resume = None,
+    config: Config = None,
+    watch: Watch = False,
 ) -> None:
     """Search an architecture and draw its cells."""
     from archgrad.display import Display
@@ -157,7 +163,8 @@ def search_command(
         base = configuration.load(config) if config else None
         prepared = prepare(configuration.build(given, base))
         folder = Run.create(out or free_folder(prepared.config), prepared.config)
-    with Display(folder) as display, interruptible("search", folder.path):
+    page = followed(folder.path, watch)
+    with page, Display(folder) as display, interruptible("search", folder.path):
         result = prepared.search(folder, display)
     save_drawing(result.architecture, folder.path)
     typer.echo(str(result.architecture))

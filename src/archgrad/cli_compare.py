@@ -9,7 +9,7 @@ import typer
 from archgrad.compare_config import UNUSED, CompareConfig, RetrainingConfig
 from archgrad.config import DataConfig, SearchConfig
 from archgrad.options import Given, with_options
-from archgrad.terminal import Out, Resume, interruptible
+from archgrad.terminal import Out, Resume, Watch, followed, interruptible
 
 if TYPE_CHECKING:
     from archgrad.comparing.jobs import Job
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     },
     without=UNUSED,
 )
-def compare_command(given: Given, out: Out = None, resume: Resume = None) -> None:
+def compare_command(
+    given: Given, out: Out = None, resume: Resume = None, watch: Watch = False
+) -> None:
     """Compare methods and baselines: equal budgets, several searches each, one test at the end.
 
     Every search gets the same budget (default: what first-order DARTS with these options takes);
@@ -43,7 +45,7 @@ def compare_command(given: Given, out: Out = None, resume: Resume = None) -> Non
         comparison = begun(given, out)
     total = len(comparison.jobs)
     typer.echo(f"compare  {total} searches, each with its retrainings", err=True)
-    with interruptible("compare", comparison.folder):
+    with followed(comparison.folder, watch), interruptible("compare", comparison.folder):
         results = comparison.run(_tell)
     typer.echo(report(results), nl=False)
     typer.echo(f"everything is in {comparison.folder}")

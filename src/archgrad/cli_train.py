@@ -16,7 +16,16 @@ from archgrad import measure
 from archgrad.config import DataConfig, TrainConfig
 from archgrad.errors import ArchgradError
 from archgrad.options import Given, with_options
-from archgrad.terminal import Config, Out, Resume, interruptible, refuse_options, table
+from archgrad.terminal import (
+    Config,
+    Out,
+    Resume,
+    Watch,
+    followed,
+    interruptible,
+    refuse_options,
+    table,
+)
 
 
 @with_options({"data": (DataConfig, ""), "train": (TrainConfig, "")})
@@ -40,6 +49,7 @@ def train_command(
     transfer: Annotated[
         bool, typer.Option("--transfer", help="the data may have other classes than the search")
     ] = False,
+    watch: Watch = False,
 ) -> None:
     """Retrain an architecture from scratch and test it; --recipe takes a paper's options."""
     import time
@@ -84,7 +94,8 @@ def train_command(
         kept = made.model_copy(update={"transferred_from": origin})
         folder = Run.create(place, kept, {"architecture.json": architecture.to_json()})
     jobs = retrainings("found", architecture, space, made.train, folder.path, origin)
-    with Display(folder) as display, interruptible("train", folder.path), folder.working():
+    page = followed(folder.path, watch)
+    with page, Display(folder) as display, interruptible("train", folder.path), folder.working():
         save_drawing(architecture, folder.path)
         try:
             scores = list(retrain_all(jobs, made.data, None, display.retraining, deadline))

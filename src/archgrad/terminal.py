@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,9 @@ Resume = Annotated[
 ]
 Config = Annotated[
     Path | None, typer.Option(help="take the options from this config.yaml; others override it")
+]
+Watch = Annotated[
+    bool, typer.Option("--watch", help="meanwhile serve a page that shows it, at a printed address")
 ]
 
 
@@ -43,6 +47,13 @@ def interruptible(command: str, folder: Path) -> Iterator[None]:
             err=True,
         )
         raise typer.Exit(130) from None
+
+
+def followed(folder: Path, watch: bool) -> AbstractContextManager[None]:
+    """Serve the page of a run while it works, if that is wanted."""
+    from archgrad.report import serving
+
+    return serving.followed(folder, watch, partial(typer.echo, err=True))
 
 
 def table(rows: list[list[str]]) -> Table:

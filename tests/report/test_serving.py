@@ -190,29 +190,38 @@ def address(told: list[str]) -> tuple[str, int]:
     return host, int(port)
 
 
-def get(where: tuple[str, int]) -> bytes:
+def get(where: tuple[str, int], known: str | None = None) -> bytes:
     connection = HTTPConnection(*where, timeout=20)
-    connection.request("GET", "/document.json")
+    headers = {} if known is None else {"If-None-Match": known}
+    connection.request("GET", "/document.json", headers=headers)
     content = connection.getresponse().read()
     connection.close()
     return content
 
 
-def test_a_command_is_followed_until_it_ends(folder: Path) -> None:
+def test_a_page_that_follows_sees_how_it_ended(folder: Path) -> None:
     told: list[str] = []
+    seen: list[bytes] = []
     with followed(folder, True, told.append):
         assert len(told) == 1
-        assert losses(get(address(told))) == [2.5]
+        assert losses(get(address(told), known="before")) == [2.5]
         with (folder / "metrics.jsonl").open("a") as file:
             file.write('{"epoch": 2, "train_loss": 1.5}\n')
-        # the page looks once more, after the command has done its last
-        look = Thread(target=lambda: (time.sleep(0.3), seen.append(get(address(told)))))
-        seen: list[bytes] = []
-        look.start()
+        look = Thread(target=lambda: (time.sleep(0.4), seen.append(get(address(told), "again"))))
+        look.start()  # when the command has ended
     look.join()
     assert losses(seen[0]) == [2.5, 1.5]
     with pytest.raises(ConnectionRefusedError):
         get(address(told))
+
+
+def test_a_command_that_nobody_follows_ends_at_once(folder: Path) -> None:
+    told: list[str] = []
+    with followed(folder, True, told.append):
+        get(address(told))
+        (folder / "metrics.jsonl").write_text("")
+        ending = time.monotonic()
+    assert time.monotonic() - ending < serving.LAST
 
 
 def test_a_command_that_is_not_followed_starts_nothing(

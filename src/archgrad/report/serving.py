@@ -28,7 +28,7 @@ ADDRESS = "127.0.0.1"
 # a name that leads to this machine in the address books of others must not open the page
 HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?", re.IGNORECASE)
 SUFFIXES = (".json", ".jsonl", ".yaml")  # of what a page is made from
-LAST = 5.0  # seconds for which a page may still fetch the last state of a run
+LAST = 4.0  # seconds in which a page that follows looks again
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "frame-ancestors 'none'",
@@ -193,11 +193,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer_document(self) -> None:
         found = self.server.current()
         tag = f'"{found.name}"'
-        if self.headers.get("If-None-Match") == tag:
+        known = self.headers.get("If-None-Match")
+        if known == tag:
             self._answer(HTTPStatus.NOT_MODIFIED, b"", ETag=tag)
         else:
             self._answer(HTTPStatus.OK, found.content, "application/json", ETag=tag)
-        self.server.asked, self.server.seen = time.monotonic(), found.name
+        if known is not None:  # it has looked before, so it will again
+            self.server.asked, self.server.seen = time.monotonic(), found.name
 
     def _answer(
         self,
