@@ -14,7 +14,8 @@ from typing import Any
 LIBRARIES = ("d3", "plot", "dagre")
 SCRIPTS = (
     "data", "elements", "cells", "choices", "replay", "heatmap",
-    "charts", "costs", "runs", "comparison", "main",
+    "plotting", "lines", "marks", "zoom", "charts", "retraining", "costs", "runs", "chosen",
+    "comparison", "main",
 )  # fmt: skip
 
 
@@ -36,7 +37,7 @@ def page(document: Mapping[str, Any]) -> str:
     parts = {
         "policy": html.escape("; ".join(f"{k} {v}" for k, v in policy.items())),
         "title": html.escape(document["title"]),
-        "style": _asset("assets/page.css"),
+        "style": _asset("assets/page.css") + _asset("assets/charts.css"),
         "data": base64.b64encode(gzip.compress(text, mtime=0)).decode(),
         "scripts": "\n".join(f"<script>{text}</script>" for text in code),
     }
