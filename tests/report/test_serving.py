@@ -211,6 +211,7 @@ def test_a_page_that_follows_sees_how_it_ended(folder: Path) -> None:
         look.start()  # when the command has ended
     look.join()
     assert losses(seen[0]) == [2.5, 1.5]
+    assert json.loads(seen[0])["live"] is False
     with pytest.raises(ConnectionRefusedError):
         get(address(told))
 

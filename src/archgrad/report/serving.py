@@ -119,8 +119,8 @@ class State(NamedTuple):
     content: bytes
 
 
-def _state(name: str, paths: Sequence[Path]) -> State:
-    made = document(paths, live=True)
+def _state(name: str, paths: Sequence[Path], live: bool) -> State:
+    made = document(paths, live)
     return State(name, made, json.dumps(made, allow_nan=False).encode())
 
 
@@ -132,6 +132,7 @@ class Server(ThreadingHTTPServer):
         self.socket.close()
         self.socket = listening
         self.paths = paths
+        self.live = True
         self.asked = -LAST  # when a page last looked, and which state it then had
         self.seen = ""
         self._reading = Lock()
@@ -144,20 +145,23 @@ class Server(ThreadingHTTPServer):
     def current(self) -> State:
         """What there is to show now, read where the files have changed."""
         with self._reading:
-            name = state(self.paths)
+            name = self._name()
             if self._last is None or self._last.name != name:
                 try:
-                    self._last = _state(name, self.paths)
+                    self._last = _state(name, self.paths, self.live)
                 except Exception:  # a file that is being written may hold anything
-                    return self._last or _state("", ())
+                    return self._last or _state("", (), self.live)
             return self._last
 
     def wait_for_followers(self) -> None:
-        """Give a page that follows the time to fetch the last state."""
-        end = time.monotonic() + LAST
-        last = state(self.paths)
+        """Nothing will change from now on: let a page that follows see the end, and that it is."""
+        self.live = False
+        end, last = time.monotonic() + LAST, self._name()
         while self.seen != last and self.asked + LAST > time.monotonic() and end > time.monotonic():
             time.sleep(0.05)
+
+    def _name(self) -> str:
+        return state(self.paths) + ("" if self.live else "-ended")
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A page that was closed while it was answered is nothing to tell of."""
