@@ -198,12 +198,13 @@ class _Handler(BaseHTTPRequestHandler):
         found = self.server.current()
         tag = f'"{found.name}"'
         known = self.headers.get("If-None-Match")
+        if known is not None:  # it has looked before, so it will again
+            self.server.asked = time.monotonic()
         if known == tag:
             self._answer(HTTPStatus.NOT_MODIFIED, b"", ETag=tag)
         else:
             self._answer(HTTPStatus.OK, found.content, "application/json", ETag=tag)
-        if known is not None:  # it has looked before, so it will again
-            self.server.asked, self.server.seen = time.monotonic(), found.name
+        self.server.seen = found.name
 
     def _answer(
         self,
