@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from threading import Thread
@@ -199,6 +200,14 @@ def get(where: tuple[str, int], known: str | None = None) -> bytes:
     return content
 
 
+def follow(where: tuple[str, int], seen: list[bytes]) -> None:
+    """Look again and again, as a page does, until there is no server."""
+    with suppress(OSError):
+        while True:
+            time.sleep(0.1)
+            seen.append(get(where, known="another"))
+
+
 def test_a_page_that_follows_sees_how_it_ended(folder: Path) -> None:
     told: list[str] = []
     seen: list[bytes] = []
@@ -207,11 +216,11 @@ def test_a_page_that_follows_sees_how_it_ended(folder: Path) -> None:
         assert losses(get(address(told), known="before")) == [2.5]
         with (folder / "metrics.jsonl").open("a") as file:
             file.write('{"epoch": 2, "train_loss": 1.5}\n')
-        look = Thread(target=lambda: (time.sleep(0.4), seen.append(get(address(told), "again"))))
-        look.start()  # when the command has ended
-    look.join()
-    assert losses(seen[0]) == [2.5, 1.5]
-    assert json.loads(seen[0])["live"] is False
+        following = Thread(target=follow, args=(address(told), seen))
+        following.start()
+    following.join()
+    assert losses(seen[-1]) == [2.5, 1.5]
+    assert json.loads(seen[-1])["live"] is False
     with pytest.raises(ConnectionRefusedError):
         get(address(told))
 
