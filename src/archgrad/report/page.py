@@ -13,8 +13,8 @@ from typing import Any
 
 LIBRARIES = ("d3", "plot", "dagre")
 SCRIPTS = (
-    "data", "elements", "cells", "choices", "replay", "heatmap",
-    "charts", "costs", "runs", "comparison", "main",
+    "data", "elements", "overview", "graph", "cells", "choices", "replay", "heatmap", "course",
+    "charts", "costs", "runs", "comparison", "reproduce", "watch", "main",
 )  # fmt: skip
 
 
