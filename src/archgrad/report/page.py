@@ -13,9 +13,9 @@ from typing import Any
 
 LIBRARIES = ("d3", "plot", "dagre")
 SCRIPTS = (
-    "data", "elements", "cells", "choices", "replay", "heatmap",
+    "data", "elements", "overview", "graph", "cells", "choices", "replay", "heatmap", "course",
     "plotting", "lines", "marks", "zoom", "charts", "retraining", "costs", "runs", "chosen",
-    "comparison", "main",
+    "comparison", "reproduce", "watch", "main",
 )  # fmt: skip
 
 

@@ -147,3 +147,126 @@ function singleList(cells) {
   );
   return element("ol", { class: "singles" }, ...entries);
 }
+
+/** The cells at the slider's epoch, as graphs and as lists of choices. */
+function cellsSection() {
+  const intro = element("p", { class: "lead" });
+  const legend = element("div", { class: "legends" });
+  const place = element("div", { class: "cells" });
+  const choices = choiceList();
+  const node = section("cells", "The cells", intro, legend, place, choices.node);
+  const figures = new Map();
+  let shown = [];
+
+  const update = (_, view) => {
+    const run = store.run();
+    const parts = run ? cellParts(run, view) : { graphs: [], singles: [] };
+    node.hidden = parts.graphs.length + parts.singles.length === 0;
+    const wanted = parts.graphs.map((part) => kept(figures, part.key, () => cellFigure(part.graph)));
+    if (wanted.some((one, i) => one !== shown[i]) || wanted.length !== shown.length) {
+      place.replaceChildren(...wanted.map((one) => one.node));
+      shown = wanted;
+    }
+    parts.graphs.forEach((part, i) => wanted[i].update(part));
+    choices.update(run, view, parts.singles);
+    if (!node.hidden) updateLegend(legend, intro, run, parts.graphs);
+  };
+  return { node, update };
+}
+
+/** The value of a key, made where there is none yet. */
+function kept(map, key, make) {
+  if (!map.has(key)) map.set(key, make());
+  return map.get(key);
+}
+
+/** What there is to draw of a run: groups of the supernet, and cells that belong to none. */
+function cellParts(run, view) {
+  const architecture = shownArchitecture(run, view);
+  const cells = architecture?.cells ?? [];
+  const cellOf = (name) => cells.find((cell) => cell.name === name) ?? null;
+  const index = moment(run, view);
+  const known = [...(run.replay?.architectures ?? []), ...(run.found ? [run.found] : [])];
+  const groups = run.groups.map((group) => ({ group, cell: cellOf(group.name), run, index }));
+  const grouped = groups
+    .filter(({ group }) => group.edges.length > 1)
+    .map((part) => withKey({ ...part, graph: groupGraph(part.group, known) }));
+  const named = new Set(run.groups.map((group) => group.name));
+  const alone = cells.filter((cell) => !named.has(cell.name));
+  const lone = alone
+    .filter((cell) => !isSingle(cell))
+    .map((cell) => withKey({ cell, graph: cellGraph(cell), group: null, run, index }));
+  const singles = [
+    ...groups.filter(({ group }) => group.edges.length === 1),
+    ...alone.filter(isSingle).map((cell) => ({ group: null, cell, run, index })),
+  ];
+  return { graphs: [...grouped, ...lone], singles };
+}
+
+function withKey(part) {
+  return { ...part, key: JSON.stringify(part.graph) };
+}
+
+/** One cell: its drawing, and the same as a table. */
+function cellFigure(graph) {
+  const picture = cellPicture(graph);
+  const caption = element("figcaption", {}, `${graph.name} cell`);
+  let last = null;
+  const table = unfolding("The edges as a table", () => edgeTable(graph, last));
+  const box = scrolling(`drawing of the ${graph.name} cell`, picture.node);
+  const node = element("figure", { class: "cell" }, caption, box, table.node);
+  const update = (part) => {
+    const weights = part.group && weightsOf(part.run, part.group, "strength");
+    picture.paint(part.cell, strengthAt(part, weights), weights?.high ?? 1);
+    last = part;
+    table.update();
+  };
+  return { node, update };
+}
+
+/** The strength of an edge's operation at a moment, or of its strongest; null where unknown. */
+function strengthAt({ group, index }, weights) {
+  if (!weights) return () => null;
+  return (edge, operation = null) => {
+    if (edge === null) return null;
+    const names = group.candidates[edge];
+    if (operation !== null) return weights.at(index, edge, names.indexOf(operation));
+    return d3.max(names, (_, k) => weights.at(index, edge, k)) ?? null;
+  };
+}
+
+function edgeTable(graph, { group, cell, run, index }) {
+  const names = nodeNames(graph);
+  const chosen = cell ? operationsByPair(cell) : new Map();
+  const strength = strengthAt({ group, index }, group && weightsOf(run, group, "strength"));
+  const rows = graph.edges
+    .filter(({ slot }) => slot === 0)
+    .map(({ from, to, index: edge }) => {
+      const operations = chosen.get(`${from},${to}`) ?? [];
+      const weights = operations.map((name) => readable(strength(edge, name)));
+      const edgeName = `${names[from][0]} → ${names[to][0]}`;
+      return [edgeName, operations.join(", ") || "–", weights.join(", "), readable(strength(edge))];
+    });
+  const header = ["edge", "operation in the cell", "its weight", "largest weight on the edge"];
+  return scrolling(`edges of the ${graph.name} cell`, textTable(header, rows));
+}
+
+function updateLegend(legend, intro, run, graphs) {
+  const known = [...(run.replay?.architectures ?? []), ...graphs.map(({ cell }) => ({ cells: [cell] }))];
+  const wanted = new Set(graphs.map(({ graph }) => graph.name));
+  const cells = known.flatMap(({ cells }) => cells).filter((cell) => cell && wanted.has(cell.name));
+  const names = [...new Set(cells.flatMap(operationsOf))].sort();
+  if (legend.dataset.names === names.join()) return;
+  legend.dataset.names = names.join();
+  legend.replaceChildren(operationLegend(names));
+  intro.textContent = weightsText(run);
+}
+
+function weightsText(run) {
+  if (!run.replay) return "What was found. Bold lines are the operations of the cell.";
+  return (
+    "Bold lines are the cell that this epoch would have given; thin lines are what else the " +
+    "supernet has there. The wider a line, the larger its mixing weight (of a thin one, that of " +
+    "its strongest candidate)."
+  );
+}

@@ -80,3 +80,17 @@ function readable(value) {
   if (value !== 0 && Math.abs(value) < 0.001) return value.toExponential(1).replace("-", "−");
   return d3.format(".3~f")(value);
 }
+
+const ICONS = {
+  play: "M7 4.5v15l12-7.5z",
+  pause: "M6 4.5h4v15H6zM14 4.5h4v15h-4z",
+  previous: "M5 5h3v14H5zM20 5v14L9 12z",
+  next: "M16 5h3v14h-3zM4 5v14l11-7z",
+  theme: "M12 3a9 9 0 1 0 0 18zM12 3a9 9 0 0 1 0 18v-2a7 7 0 0 0 0-14z",
+};
+
+/** A small drawing on a button, of the color of its text. */
+function icon(name) {
+  const path = drawn("path", { d: ICONS[name], fill: "currentColor" });
+  return drawn("svg", { class: "icon", viewBox: "0 0 24 24", width: 18, height: 18, "aria-hidden": "true" }, path);
+}
