@@ -18,6 +18,7 @@ const CURVES = [
         ...shared,
         title: "Loss",
         higher: false,
+        wide: true,
         series: ["train", "valid"].map((role) => roleSeries(columns, role, "loss", 1)),
       }),
   },
@@ -29,6 +30,7 @@ const CURVES = [
         title: capital(run.measure.title),
         unit: run.measure.unit,
         higher: run.measure.higher,
+        wide: run.measure.unit === "",
         series: Object.keys(ROLES).map((role) =>
           roleSeries(columns, role, run.measure.name, run.measure.factor),
         ),
@@ -42,6 +44,7 @@ const DIAGNOSTICS = [
     name: "eigenvalue",
     title: "Largest eigenvalue of the loss over alpha",
     note: "How sharply the validation loss curves around the alphas. A steep rise goes before a collapse.",
+    wide: true,
     series: (columns) => [columnSeries(columns, "eigenvalue", "largest eigenvalue", 0)],
   },
   {
@@ -56,6 +59,7 @@ const DIAGNOSTICS = [
     title: "Operations of the derived cell, %",
     note: "Shares of skip connections, and of all operations without weights (pools too).",
     unit: "%",
+    least: 0,
     series: (columns) => [
       columnSeries(columns, "skip_share", "skip connections", 6, 100),
       columnSeries(columns, "parameter_free_share", "parameter-free operations", 2, 100),
@@ -71,14 +75,18 @@ const DIAGNOSTICS = [
   {
     name: "alignment",
     title: "Agreement of the layers",
-    note: "Mean cosine of the gradients of any two layers: 1 where all ask for the same operations, near 0 or below where they contradict each other.",
+    note:
+      "Mean cosine of the gradients of any two layers: 1 where all ask for the same operations, " +
+      "near 0 or below where they contradict each other.",
     series: (columns) => [columnSeries(columns, "layer_alignment", "mean cosine", 0)],
     levels: () => [{ y: 0, name: "no agreement" }],
   },
   {
     name: "gaps",
     title: (measure) => `What validation overstates, ${measure.unit === "%" ? "points" : measure.name}`,
-    note: "Validation of the whole mixture, against its derived operations alone and against held-out images. Above 0: the mixture looks better.",
+    note:
+      "Validation of the whole mixture, against its derived operations alone and against held-out " +
+      "images. Above 0: the mixture looks better.",
     unit: (measure) => (measure.unit === "%" ? "points" : measure.unit),
     series: (columns, measure) => [
       gapSeries(columns, measure, "discrete", LOST),
@@ -91,6 +99,8 @@ const DIAGNOSTICS = [
     title: "Cost among random cells, %",
     note: "How many of a sample of random cells of the space are smaller than the derived one.",
     unit: "%",
+    least: 0,
+    most: 100,
     series: (columns) => [
       columnSeries(columns, "parameters_percentile", "parameters", 0, 100),
       columnSeries(columns, "multiply_adds_percentile", "multiply-adds", 1, 100),
@@ -106,6 +116,9 @@ function diagnosticContent(kind, run, columns, shared) {
     title: made(kind.title),
     note: kind.note,
     unit: made(kind.unit),
+    wide: kind.wide,
+    least: kind.least,
+    most: kind.most,
     levels: kind.levels?.() ?? [],
     series: kind.series(columns, run.measure),
     marks: shared.marks.filter(({ chart, kind: mark }) => chart === kind.name || mark !== "warning"),
@@ -147,7 +160,7 @@ function evaluationsContent(run, shared) {
   const values = own ?? found.columns.score ?? [];
   const numbers = found.columns.evaluation ?? values.map((_, i) => i + 1);
   const better = own ? higher : true;
-  const best = bestSoFar(values, better);
+  const best = bestScores(values, better);
   const failed = (found.failed ?? []).filter(Boolean).length;
   const scores = { ...seriesOf("each architecture", lineOf(5), numbers, values, scale), loose: true };
   return lineContent({
@@ -161,7 +174,7 @@ function evaluationsContent(run, shared) {
   });
 }
 
-function bestSoFar(values, higher) {
+function bestScores(values, higher) {
   let best = null;
   return values.map((value) => {
     if (isNumber(value) && (best === null || (higher ? value > best : value < best))) best = value;
@@ -173,13 +186,18 @@ function bestSoFar(values, higher) {
 const unplaced = (marks, names) => marks.filter(({ chart }) => !names.has(chart));
 
 function curvesSection() {
-  return epochsSection("curves", "Learning curves", CURVES, (marks, charts) => {
-    for (const chart of charts) chart.below.replaceChildren();
+  const drag = "Drag across a chart, or use the sliders, to look closer.";
+  const replay = "The thin rule is the epoch of the replay; a click moves it.";
+  const marked = "What is marked is explained under";
+  return epochsSection("curves", "Learning curves", CURVES, (run, marks, charts, note) => {
+    const link = element("a", { href: "#diagnostics" }, "Diagnostics");
+    const where = marks.length ? [` ${marked} `, link, "."] : [];
+    note.replaceChildren(drag, run.replay ? ` ${replay}` : "", ...where);
   });
 }
 
 function diagnosticsSection() {
-  return epochsSection("diagnostics", "Diagnostics", DIAGNOSTICS, (marks, charts, rest) => {
+  return epochsSection("diagnostics", "Diagnostics", DIAGNOSTICS, (run, marks, charts, top) => {
     const names = new Set();
     for (const [i, chart] of charts.entries()) {
       const own = chart.node.hidden ? [] : marks.filter((mark) => mark.chart === DIAGNOSTICS[i].name);
@@ -187,18 +205,17 @@ function diagnosticsSection() {
       if (own.length) names.add(DIAGNOSTICS[i].name);
     }
     const others = unplaced(marks, names);
-    rest.replaceChildren(...(others.length ? [markList(others)] : []));
+    top.replaceChildren(...(others.length ? [markList(others)] : []));
   });
 }
 
 /** A section of charts over the epochs of the run that is looked at, with one zoom for all. */
 function epochsSection(id, title, kinds, explain) {
   const zoom = zoomControl(id);
-  const note = element("p", { class: "section-note" });
+  const top = element("div", { class: "section-note" });
   const charts = kinds.map(({ name }) => chartFigure(name));
-  const rest = element("div");
   const grid = element("div", { class: "charts" }, ...charts.map(({ node }) => node));
-  const node = section(id, title, note, zoom.node, rest, grid);
+  const node = section(id, title, top, zoom.node, grid);
   const changed = changes();
   for (const chart of charts) {
     dragZoom(chart, {
@@ -212,15 +229,16 @@ function epochsSection(id, title, kinds, explain) {
     const xs = columns.epoch ?? run.evaluations?.columns.evaluation ?? [];
     const marks = marksOf(run);
     const xName = columns.epoch ? "epoch" : "evaluation";
-    const shared = { xName, range: zoomOf(view, run.id), marks };
+    const shared = { xName, range: zoomOf(view, run.id), whole: d3.extent(xs.filter(isNumber)), marks };
     for (const [i, chart] of charts.entries()) {
       chart.show(kinds[i].content(run, columns, shared));
     }
-    note.textContent = hint(run, charts.some((chart) => !chart.node.hidden));
-    note.hidden = !note.textContent;
-    explain(marks, charts, rest);
+    explain(run, marks, charts, top);
     zoom.update(run.id, xs, xName, view);
-    node.hidden = charts.every((chart) => chart.node.hidden) && !rest.childElementCount;
+    const empty = charts.every((chart) => chart.node.hidden);
+    node.hidden = empty && !top.querySelector(".marks");
+    grid.hidden = empty;
+    zoom.node.hidden ||= empty;
   }
   function update(found, view) {
     const run = store.run();
@@ -231,12 +249,6 @@ function epochsSection(id, title, kinds, explain) {
     for (const chart of charts) chart.cursor(at);
   }
   return { node, update };
-}
-
-function hint(run, any) {
-  if (!any) return "";
-  const rule = " The thin rule is the epoch of the replay; a click moves it.";
-  return `Drag across a chart, or use the sliders, to look closer.${run.replay ? rule : ""}`;
 }
 
 /** Puts the replay to the epoch that is nearest. */

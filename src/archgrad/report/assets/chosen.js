@@ -62,7 +62,7 @@ function overlays(chosen, names, range) {
   };
   const epochs = kinds.map(([key, title, { factor, ...rest }]) => {
     const series = chosen.map((run, i) => curve(run, i, key, factor));
-    return [`chosen-${key}`, lineContent({ title, xName: "epoch", range, series, ...rest })];
+    return [`chosen-${key}`, lineContent({ title, xName: "epoch", range, series, wide: !rest.unit, ...rest })];
   });
   return [...epochs, ["chosen-best", scoresContent(chosen, names)]].filter(([, content]) => content);
 }
@@ -77,7 +77,7 @@ function scoresContent(chosen, names) {
     .map(([{ id, evaluations, measure }, i]) => {
       const { name, factor, higher } = measure;
       const { columns } = evaluations;
-      const best = bestSoFar(columns[name] ?? columns.score ?? [], higher);
+      const best = bestScores(columns[name] ?? columns.score ?? [], higher);
       return seriesOf(names.get(id), lineOf(i), columns.evaluation ?? [], best, factor);
     });
   return lineContent({ title: `Best ${title} so far`, unit, xName: "evaluation", series });
@@ -92,11 +92,13 @@ function distancesContent(found, names, chosen) {
   const pairs = shown.flatMap((a) => shown.map((b) => ({ a, b, value: at(a, b) })));
   const percent = (value) => (value === null ? "–" : `${Math.round(100 * value)} %`);
   const apart = pairs.filter(({ a, b, value }) => ids.indexOf(a) < ids.indexOf(b) && value !== null);
-  const told = apart.slice(0, 12).map(({ a, b, value }) => `${names.get(a)} and ${names.get(b)} ${percent(value)}`);
+  const told = apart.map(({ a, b, value }) => `${names.get(a)} and ${names.get(b)} ${percent(value)}`);
   return {
     title: "Distances between the cells",
-    note: "The share of edges that differ, in operation or in source: 0 % are equal cells, 100 % have no edge in common. A dash: cells of different spaces cannot be compared.",
-    label: `Heat map of the share of edges that differ between cells: ${told.join("; ") || "no two can be compared"}.`,
+    note:
+      "The share of edges that differ, in operation or in source: 0 % are equal cells, 100 % have " +
+      "no edge in common. A dash: cells of different spaces cannot be compared.",
+    label: `Heat map of the share of edges that differ between cells: ${someOf(told) || "no two can be compared"}.`,
     numbers: () => ({
       title: "Share of edges that differ",
       header: ["", ...shown.map((id) => names.get(id))],
@@ -108,19 +110,21 @@ function distancesContent(found, names, chosen) {
 
 function drawDistances(pairs, ids, names, percent, width) {
   const longest = d3.max(ids, (id) => names.get(id).length);
-  const left = Math.min(width * 0.35, 12 + 7 * longest);
+  const left = Math.min(width * 0.45, 40 + 7 * longest);
   const size = Math.min(56, (width - left - 16) / ids.length);
   const short = (id) => String(ids.indexOf(id) + 1);
   const place = { x: "a", y: "b" };
+  const shade = ({ value }) => 0.5 * (value ?? 0);
+  const text = ({ value }) => (size < 34 ? percent(value).replace(" %", "") : percent(value));
   return plotted(Math.min(width, left + 16 + size * ids.length), {
-    height: 60 + Math.min(40, size) * ids.length,
+    height: 28 + Math.min(40, size) * ids.length,
     marginLeft: left,
-    marginTop: 24,
+    marginBottom: 4,
     x: { domain: ids, axis: "top", label: null, tickSize: 0, tickFormat: short },
     y: { domain: ids, label: null, tickSize: 0, tickFormat: (id) => `${names.get(id)}  ${short(id)}` },
     marks: [
-      Plot.cell(pairs, { ...place, fill: "var(--c1)", fillOpacity: ({ value }) => 0.5 * (value ?? 0), stroke: "var(--chart-rim)", inset: 0.5 }),
-      Plot.text(pairs, { ...place, text: ({ value }) => (size < 34 ? percent(value).replace(" %", "") : percent(value)) }),
+      Plot.cell(pairs, { ...place, fill: "var(--c1)", fillOpacity: shade, stroke: "var(--chart-rim)" }),
+      Plot.text(pairs, { ...place, text }),
     ],
     opacity: { type: "identity" },
   });

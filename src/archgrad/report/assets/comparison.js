@@ -80,9 +80,13 @@ function spentContent({ data, unit, title, factor, higher, series }, lines) {
     const known = points.filter(({ y }) => y !== null).length;
     return { name: method, line: lines.get(method), points, known, sparse: false };
   });
+  const banded = made.some(({ points }) => points.some(({ low }) => low !== null));
+  const band = banded ? ", in a band from low to high" : "";
   return lineContent({
     title: `${data}: best validation ${title} so far, by what was spent`,
-    note: `The mean over the searches that are done${made.some(({ points }) => points.some(({ low }) => low !== null)) ? ", in a band from low to high" : ""}. It is of what a search looks at, a supernet or a child: compare a method with itself.`,
+    note:
+      `The mean over the searches that are done${band}. It is of what a search looks at, a ` +
+      "supernet or a child: compare a method with itself.",
     unit: factor === 100 ? "%" : "",
     xName: `spent, ${unit}`,
     xFormat: ".2~s",

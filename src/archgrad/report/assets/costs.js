@@ -1,5 +1,14 @@
 // What accuracy costs: parameters or multiply-adds against the test measure.
 
+const LINE = "its line is one standard deviation to each side";
+/** A short bar across, as a symbol. */
+const DASH = {
+  draw(context, size) {
+    const half = Math.sqrt(size) / 1.5;
+    context.moveTo(-half, 0);
+    context.lineTo(half, 0);
+  },
+};
 const COSTS = { parameters: "parameters", multiply_adds: "multiply-adds" };
 
 function costsSection() {
@@ -21,7 +30,8 @@ function costsSection() {
     const run = store.run();
     if (!changed(found, run, view.cost)) return;
     const clouds = [runCloud(run), ...found.comparisons.flatMap(comparisonClouds)].filter(Boolean);
-    const offered = Object.keys(COSTS).filter((key) => clouds.some(({ points }) => points.some((point) => isNumber(point[key]))));
+    const points = clouds.flatMap((cloud) => cloud.points.filter(({ values }) => values.length));
+    const offered = Object.keys(COSTS).filter((key) => points.some((point) => isNumber(point[key])));
     node.hidden = !offered.length;
     if (node.hidden) return;
     const cost = offered.includes(view.cost) ? view.cost : offered[0];
@@ -77,22 +87,39 @@ function cloudContent({ title, unit, groups, points }, cost) {
   const several = shown.some(({ found }) => found.deviation !== null);
   const told = ({ name, cost: at, found }) => `${name} ${meanAndSpread(found, unit)} with ${brief(at)}`;
   const used = new Set(shown.map(({ group }) => group));
+  const means = several ? [] : groupMeans(shown);
   return {
     title: `${title} over ${COSTS[cost]}`,
-    note: several ? "A point is the mean of a network's seeds; its line is one standard deviation to each side." : "A point is one network.",
-    label: `Scatter plot, ${title} by ${COSTS[cost]}: ${shown.slice(0, 12).map(told).join("; ")}${shown.length > 12 ? "; and more" : ""}.`,
+    note: several
+      ? `A point is the mean of a network's seeds; ${LINE}.`
+      : `A point is one network.${means.length ? ` A bar is the mean of a method's seeds; ${LINE}.` : ""}`,
+    label: `Scatter plot, ${title} by ${COSTS[cost]}: ${someOf(shown.map(told))}.`,
     legend: [...groups].filter(([name]) => used.has(name)).map(([name, line]) => ({ name, line, bare: true })),
     numbers: () => ({
       title,
-      header: ["network", COSTS[cost], withUnit("mean", unit && `(${unit})`), "standard deviation", "seeds"],
-      rows: shown.map(({ name, cost: at, found }) => [name, amount(at), amount(found.mean), amount(found.deviation), found.count]),
+      header: ["network", COSTS[cost], withUnit("mean", unit && `(${unit})`), "deviation", "seeds"],
+      rows: shown.map(({ name, cost: at, found: { mean, deviation, count } }) =>
+        [name, amount(at), amount(mean), amount(deviation), count],
+      ),
     }),
-    draw: (width) => drawCloud(shown, groups, COSTS[cost], unit, width),
+    draw: (width) => drawCloud({ shown, means, groups, label: COSTS[cost], unit }, width),
   };
 }
 
-function drawCloud(points, groups, label, unit, width) {
-  const spread = points.filter(({ found }) => found.deviation !== null);
+/** Of groups of several networks the mean cost and the statistics of their values. */
+function groupMeans(points) {
+  return d3
+    .groups(points, ({ group }) => group)
+    .filter(([, found]) => found.length > 1)
+    .map(([, found]) => ({
+      line: found[0].line,
+      cost: d3.mean(found, ({ cost }) => cost),
+      found: statistics(found.flatMap(({ values }) => values)),
+    }));
+}
+
+function drawCloud({ shown: points, means, groups, label, unit }, width) {
+  const spread = [...points, ...means].filter(({ found }) => found.deviation !== null);
   const low = ({ found }) => found.mean - found.deviation;
   const high = ({ found }) => found.mean + found.deviation;
   const costs = points.map(({ cost }) => cost);
@@ -103,10 +130,17 @@ function drawCloud(points, groups, label, unit, width) {
   return plotted(width, {
     height: 300,
     marginLeft: 48,
-    x: { domain: extent(costs, log), type: log ? "log" : "linear", label, tickFormat: "~s", ticks: Math.max(2, Math.floor(width / 110)) },
+    x: {
+      domain: extent(costs, log),
+      type: log ? "log" : "linear",
+      label,
+      tickFormat: "~s",
+      ticks: Math.max(2, Math.floor(width / 110)),
+    },
     y: { domain: extent(values), label: null, grid: true, ticks: 5 },
     marks: [
       Plot.ruleX(spread, { x: "cost", y1: low, y2: high, stroke: ({ line }) => line.color, strokeWidth: 1.5 }),
+      Plot.dot(means, { ...place, r: 6, symbol: DASH, stroke: ({ line }) => line.color, strokeWidth: 3 }),
       ...[...groups].map(([name, line]) =>
         Plot.dot(points.filter(({ group }) => group === name), { ...place, r: 5, ...dotOptions(line), fillOpacity: 0.7 }),
       ),

@@ -25,42 +25,53 @@ function within(series, range) {
  * The content of a chart of curves; null where there is nothing to draw.
  *
  * spec: title, note, unit, xName, higher (whether more is better; undefined where neither is),
- * series, range ([first, last] or undefined), marks, levels [{ y, name }], legend (in place of one
- * entry a series), log (true, false, or undefined: where the values ask for it).
+ * series, range and whole ([first, last] of x to be shown and of all, or undefined), marks, levels [{ y, name }], legend (in place of one
+ * entry a series), wide (logarithmic where the values ask for it), least and most (to be shown).
  */
 function lineContent(spec) {
   const series = within(spec.series.filter((one) => one.known), spec.range);
   if (!series.length) return null;
   const values = series.flatMap((one) => one.points.flatMap(({ y, low, high }) => [y, low, high]));
-  const log = spec.log ?? logarithmic(values);
+  const log = Boolean(spec.wide) && logarithmic(values);
   return {
     title: spec.title + (log ? " (logarithmic)" : ""),
     note: spec.note,
     label: wordsOfLines(spec, series),
-    legend: spec.legend ?? series.map((one) => ({ ...one, bare: one.loose })),
+    legend: spec.legend ?? legendOf(series),
     numbers: () => numbersOfLines(spec, series),
     draw: (width) => drawLines({ ...spec, series, values, log }, width),
   };
 }
 
-function drawLines({ series, values, log, range, marks = [], levels = [], xName, unit, xFormat }, width) {
+const legendOf = (series) =>
+  series.length > 1 ? series.map((one) => ({ ...one, bare: one.loose })) : [];
+
+function drawLines(spec, width) {
+  const { series, values, log, range, whole, marks = [], levels = [], xName, unit, xFormat } = spec;
   const shownLevels = levels.filter(({ y }) => isNumber(y));
   const xs = series.flatMap((one) => one.points.map(({ x }) => x));
-  const xDomain = range ?? widened(d3.extent(xs));
-  const yDomain = extent([...values, ...shownLevels.map(({ y }) => y)], log);
+  const xDomain = widened(range ?? whole ?? d3.extent(xs));
+  const yDomain = yEnds(spec, shownLevels);
   const few = d3.max(series, (one) => one.points.length) <= 16;
   return plotted(width, {
+    marginTop: marks.length ? 24 : 10,
     marginLeft: 48,
     x: { domain: xDomain, label: xName, ...(xFormat ? { tickFormat: xFormat, ticks: 5 } : wholeTicks(xDomain, width)) },
     y: { domain: yDomain, label: null, type: log ? "log" : "linear", ticks: 5, grid: true, tickFormat: log ? ".2~s" : undefined },
     marks: [
       Plot.ruleX([xDomain[0]], { stroke: "currentColor", strokeOpacity: 0.4 }),
       ...markRules(marks, xDomain, width),
-      ...shownLevels.flatMap((level) => levelRule(level, xDomain)),
       ...series.flatMap((one) => lineMarks(one, few)),
+      ...shownLevels.flatMap((level) => levelRule(level, xDomain)),
       tipsOf(series, xName, unit),
     ],
   });
+}
+
+/** The ends of the y axis: around all that is drawn, and no further than what can be. */
+function yEnds({ values, log, least, most }, levels) {
+  const [low, high] = extent([...values, ...levels.map(({ y }) => y)], log);
+  return [least ?? low, most ?? high];
 }
 
 const widened = ([low, high]) => (low === high ? [low - 1, high + 1] : [low, high]);
@@ -85,10 +96,11 @@ function lineMarks({ points, line, sparse, thin, loose }, few) {
 }
 
 function levelRule({ y, name }, xDomain) {
-  const text = { x: xDomain[0], y, text: () => name, textAnchor: "start", dx: 4, dy: -6 };
+  const text = { x: xDomain[0], y, text: () => name, textAnchor: "start", dx: 4, dy: -7 };
+  const halo = { stroke: "var(--chart-ground)", strokeWidth: 4 };
   return [
     Plot.ruleY([y], { stroke: "currentColor", strokeOpacity: 0.5, strokeDasharray: "1 4" }),
-    Plot.text([y], { ...text, y: (value) => value, x: () => xDomain[0], fill: "var(--chart-quiet)" }),
+    Plot.text([y], { ...text, y: (value) => value, x: () => xDomain[0], fill: "var(--chart-quiet)", ...halo }),
   ];
 }
 
@@ -126,9 +138,8 @@ function wordsOfLines({ title, unit, xName, higher, marks = [] }, series) {
     const best = higher ? d3.greatest(known, (a, b) => a.y - b.y) : d3.least(known, (a, b) => a.y - b.y);
     return `${ends}, best ${told(best.y)} at ${amount(best.x)}`;
   };
-  const many = series.length > 8 ? `; and ${series.length - 8} more curves` : "";
   const marked = marks.length ? `. Marked: ${marks.map((mark) => `${mark.kind} at epoch ${mark.epoch}`).join(", ")}` : "";
-  return `Line chart, ${title} by ${xName}: ${series.slice(0, 8).map(one).join("; ")}${many}${marked}.`;
+  return `Line chart, ${title} by ${xName}: ${someOf(series.map(one), 8)}${marked}.`;
 }
 
 function numbersOfLines({ title, xName, unit }, series) {

@@ -74,18 +74,13 @@ function marksOf(run) {
 /** Rules over the height of a chart, each with its kind and number above, or the number alone. */
 function markRules(marks, [low, high], width) {
   const shown = marks.filter(({ epoch }) => epoch >= low && epoch <= high);
-  const places = d3.groups(shown, ({ epoch }) => epoch).map(([epoch, found]) => {
-    const kinds = new Set(found.map(({ kind }) => kind));
-    const numbers = found.map(({ number }) => number).join(", ");
-    const kind = kinds.size === 1 ? found[0].kind : "marks";
-    return { epoch, text: numbers, long: `${kind} ${numbers}`, kind: found[0].kind };
-  });
-  const room = places.length <= Math.max(2, width / 150);
-  const end = low + 0.75 * (high - low);
+  const labels = markLabels(shown, (30 * (high - low)) / width);
+  const end = low + 0.7 * (high - low);
+  const room = fitting(labels, end, (width / (high - low)));
   const text = (side, anchor, dx) =>
-    Plot.text(places.filter(side), {
+    Plot.text(labels.filter(side), {
       x: "epoch",
-      text: room ? "long" : "text",
+      text: room ? "long" : "short",
       frameAnchor: "top",
       textAnchor: anchor,
       dx,
@@ -94,7 +89,7 @@ function markRules(marks, [low, high], width) {
       className: "mark-label",
     });
   return [
-    ...places.map(({ epoch, kind }) => {
+    ...shown.map(({ epoch, kind }) => {
       const { color, dash } = KINDS[kind] ?? KINDS.stage;
       return Plot.ruleX([epoch], { stroke: color, strokeDasharray: dash, strokeWidth: 1.5 });
     }),
@@ -103,16 +98,44 @@ function markRules(marks, [low, high], width) {
   ];
 }
 
+/** Whether the long labels stand clear of each other: they run right before `end`, left behind. */
+function fitting(labels, end, scale) {
+  const sides = labels.map(({ epoch, long }) => {
+    const [at, length] = [epoch * scale, 7.5 * long.length];
+    return epoch <= end ? [at, at + length] : [at - length, at];
+  });
+  return sides.every(([from], i) => i === 0 || from > sides[i - 1][1]);
+}
+
+/** A label { epoch, short, long } for all marks that stand nearer to one another than `near`. */
+function markLabels(marks, near) {
+  const groups = [];
+  for (const mark of d3.sort(marks, ({ epoch }) => epoch)) {
+    const last = groups.at(-1);
+    if (last && mark.epoch - last[0].epoch < near) last.push(mark);
+    else groups.push([mark]);
+  }
+  return groups.map((found) => {
+    const short = found.map(({ number }) => number).join(", ");
+    const kinds = d3.groups(found, ({ kind }) => kind);
+    const named = ([kind, some]) => `${kind} ${some.map(({ number }) => number).join(", ")}`;
+    return { epoch: found[0].epoch, short, long: kinds.map(named).join(", ") };
+  });
+}
+
 /** The sentences of marks, numbered as in the charts. */
 function markList(marks) {
-  const items = marks.map(({ number, epoch, kind, text, meaning }) =>
-    element(
+  const first = (mark) => marks.find(({ meaning }) => meaning === mark.meaning) === mark;
+  const items = marks.map((mark) => {
+    const { number, epoch, kind, text, meaning } = mark;
+    const explained = meaning && first(mark);
+    return element(
       "li",
       { "data-kind": kind, "data-epoch": epoch },
       element("strong", {}, `${capital(kind)} ${number}, epoch ${epoch}: `),
       capital(text.trim()).replace(/([^.!?])$/, "$1."),
-      meaning ? element("span", { class: "mark-meaning" }, meaning) : null,
-    ),
-  );
+      explained ? element("span", { class: "mark-meaning" }, meaning) : null,
+    );
+  });
   return element("ul", { class: "marks" }, ...items);
 }

@@ -18,8 +18,9 @@ const amount = (value) => (isNumber(value) ? d3.format(".4~g")(value) : "–");
 const brief = (value) => (isNumber(value) ? d3.format(".3~s")(value) : "–");
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 const withUnit = (text, unit) => (unit ? `${text} ${unit}` : text);
-/** Names that are joined for reading: "a, b and c". */
-const listed = (names) => [names.slice(0, -1).join(", "), names.at(-1)].filter(Boolean).join(" and ");
+/** The first of many texts for a sentence. */
+const someOf = (texts, most = 12) =>
+  [...texts.slice(0, most), ...(texts.length > most ? [`and ${texts.length - most} more`] : [])].join("; ");
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** Mean, sample standard deviation (null of fewer than two), least and most of the numbers. */

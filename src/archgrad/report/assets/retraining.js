@@ -31,9 +31,9 @@ function retrainingSection() {
     node.hidden = !networks.length;
     if (node.hidden || !changed(found, run, view.zoom[key()])) return;
     const range = zoomOf(view, key());
-    charts[0].show(trainingContent(run, "Loss", "loss", 1, "", false, range));
+    charts[0].show(trainingContent(run, "loss", "loss", 1, "", false, range));
     const { title, name, factor, unit, higher } = run.measure;
-    charts[1].show(trainingContent(run, capital(title), name, factor, unit, higher, range));
+    charts[1].show(trainingContent(run, title, name, factor, unit, higher, range));
     tests.show(testsContent(run));
     words.textContent = testWords(run);
     words.hidden = !words.textContent;
@@ -55,8 +55,8 @@ function trainingContent(run, title, measure, factor, unit, higher, range) {
     return { ...seriesOf(name, line, columns.epoch ?? [], columns[`${role}_${measure}`], factor), thin: all.length > 3 };
   });
   const legend = [...lines].map(([name, line]) => ({ name, line }));
-  const data = role === "valid" ? "validation" : "training";
-  return lineContent({ title: `${title}, ${data}`, unit, xName: "epoch", higher, series, range, legend });
+  const data = role === "valid" ? "Validation" : "Training";
+  return lineContent({ title: `${data} ${title}`, unit, xName: "epoch", higher, wide: unit === "", series, range, legend });
 }
 
 /** Final tests: a dot a seed, the mean as a bar, a line of one standard deviation. */
@@ -64,7 +64,12 @@ function testsContent(run) {
   const { title, unit } = run.measure;
   const lines = networkLines(run.networks);
   const rows = run.networks
-    .map((network) => ({ name: network.label, line: lines.get(kindOf(network.label)), values: testsOf(network, run.measure), seeds: network.seeds }))
+    .map((network) => ({
+      name: network.label,
+      line: lines.get(kindOf(network.label)),
+      values: testsOf(network, run.measure),
+      seeds: network.seeds,
+    }))
     .filter(({ values }) => values.some(isNumber));
   return spreadContent({
     title: `Test ${title}`,
@@ -82,12 +87,14 @@ function spreadContent({ title, note, unit, rows, legend }) {
   return {
     title,
     note: note ?? "A dot a seed; the bar is their mean, the line one standard deviation to each side.",
-    label: `Dot plot, ${title}: ${found.slice(0, 12).map(told).join("; ")}${found.length > 12 ? "; and more" : ""}.`,
+    label: `Dot plot, ${title}: ${someOf(found.map(told))}.`,
     legend,
     numbers: () => ({
       title,
       header: ["name", "seed", withUnit("test", unit && `(${unit})`)],
-      rows: found.flatMap(({ name, values, seeds }) => values.map((value, i) => [name, seeds[i].seed ?? "–", amount(value)])),
+      rows: found.flatMap(({ name, values, seeds }) =>
+        values.map((value, i) => [name, seeds[i].seed ?? "–", amount(value)]),
+      ),
     }),
     draw: (width) => drawSpread(found, title, width),
   };
@@ -112,12 +119,14 @@ function drawSpread(rows, title, width) {
     x: { domain, label: title, grid: true, ticks: Math.max(2, Math.floor(width / 110)) },
     y: { domain: rows.map(({ name }) => name), label: null, tickSize: 0, type: "band" },
     color: { type: "identity" },
-    symbol: { type: "identity" },
     marks: [
       Plot.ruleY(spread, { y: "name", x1: "low", x2: "high", ...color, strokeWidth: 2 }),
       Plot.tickX(several, { y: "name", x: ({ found }) => found.mean, ...color, strokeWidth: 3, insetTop: 5, insetBottom: 5 }),
       ...rows.map(({ name, line }) =>
-        Plot.dot(dots.filter((dot) => dot.name === name), { x: "value", y: "name", r: 4, ...dotOptions(line), fillOpacity: 0.5, tip: true }),
+        Plot.dot(
+          dots.filter((dot) => dot.name === name),
+          { x: "value", y: "name", r: 4, ...dotOptions(line), fillOpacity: 0.5, tip: true },
+        ),
       ),
     ],
   });
@@ -131,7 +140,9 @@ function testWords(run) {
   const means = random.map((network) => statistics(testsOf(network, run.measure))?.mean);
   const chance = statistics(means);
   if (!found) return "";
-  const mine = `The found network: test ${title.replace(/,.*/, "")} ${meanAndSpread(found, unit)} over ${counted(found.count, "seed")}.`;
+  const what = title.replace(/,.*/, "");
+  const over = counted(found.count, "seed");
+  const mine = `The found network: test ${what} ${meanAndSpread(found, unit)} over ${over}.`;
   if (!chance) return `${mine} No random cells were trained beside it, so this says little of the search.`;
   return `${mine} Random cells: ${meanAndSpread(chance, unit)} over ${counted(chance.count, "cell")}.`;
 }

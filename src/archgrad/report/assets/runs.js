@@ -59,9 +59,11 @@ const chosenRuns = (runs, view) =>
   runs.filter((run, i) => (view.shown === null ? i < 2 : view.shown.includes(run.id)));
 
 function runsSection() {
-  const filter = element("input", { type: "search", id: "runs-filter", autocomplete: "off", oninput: () => store.set({ filter: filter.value }) });
-  const all = element("button", { type: "button", onclick: () => store.set({ shown: visible.map(({ id }) => id) }) }, "Choose all listed");
-  const none = element("button", { type: "button", onclick: () => store.set({ shown: [] }) }, "Choose none");
+  const button = (text, onclick) => element("button", { type: "button", onclick }, text);
+  const filtered = () => store.set({ filter: filter.value });
+  const filter = element("input", { type: "search", id: "runs-filter", oninput: filtered });
+  const all = button("Choose all listed", () => store.set({ shown: visible.map(({ id }) => id) }));
+  const none = button("Choose none", () => store.set({ shown: [] }));
   const count = element("span", { role: "status" });
   const controls = element("div", { class: "picks" }, element("label", {}, "Filter", filter), all, none, count);
   const table = runsTable();
@@ -95,7 +97,8 @@ function sortedRuns(runs, names, sort) {
   if (!column) return runs;
   const value = (run) => column.of(run, names) ?? null;
   const known = runs.filter((run) => value(run) !== null);
-  const order = (a, b) => (column.number ? value(a) - value(b) : String(value(a)).localeCompare(value(b), "en", { numeric: true }));
+  const texts = new Intl.Collator("en", { numeric: true });
+  const order = (a, b) => (column.number ? value(a) - value(b) : texts.compare(value(a), value(b)));
   const placed = [...known].sort((a, b) => (sort.down ? order(b, a) : order(a, b)));
   return [...placed, ...runs.filter((run) => value(run) === null)];
 }

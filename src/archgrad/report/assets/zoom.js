@@ -10,11 +10,17 @@ function setZoom(chart, range) {
 /** Controls of view.zoom[chart]; `name` is of their ids, `what` of the x axis. */
 function zoomControl(name) {
   const slider = (end, label) =>
-    element("input", { type: "range", id: `${name}-zoom-${end}`, step: 1, "aria-label": label, oninput: () => moved(end) });
+    element("input", {
+      type: "range",
+      id: `${name}-zoom-${end}`,
+      step: 1,
+      "aria-label": label,
+      oninput: () => moved(end),
+    });
   const first = slider("first", "first epoch shown");
   const last = slider("last", "last epoch shown");
   const text = element("output", { for: `${first.id} ${last.id}` });
-  const reset = element("button", { type: "button", id: `${name}-zoom-reset`, onclick: () => setZoom(chart, null) }, "Show all");
+  const reset = element("button", { type: "button", id: `${name}-zoom-reset`, onclick: () => setZoom(chart, null) }, "Show all epochs");
   const from = element("label", {}, "From", first);
   const to = element("label", {}, "to", last);
   const node = element("div", { class: "zoom", role: "group", "aria-label": "zoom" }, from, to, text, reset);
