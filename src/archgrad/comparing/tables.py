@@ -12,7 +12,7 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 
-from archgrad.benchmarks.columns import TEST, VALIDATION
+from archgrad.columns import TEST, VALIDATION
 from archgrad.comparing.results import Phase, Results
 from archgrad.comparing.statistics import (
     ALPHA,
