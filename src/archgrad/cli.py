@@ -15,10 +15,12 @@ from rich.table import Table
 from archgrad import config as configuration
 from archgrad import measure
 from archgrad.cli_compare import compare_command
+from archgrad.cli_report import report_command
 from archgrad.config import DataConfig, SearchConfig, TrainConfig
 from archgrad.errors import ArchgradError, out_of_memory
 from archgrad.options import Given, with_options
-from archgrad.terminal import Config, Out, Resume, interruptible, refuse_options
+from archgrad.report.ending import leave_report
+from archgrad.terminal import Config, Out, Resume, interruptible, refuse_options, tell
 
 app = typer.Typer(
     name="archgrad",
@@ -83,6 +85,7 @@ def run_command(
         folder = Run.create(out or free_folder(made), made)
     with Display(folder) as display, interruptible("run", folder.path):
         report = main_job(folder, job, display, display.searched, display.retraining)
+    leave_report(folder.path, tell)
     typer.echo(summary(report))
     typer.echo(f"everything is in {folder.path}")
 
@@ -162,6 +165,7 @@ def search_command(
     with Display(folder) as display, interruptible("search", folder.path):
         result = prepared.search(folder, display)
     save_drawing(result.architecture, folder.path)
+    leave_report(folder.path, tell)
     typer.echo(str(result.architecture))
     if result.cost is not None:
         typer.echo(str(result.cost))
@@ -282,6 +286,7 @@ def train_command(
                 f"--piece-seconds {piece_seconds:g}"
             )
             return
+    leave_report(folder.path, tell)
     scores.sort(key=lambda score: score["seed"])
     Console(file=sys.stdout).print(_table(_rows(scores)))
     typer.echo(
@@ -301,6 +306,7 @@ def _rows(scores: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 
 
 app.command("compare")(compare_command)
+app.command("report")(report_command)
 
 
 @app.command("export")

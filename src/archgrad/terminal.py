@@ -32,6 +32,11 @@ def refuse_options(resume: Path, given: Given, **others: object) -> None:
         )
 
 
+def tell(line: str) -> None:
+    """A line for people, on standard error."""
+    typer.echo(line, err=True)
+
+
 @contextmanager
 def interruptible(command: str, folder: Path) -> Iterator[None]:
     try:
