@@ -11,11 +11,22 @@ import typer
 from archgrad import config as configuration
 from archgrad.cli_compare import compare_command
 from archgrad.cli_listing import data_command, methods_command, recipes_command, spaces_command
+from archgrad.cli_report import report_command
 from archgrad.cli_train import train_command
 from archgrad.config import DataConfig, SearchConfig, TrainConfig
 from archgrad.errors import ArchgradError, out_of_memory
 from archgrad.options import Given, with_options
-from archgrad.terminal import Config, Out, Resume, Watch, followed, interruptible, refuse_options
+from archgrad.report.ending import leave_report
+from archgrad.terminal import (
+    Config,
+    Out,
+    Resume,
+    Watch,
+    followed,
+    interruptible,
+    refuse_options,
+    tell,
+)
 
 app = typer.Typer(
     name="archgrad",
@@ -83,6 +94,7 @@ def run_command(
     page = followed(folder.path, watch)
     with page, Display(folder) as display, interruptible("run", folder.path):
         report = main_job(folder, job, display, display.searched, display.retraining)
+    leave_report(folder.path, tell)
     typer.echo(summary(report))
     typer.echo(f"everything is in {folder.path}")
 
@@ -167,6 +179,7 @@ def search_command(
     with page, Display(folder) as display, interruptible("search", folder.path):
         result = prepared.search(folder, display)
     save_drawing(result.architecture, folder.path)
+    leave_report(folder.path, tell)
     typer.echo(str(result.architecture))
     if result.cost is not None:
         typer.echo(str(result.cost))
@@ -211,6 +224,7 @@ def derive_command(
 
 app.command("train")(train_command)
 app.command("compare")(compare_command)
+app.command("report")(report_command)
 
 
 @app.command("export")

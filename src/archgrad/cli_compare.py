@@ -9,7 +9,8 @@ import typer
 from archgrad.compare_config import UNUSED, CompareConfig, RetrainingConfig
 from archgrad.config import DataConfig, SearchConfig
 from archgrad.options import Given, with_options
-from archgrad.terminal import Out, Resume, Watch, followed, interruptible
+from archgrad.report.ending import leave_report
+from archgrad.terminal import Out, Resume, Watch, followed, interruptible, tell
 
 if TYPE_CHECKING:
     from archgrad.comparing.jobs import Job
@@ -47,6 +48,7 @@ def compare_command(
     typer.echo(f"compare  {total} searches, each with its retrainings", err=True)
     with followed(comparison.folder, watch), interruptible("compare", comparison.folder):
         results = comparison.run(_tell)
+    leave_report(comparison.folder, tell)
     typer.echo(report(results), nl=False)
     typer.echo(f"everything is in {comparison.folder}")
     if (failed := sum(entry.status == "failed" for entry in results.entries)) > 0:

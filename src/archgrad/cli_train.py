@@ -16,6 +16,7 @@ from archgrad import measure
 from archgrad.config import DataConfig, TrainConfig
 from archgrad.errors import ArchgradError
 from archgrad.options import Given, with_options
+from archgrad.report.ending import leave_report
 from archgrad.terminal import (
     Config,
     Out,
@@ -25,6 +26,7 @@ from archgrad.terminal import (
     interruptible,
     refuse_options,
     table,
+    tell,
 )
 
 
@@ -107,6 +109,7 @@ def train_command(
                 f"--piece-seconds {piece_seconds:g}"
             )
             return
+    leave_report(folder.path, tell)
     scores.sort(key=lambda score: score["seed"])
     Console(file=sys.stdout).print(table(_rows(scores)))
     typer.echo(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -37,6 +36,11 @@ def refuse_options(resume: Path, given: Given, **others: object) -> None:
         )
 
 
+def tell(line: str) -> None:
+    """A line for people, on standard error."""
+    typer.echo(line, err=True)
+
+
 @contextmanager
 def interruptible(command: str, folder: Path) -> Iterator[None]:
     try:
@@ -53,7 +57,7 @@ def followed(folder: Path, watch: bool) -> AbstractContextManager[None]:
     """Serve the page of a run while it works, if that is wanted."""
     from archgrad.report import serving
 
-    return serving.followed(folder, watch, partial(typer.echo, err=True))
+    return serving.followed(folder, watch, tell)
 
 
 def table(rows: list[list[str]]) -> Table:
