@@ -70,3 +70,24 @@ def test_each_command_serves_its_folder_only_if_asked(
         out = tmp_path / str(wanted)
         assert run(*COMMANDS[command], "--out", out, *["--watch"] * wanted) == 2
     assert asked == [(tmp_path / "True", True), (tmp_path / "False", False)]
+
+
+def test_report_serves_with_its_options_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def watch(*arguments: Any, browser: bool) -> None:
+        asked.append((*arguments[:2], browser))
+
+    monkeypatch.setattr(serving, "watch", watch)
+    assert run("report", tmp_path, "--watch") == 0
+    assert run("report", tmp_path, "--watch", "--port", "8123", "--no-browser") == 0
+    assert asked == [([tmp_path], 0, True), ([tmp_path], 8123, False)]
+    assert list(tmp_path.iterdir()) == []
+    capsys.readouterr()
+    assert run("report", tmp_path, "--watch", "--out", tmp_path / "page.html") == 2
+    assert "leave out --out" in capsys.readouterr().err
+    assert run("report", tmp_path / "none", "--watch") == 2
+    assert "found nothing at" in capsys.readouterr().err
+    assert len(asked) == 2
