@@ -1,18 +1,24 @@
 # Two commands do everything, set-up included, on a machine with Python 3.11 or newer:
 #   make demo    the main job on embedded data        make test    lint, types and all fast tests
+#   make test-browser    the tests of the report in Chromium, which make test skips where there is none
 # and a third one measures a search step against the textbook form, below ten minutes:
 #   make bench
 PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS = 1
 
-.PHONY: demo test bench check test-slow growth second-order clean
+.PHONY: demo test test-browser bench check test-slow growth second-order clean
 
 demo: .venv/core
 	$(BIN)/archgrad run --data digits
 
 test: check
+	$(BIN)/python tests/browser/chromium.py || true
 	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term --durations=8
+
+test-browser: .venv/dev
+	$(BIN)/python tests/browser/chromium.py
+	ARCHGRAD_BROWSER_REQUIRED=1 $(BIN)/python -m pytest tests/browser tests/report
 
 bench: .venv/core
 	$(BIN)/python benchmarks/bench.py

@@ -17,6 +17,7 @@ import archgrad
 from archgrad.architecture import Architecture, Cell, published, published_names, resolve
 from archgrad.errors import ArchgradError
 from archgrad.spaces.darts_cnn import DartsCNN
+from archgrad.spaces.nas_bench_201 import from_string
 
 FULL = ["DARTS_V1", "DARTS_V2", "PC_DARTS", "PC_DARTS_IMAGENET", "PDARTS"]
 NAMES = sorted([*FULL, "FAIR_DARTS_A", "FAIR_DARTS_B"])
@@ -83,6 +84,43 @@ def test_text_shows_operations_and_sources() -> None:
     assert len(lines) == 2
     assert lines[0].startswith("normal  sep_conv_3x3<-0 sep_conv_3x3<-1 | ")
     assert lines[1].endswith("| skip_connect<-2 max_pool_3x3<-1")
+
+
+def _edges(*operations: str) -> Architecture:
+    """A cell of one node, to which input 0, 1, ... comes through these operations."""
+    nodes = (tuple((name, source) for source, name in enumerate(operations)),)
+    return Architecture(
+        space="darts-cnn", cells=(Cell(name="normal", inputs=6, nodes=nodes, output=(6,)),)
+    )
+
+
+def test_the_distance_is_the_share_of_edges_that_differ() -> None:
+    convs = _edges("conv", "conv", "conv", "conv")
+    assert convs.distance(_edges("conv", "conv", "conv", "skip")) == 0.25
+    assert convs.distance(_edges("conv")) == 0.75, "of the larger one"
+    assert convs.distance(_edges("skip", "skip", "skip", "skip")) == 1.0
+    swapped = convs.model_copy(update={"cells": (convs.cells[0].model_copy(update={"name": "r"}),)})
+    assert convs.distance(swapped) == 1.0, "edges of other cells are others"
+    assert _edges().distance(_edges()) == 0.0
+
+
+def test_the_distance_of_nas_bench_201_is_the_share_of_its_operations() -> None:
+    text = "|none~0|+|nor_conv_3x3~0|none~1|+|skip_connect~0|none~1|none~2|"
+    other = "|none~0|+|nor_conv_1x1~0|none~1|+|skip_connect~0|none~1|avg_pool_3x3~2|"
+    assert from_string(text).distance(from_string(other)) == pytest.approx(2 / 6)
+
+
+def test_architectures_of_different_spaces_have_no_distance() -> None:
+    with pytest.raises(ArchgradError, match="spaces darts-cnn and s2; expected two of one space"):
+        V2.distance(V2.model_copy(update={"space": "s2"}))
+
+
+@given(seed=st.integers(0, 1000))
+def test_a_distance_is_symmetric_and_zero_to_itself(seed: int) -> None:
+    one, other = random_cells(seed), random_cells(seed + 1)
+    assert one.distance(one) == 0.0
+    assert one.distance(other) == other.distance(one) >= 0
+    assert (one.distance(other) == 0) == (one == other)
 
 
 def test_an_unknown_cell_is_an_error_that_lists_the_known() -> None:

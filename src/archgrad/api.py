@@ -35,6 +35,7 @@ from archgrad.prepared import (
     search_method,
     section,
 )
+from archgrad.report.ending import leave_report
 from archgrad.result import SearchResult
 from archgrad.retraining import Score, check, retrain, retrainings
 from archgrad.sizing import retrained
@@ -88,12 +89,17 @@ def search(
     own = {"method": method, "valid": valid, "classes": classes}
     task = Task.of(loss, metric, forward)
     ready, sections = beginning(space, data, options, own, train, task)
+    folder: Run | None = None
     if resume is not None:
-        run = resumed(resume, options, out)
-        return ready(run.config).search(run, Callbacks(callbacks))
-    prepared = ready(configuration.build(sections))
-    run_folder = None if out is None else Run.create(out, prepared.config)
-    return prepared.search(run_folder, Callbacks(callbacks))
+        folder = resumed(resume, options, out)
+        prepared = ready(folder.config)
+    else:
+        prepared = ready(configuration.build(sections))
+        folder = None if out is None else Run.create(out, prepared.config)
+    result = prepared.search(folder, Callbacks(callbacks))
+    if folder is not None:
+        leave_report(folder.path)
+    return result
 
 
 def build(factory: Callable[[], nn.Module], architecture: Architecture) -> nn.Module:
@@ -163,12 +169,15 @@ def run(
     if resume is not None:
         extra = options if random_cells is None else {**options, "random_cells": random_cells}
         folder = resumed(resume, extra, out)
-        return main_job(folder, prepare_main_job(folder.config, **own, classes=classes), heard)
-    sections = sections_with_training(options, data, space, method)
-    config = configuration.build(sections, random_cells=random_cells or 3)
-    job = prepare_main_job(config, **own, classes=classes)
-    folder = Run.create(out or free_folder(config), job.search.config)
-    return main_job(folder, job, heard)
+        job = prepare_main_job(folder.config, **own, classes=classes)
+    else:
+        sections = sections_with_training(options, data, space, method)
+        config = configuration.build(sections, random_cells=random_cells or 3)
+        job = prepare_main_job(config, **own, classes=classes)
+        folder = Run.create(out or free_folder(config), job.search.config)
+    report = main_job(folder, job, heard)
+    leave_report(folder.path)
+    return report
 
 
 def derive(

@@ -11,18 +11,20 @@ import typer
 from archgrad import config as configuration
 from archgrad.cli_compare import compare_command
 from archgrad.cli_listing import data_command, methods_command, recipes_command, spaces_command
+from archgrad.cli_report import report_command
 from archgrad.cli_train import train_command
 from archgrad.config import DataConfig, SearchConfig, TrainConfig
 from archgrad.errors import ArchgradError, out_of_memory
 from archgrad.options import Given, with_options
+from archgrad.report.ending import leave_report
 from archgrad.terminal import (
     AsJson,
     Config,
     Out,
     Quiet,
     Resume,
+    Watch,
     console,
-    interruptible,
     print_result,
     refuse_options,
 )
@@ -73,14 +75,15 @@ def run_command(
     random_cells: Annotated[
         int | None, typer.Option(min=2, help="random cells to compare with [3]")
     ] = None,
+    watch: Watch = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Search, retrain from scratch, test, and compare with random cells: the main job."""
     from archgrad import answers
-    from archgrad.display import Display
     from archgrad.experiment import main_job, prepare_main_job, summary
     from archgrad.folder import Run, free_folder
+    from archgrad.session import session
 
     if resume is not None:
         refuse_options(resume, given, out=out, config=config, random_cells=random_cells)
@@ -92,10 +95,11 @@ def run_command(
         job = prepare_main_job(configuration.build(given, base, random_cells=cells))
         made = job.search.config
         folder = Run.create(out or free_folder(made), made)
-    with Display(folder, quiet) as display, interruptible("run", folder.path):
-        report = main_job(folder, job, display, display.searched, display.retraining)
-    told = f"{summary(report)}\neverything is in {folder.path}"
-    print_result(answers.main_job(report, folder.path), told, as_json)
+    with session("run", folder, quiet=quiet, watch=watch) as (display, callback):
+        report = main_job(folder, job, callback, display.searched, display.retraining)
+    told = [summary(report), f"everything is in {folder.path}"]
+    leave_report(folder.path, told.append)
+    print_result(answers.main_job(report, folder.path), "\n".join(told), as_json)
 
 
 @app.command("plan")
@@ -160,15 +164,16 @@ def search_command(
     out: Out = None,
     resume: Resume = None,
     config: Config = None,
+    watch: Watch = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Search an architecture and draw its cells."""
     from archgrad import answers
-    from archgrad.display import Display
     from archgrad.folder import Run, free_folder
     from archgrad.prepared import prepare
     from archgrad.report.cells import save_drawing
+    from archgrad.session import session
     from archgrad.spending import shown
 
     if resume is not None:
@@ -179,12 +184,13 @@ def search_command(
         base = configuration.load(config) if config else None
         prepared = prepare(configuration.build(given, base))
         folder = Run.create(out or free_folder(prepared.config), prepared.config)
-    with Display(folder, quiet) as display, interruptible("search", folder.path):
-        result = prepared.search(folder, display)
+    with session("search", folder, quiet=quiet, watch=watch) as (_, callback):
+        result = prepared.search(folder, callback)
     save_drawing(result.architecture, folder.path)
     told = [str(result.architecture)]
     told += [] if result.cost is None else [str(result.cost)]
     told += [shown(result.config, result.spent), f"everything is in {folder.path}"]
+    leave_report(folder.path, told.append)
     told += [f"next: archgrad train {folder.path}"]
     print_result(answers.search(result, folder.path), "\n".join(told), as_json)
 
@@ -226,6 +232,7 @@ def derive_command(
 
 app.command("train")(train_command)
 app.command("compare")(compare_command)
+app.command("report")(report_command)
 
 
 @app.command("export")

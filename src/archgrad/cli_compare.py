@@ -7,7 +7,17 @@ import typer
 from archgrad.compare_config import UNUSED, CompareConfig, RetrainingConfig
 from archgrad.config import DataConfig, SearchConfig
 from archgrad.options import Given, with_options
-from archgrad.terminal import AsJson, Out, Quiet, Resume, interruptible, print_result
+from archgrad.report.ending import leave_report
+from archgrad.terminal import (
+    AsJson,
+    Out,
+    Quiet,
+    Resume,
+    Watch,
+    followed,
+    interruptible,
+    print_result,
+)
 
 
 @with_options(
@@ -23,6 +33,7 @@ def compare_command(
     given: Given,
     out: Out = None,
     resume: Resume = None,
+    watch: Watch = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -46,12 +57,14 @@ def compare_command(
     else:
         comparison = begun(given, out)
     with (
+        followed(comparison.folder, watch),
         Watching(comparison, quiet) as watching,
         interruptible("compare", comparison.folder),
     ):
         results = comparison.run(watching.ended, watching.look)
-    told = f"{report(results)}everything is in {comparison.folder}"
-    print_result(answers.comparison(results, comparison.folder), told, as_json)
+    told = [f"{report(results)}everything is in {comparison.folder}"]
+    leave_report(comparison.folder, told.append)
+    print_result(answers.comparison(results, comparison.folder), "\n".join(told), as_json)
     if (failed := sum(entry.status == "failed" for entry in results.entries)) > 0:
         typer.echo(
             f"{failed} of {len(results.entries)} searches failed; try them again with: archgrad "

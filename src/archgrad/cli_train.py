@@ -14,13 +14,14 @@ from archgrad import measure
 from archgrad.config import DataConfig, TrainConfig
 from archgrad.errors import ArchgradError
 from archgrad.options import Given, with_options
+from archgrad.report.ending import leave_report
 from archgrad.terminal import (
     AsJson,
     Config,
     Out,
     Quiet,
     Resume,
-    interruptible,
+    Watch,
     print_result,
     refuse_options,
     table,
@@ -48,6 +49,7 @@ def train_command(
     transfer: Annotated[
         bool, typer.Option("--transfer", help="the data may have other classes than the search")
     ] = False,
+    watch: Watch = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -57,12 +59,12 @@ def train_command(
     from archgrad import answers
     from archgrad.api import data_of, retrainable
     from archgrad.architecture import Architecture
-    from archgrad.display import Display
     from archgrad.folder import Run, free_folder
     from archgrad.prepared import retraining_space
     from archgrad.processes import epochs_done, retrain_all
     from archgrad.report.cells import save_drawing
     from archgrad.retraining import Paused, check, load_data, retrainings
+    from archgrad.session import session
     from archgrad.transfer import transferred_from
 
     deadline = math.inf if piece_seconds is None else time.monotonic() + piece_seconds
@@ -96,8 +98,8 @@ def train_command(
         folder = Run.create(place, kept, {"architecture.json": architecture.to_json()})
     jobs = retrainings("found", architecture, space, made.train, folder.path, origin)
     total = sum(job.config.epochs for job in jobs)
-    held = interruptible("train", folder.path), folder.working()
-    with Display(folder, quiet) as display, held[0], held[1]:
+    around = session("train", folder, quiet=quiet, watch=watch)
+    with around as (display, _), folder.working():
         save_drawing(architecture, folder.path)
         try:
             scores = list(retrain_all(jobs, made.data, None, display.retraining, deadline))
@@ -113,12 +115,12 @@ def train_command(
         )
         print_result(value, words, as_json)
         return
+    cost = f"{scores[0]['parameters']:,} parameters, {scores[0]['multiply_adds']:,} multiply-adds"
+    told = [f"{cost}; everything is in {folder.path}"]
+    leave_report(folder.path, told.append)
     print_result(value, table(_rows(scores)), as_json)
     if not as_json:
-        typer.echo(
-            f"{scores[0]['parameters']:,} parameters, {scores[0]['multiply_adds']:,} "
-            f"multiply-adds; everything is in {folder.path}"
-        )
+        typer.echo("\n".join(told))
 
 
 def _rows(scores: Sequence[Mapping[str, Any]]) -> list[list[str]]:

@@ -23,24 +23,12 @@ import archgrad
 from archgrad import config as configuration
 from archgrad.config import RunConfig
 from archgrad.errors import ArchgradError, out_of_memory
+from archgrad.files import ENVIRONMENT
+from archgrad.files import append as append  # they are imported from here as well
+from archgrad.files import read_lines as read_lines
+from archgrad.files import write as write
 
 CHECKPOINT_FORMAT = "archgrad-checkpoint/1"
-ENVIRONMENT = "environment.json"
-
-
-def write(path: Path, content: str | bytes) -> None:
-    """Write a file to the side and rename it: a reader sees the old or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    side = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with side.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(side, path)
-    except OSError:
-        side.unlink(missing_ok=True)
-        raise
 
 
 class Run:
@@ -131,30 +119,6 @@ def environments(path: Path) -> list[dict[str, Any]]:
         return found
     except (FileNotFoundError, ValueError):
         return []
-
-
-def append(path: Path, entry: Mapping[str, Any]) -> None:
-    """Add one line to a JSON-lines file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(entry, allow_nan=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def read_lines(path: Path, epochs: int | None = None) -> list[dict[str, Any]]:
-    """The whole lines of a JSON-lines file, of the first ``epochs`` epochs if given."""
-    if not path.is_file():
-        return []
-    try:
-        lines = path.read_bytes().split(b"\n")[:-1]  # the last is empty or cut off
-        entries = [json.loads(line) for line in lines]
-        return [entry for entry in entries if epochs is None or entry["epoch"] <= epochs]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArchgradError(
-            f"{path} is damaged ({error!r}); expected one JSON object an epoch: restore it, or "
-            "begin a new run with --config"
-        ) from None
 
 
 def truncate(path: Path, epochs: int) -> list[dict[str, Any]]:

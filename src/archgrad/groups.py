@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from archgrad.choice import Group
+from archgrad.files import GROUPS as GROUPS
 from archgrad.folder import fitting, write
 from archgrad.leg import offered
 from archgrad.methods import Method
 from archgrad.spaces import SearchSpace
 
-GROUPS, FORMAT = "groups.json", "archgrad-groups/1"
+FORMAT = "archgrad-groups/1"
 
 
 class Groups(NamedTuple):

@@ -18,6 +18,8 @@ from archgrad.config import SearchConfig
 from archgrad.data import Data
 from archgrad.data.own import OwnData
 from archgrad.errors import ArchgradError
+from archgrad.files import ALPHAS as ALPHAS
+from archgrad.files import METRICS as METRICS
 from archgrad.folder import (
     Run,
     append,
@@ -37,7 +39,7 @@ from archgrad.spaces import SearchSpace
 if TYPE_CHECKING:
     from archgrad.bilevel import BilevelSearch
 
-METRICS, ALPHAS, SELECTION = "metrics.jsonl", "alphas.jsonl", "selection.json"
+SELECTION = "selection.json"
 KEPT = 16  # checkpoints, where a method may go back
 
 

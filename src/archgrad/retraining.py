@@ -20,6 +20,7 @@ from archgrad.config import DataConfig, TrainConfig
 from archgrad.cost import cost
 from archgrad.data import Augmentation, Data
 from archgrad.errors import ArchgradError
+from archgrad.files import RESULT as RESULT
 from archgrad.folder import write
 from archgrad.learning import training_batches
 from archgrad.loops import resolve_device, seeded
@@ -32,8 +33,6 @@ from archgrad.training import Retraining as Retraining
 from archgrad.training import Training as Training
 from archgrad.training import begun_with as begun_with
 from archgrad.training import learning_of
-
-RESULT = "result.json"
 
 
 class Paused(Exception):

@@ -7,7 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +25,9 @@ Resume = Annotated[
 ]
 Config = Annotated[
     Path | None, typer.Option(help="take the options from this config.yaml; others override it")
+]
+Watch = Annotated[
+    bool, typer.Option("--watch", help="meanwhile serve a page that shows it, at a printed address")
 ]
 Quiet = Annotated[
     bool, typer.Option("--quiet", help="no progress: results, warnings and errors alone")
@@ -84,6 +87,18 @@ def refuse_options(resume: Path, given: Given, **others: object) -> None:
             f"a resumed run keeps its options; leave out {', '.join(changed)}, or begin a new run "
             f"from its options with --config {resume / 'config.yaml'}"
         )
+
+
+def tell(line: str) -> None:
+    """A line for people, on standard error."""
+    typer.echo(line, err=True)
+
+
+def followed(folder: Path, watch: bool) -> AbstractContextManager[None]:
+    """Serve the page of a run while it works, if that is wanted."""
+    from archgrad.report import serving
+
+    return serving.followed(folder, watch, tell)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from archgrad.averaging import Average, stalled
 from archgrad.config import TrainConfig
 from archgrad.data import Augmentation, Data
 from archgrad.errors import ArchgradError, Diverged
+from archgrad.files import METRICS as METRICS
 from archgrad.folder import (
     append,
     fitting,
@@ -40,7 +41,7 @@ from archgrad.measure import perplexity
 from archgrad.schedules import learning_rate
 from archgrad.spaces import SearchSpace
 
-METRICS, WEIGHTS = "metrics.jsonl", "weights.safetensors"
+WEIGHTS = "weights.safetensors"
 KEPT = ("train_loss", "seconds", "valid_losses", "best", "rollbacks")  # in a checkpoint
 ROLLBACKS = 3
 

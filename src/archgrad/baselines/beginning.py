@@ -15,9 +15,9 @@ from archgrad.baselines.children import Children
 from archgrad.baselines.searching import Objective, baseline_search, too_small
 from archgrad.baselines.value import Proposal, Strategy
 from archgrad.benchmarks import Table, TableObjective, nas_bench_201
-from archgrad.benchmarks.columns import VALIDATION
 from archgrad.budget import Limit
 from archgrad.callbacks import Callback
+from archgrad.columns import VALIDATION
 from archgrad.config import SearchConfig
 from archgrad.data import Augmentation, Data
 from archgrad.data.own import OwnData

@@ -17,12 +17,13 @@ from archgrad.baselines.value import Proposal, Scored, Search, Strategy, best
 from archgrad.callbacks import Callback
 from archgrad.config import SearchConfig
 from archgrad.errors import ArchgradError, noted
+from archgrad.files import EVALUATIONS as EVALUATIONS
 from archgrad.folder import Run, append, fitting, read_lines, refuse_other, write
 from archgrad.result import SearchResult
 from archgrad.spaces import SearchSpace
 from archgrad.task import CLASSIFICATION, Task
 
-EVALUATIONS, BEGUN = "evaluations.jsonl", "begun_with.json"
+BEGUN = "begun_with.json"
 Line = dict[str, Any]
 Lines = list[Line]
 

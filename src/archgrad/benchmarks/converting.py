@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from archgrad.benchmarks.columns import ARCH
 from archgrad.benchmarks.official import read_official
 from archgrad.benchmarks.reading import ENCODING, read_csv, read_json, readable
 from archgrad.benchmarks.table import Table
+from archgrad.columns import ARCH
 from archgrad.errors import ArchgradError
 from archgrad.folder import write
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from archgrad.architecture import Architecture
-from archgrad.benchmarks.columns import TEST, VALIDATION, is_accuracy, is_validation
 from archgrad.benchmarks.table import Table
+from archgrad.columns import TEST, VALIDATION, is_accuracy, is_validation
 from archgrad.errors import ArchgradError
 
 

@@ -19,7 +19,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from archgrad.benchmarks import columns
+from archgrad import columns
 from archgrad.benchmarks.reading import Line, assemble, readable
 from archgrad.benchmarks.table import Table
 from archgrad.errors import ArchgradError

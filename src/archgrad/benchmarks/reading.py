@@ -15,9 +15,9 @@ from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
 
-from archgrad.benchmarks.columns import ARCH, limit
 from archgrad.benchmarks.numbering import CELLS, number, string
 from archgrad.benchmarks.table import Table
+from archgrad.columns import ARCH, limit
 from archgrad.errors import ArchgradError
 
 _UNREADABLE = (

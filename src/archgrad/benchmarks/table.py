@@ -8,10 +8,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from archgrad import columns
 from archgrad.architecture import Architecture
-from archgrad.benchmarks import columns
-from archgrad.benchmarks.columns import TEST, is_accuracy
 from archgrad.benchmarks.numbering import number, string
+from archgrad.columns import TEST, is_accuracy
 from archgrad.errors import ArchgradError, unknown
 from archgrad.spaces.nas_bench_201 import from_string
 

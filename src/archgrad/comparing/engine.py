@@ -24,6 +24,7 @@ from archgrad.comparing.writing import files
 from archgrad.config import RunConfig, SearchConfig, TrainConfig, validated
 from archgrad.data import Data
 from archgrad.errors import ArchgradError, explain, unknown
+from archgrad.files import COMPARISON, RESULTS
 from archgrad.folder import environments, held, write
 from archgrad.methods import RECIPES
 from archgrad.prepared import checked, search_space, section
@@ -33,7 +34,6 @@ from archgrad.sizing import retrained
 from archgrad.spaces import SearchSpace
 from archgrad.spending import amount, of_first_order
 
-CONFIG, RESULTS = "comparison.yaml", "results.json"
 Progress = Callable[[Job, int, int], None]
 
 
@@ -244,18 +244,18 @@ def create(comparison: Comparison) -> None:
             f"continue the comparison in it with --resume {folder}"
         )
     text = yaml.safe_dump(comparison.config.model_dump(mode="json"), sort_keys=False)
-    write(folder / CONFIG, text)
+    write(folder / COMPARISON, text)
 
 
 def opened(folder: Path, own: Own | None = None) -> Comparison:
     """The comparison in a folder."""
-    path = folder / CONFIG
+    path = folder / COMPARISON
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
         return Comparison(ComparisonConfig.model_validate(values), folder, own)
     except FileNotFoundError:
         raise ArchgradError(
-            f"folder {folder} holds no comparison (no {CONFIG}); give the folder that archgrad "
+            f"folder {folder} holds no comparison (no {COMPARISON}); give the folder that archgrad "
             "compare wrote"
         ) from None
     except ValidationError as error:

@@ -22,6 +22,8 @@ from archgrad.config import RunConfig, SearchConfig, TrainConfig
 from archgrad.cost import cost
 from archgrad.data import Data
 from archgrad.errors import ArchgradError
+from archgrad.files import FAILED
+from archgrad.files import TEST as TEST
 from archgrad.folder import Run, fitting, read_lines, refuse_other, write
 from archgrad.measure import Measure
 from archgrad.prepared import checked, search_space, section
@@ -30,7 +32,7 @@ from archgrad.retraining import RESULT, Retraining, retrain, retrainings
 from archgrad.sizing import retrained
 from archgrad.spaces import SearchSpace
 
-JOB, FAILED, TEST = "job.json", "failed.json", "test.json"
+JOB = "job.json"
 
 
 @lru_cache(maxsize=1)

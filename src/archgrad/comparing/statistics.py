@@ -250,6 +250,36 @@ def _correlation(
     return Correlation(data, scope, first, second, len(known), tau, rho)
 
 
+class Band(NamedTuple):
+    """A mean over searches at what was ``spent``, and one sample standard deviation around it."""
+
+    spent: float
+    mean: float | None
+    low: float | None
+    high: float | None
+
+
+def bands(results: Results, method: str, data: str, points: int = 20) -> list[Band]:
+    """`anytime` of a method with its spread over searches; one search has no spread."""
+    found = []
+    for spent in _grid(results, points):
+        best = _best_so_far(results, method, data, spent)
+        if not best or len(best) < len(results.of(method, data)):
+            found.append(Band(spent, None, None, None))
+            continue
+        mean, spread = fmean(best), _known(statistics.spread(best))
+        around = (None, None) if spread is None else (mean - spread, mean + spread)
+        found.append(Band(spent, mean, *around))
+    return found
+
+
+def _grid(results: Results, points: int) -> list[float]:
+    """Evenly spaced amounts of spending."""
+    most = max((entry.costs.search.spent for entry in results.entries), default=0.0)
+    top = results.budget.amount or most
+    return [top * step / points for step in range(1, points + 1)]
+
+
 def anytime(results: Results, points: int = 20) -> list[Reached]:
     """Values over spending: the mean of the best validation value so far, on a grid.
 
@@ -257,25 +287,27 @@ def anytime(results: Results, points: int = 20) -> list[Reached]:
     budget is in seconds. Only searches that are done count; an amount at which not all of them have
     a first value has None, so that a mean is always over the same searches.
     """
-    spent = [entry.costs.search.spent for entry in results.entries]
-    top = results.budget.amount or max(spent, default=0.0)
     return [
-        _reached(results, method, data, top * step / points)
+        _reached(results, method, data, spent)
         for data in results.settings.data
         for method in results.settings.methods
-        for step in range(1, points + 1)
+        for spent in _grid(results, points)
     ]
 
 
 def _reached(results: Results, method: str, data: str, spent: float) -> Reached:
-    entries = results.of(method, data)
-    best = [
-        results.judge.best(so_far)
-        for e in entries
-        if (so_far := [p.value for p in e.curve if p.spent <= spent])
-    ]
-    whole = len(best) == len(entries) > 0
+    best = _best_so_far(results, method, data, spent)
+    whole = len(best) == len(results.of(method, data)) > 0
     return Reached(data, method, spent, fmean(best) if whole else None, len(best))
+
+
+def _best_so_far(results: Results, method: str, data: str, spent: float) -> list[float]:
+    """Of each search that is done and has a value by then."""
+    return [
+        results.judge.best(so_far)
+        for entry in results.of(method, data)
+        if (so_far := [point.value for point in entry.curve if point.spent <= spent])
+    ]
 
 
 def _tested(entries: Sequence[Entry]) -> dict[int, float]:

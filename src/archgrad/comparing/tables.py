@@ -12,7 +12,7 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 
-from archgrad.benchmarks.columns import TEST, VALIDATION
+from archgrad.columns import TEST, VALIDATION
 from archgrad.comparing.results import Phase, Results
 from archgrad.comparing.statistics import (
     ALPHA,
@@ -36,7 +36,7 @@ FEW = 4  # below that many searches a rank correlation says next to nothing
 
 def text(results: Results) -> str:
     """For the terminal: values, costs, and what has to be said with them."""
-    header, *body = _cells(results)
+    header, *body = rows(results)
     ids, values = slice(0, 2), slice(0, 9)
     parts = [
         aligned([row[values] for row in (header, *body)]),
@@ -48,7 +48,7 @@ def text(results: Results) -> str:
 
 def markdown(results: Results) -> str:
     """The table, and under it what has to be said with it."""
-    header, *body = [[_escape_markdown(cell) for cell in row] for row in _cells(results)]
+    header, *body = [[_escape_markdown(cell) for cell in row] for row in rows(results)]
     lines = [header, ["---", "---", *["---:"] * (len(header) - 2)], *body]
     table = "\n".join(f"| {' | '.join(row)} |" for row in lines)
     below = "\n".join(f"- {_escape_markdown(note)}" for note in notes(results))
@@ -58,7 +58,7 @@ def markdown(results: Results) -> str:
 def latex(results: Results) -> str:
     """A tabular with booktabs' rules; what has to be said with it stands below as comments."""
     header, *body = [
-        [*map(_escape_latex, row[:2]), *map(_latex_number, row[2:])] for row in _cells(results)
+        [*map(_escape_latex, row[:2]), *map(_latex_number, row[2:])] for row in rows(results)
     ]
     lines = [
         "% needs \\usepackage{booktabs}",
@@ -115,14 +115,19 @@ def anytime_text(results: Results, points: int = 5) -> str:
 
 
 def correlations_text(results: Results) -> str:
-    """The rank correlations for the terminal, those without a value left out."""
+    """The rank correlations for the terminal."""
+    return aligned(correlation_rows(results))
+
+
+def correlation_rows(results: Results) -> list[list[str]]:
+    """The rank correlations for people, header first, those without a value left out."""
     rows = [["data", "searches of", "between", "n", "Kendall's tau-b", "Spearman", ""]]
     for c in correlations(results):
         if c.tau is not None and c.rho is not None:
             few = "too few to tell" if c.n < FEW else ""
             between = f"{c.first} and {c.second}"
             rows.append([c.data, c.scope, between, str(c.n), f"{c.tau:.2f}", f"{c.rho:.2f}", few])
-    return aligned(rows)
+    return rows
 
 
 def notes(results: Results) -> list[str]:
@@ -197,7 +202,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cells(results: Results) -> list[list[str]]:
+def rows(results: Results) -> list[list[str]]:
     """The table for people, header first."""
     unit, judge = results.budget.unit, results.judge
     header = [

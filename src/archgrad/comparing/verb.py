@@ -20,6 +20,7 @@ from archgrad.data import DATASETS
 from archgrad.errors import ArchgradError, explain
 from archgrad.folder import free_folder
 from archgrad.prepared import prepare_data
+from archgrad.report.ending import leave_report
 
 # A comma is part of a path unless the name of a data set, npz: or folder: comes after it.
 _NAMES = "|".join(name.partition(":")[0] + (":" if ":" in name else "(?:,|$)") for name in DATASETS)
@@ -54,7 +55,7 @@ def compare(
         refuse_changes(name for name, value in given.items() if value is not None)
         found = opened(Path(resume))
         own = None if named else _own(found.config.runs[0].data, data, test, classes)
-        return Comparison(found.config, found.folder, own).run()
+        return _done(Comparison(found.config, found.folder, own))
     if methods is not None:
         options["methods"] = methods if isinstance(methods, str) else ",".join(methods)
     compared = {k: v for k, v in options.items() if k in CompareConfig.model_fields}
@@ -63,7 +64,14 @@ def compare(
     own = None
     if not named or (test, classes) != (None, None):
         own = _own(DataConfig.model_validate(sections["data"]), data, test, classes)
-    return begun({**sections, "compare": compared}, out, own).run()
+    return _done(begun({**sections, "compare": compared}, out, own))
+
+
+def _done(comparison: Comparison) -> Results:
+    """Its results, with a report in its folder."""
+    results = comparison.run()
+    leave_report(comparison.folder)
+    return results
 
 
 def _own(config: DataConfig, data: Any, test: Any, classes: int | None) -> Own:

@@ -2,184 +2,252 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from archgrad.config import OWN
+from archgrad.errors import ArchgradError
+from archgrad.files import (
+    ALPHAS,
+    ARCHITECTURE,
+    CONFIG,
+    ENVIRONMENT,
+    EVALUATIONS,
+    FAILED,
+    GROUPS,
+    METRICS,
+    RESULTS,
+)
 from archgrad.measure import MEASURES
-from archgrad.report.packing import pack
+from archgrad.report import facts
+from archgrad.report.networks import found, networks
+from archgrad.report.outcome import outcome
+from archgrad.report.replay import WHOLE, Detail, groups, replay
+from archgrad.report.source import LIMIT_YAML, Source
+from archgrad.report.values import (
+    Value,
+    architecture,
+    columns,
+    mapping,
+    number,
+    strange,
+    text,
+    whole,
+)
 
-Value = dict[str, Any]
+BEGUN = "begun_with.json"  # of a baseline
+MOST = 5000  # evaluations on a page
+KNOWN = (CONFIG, METRICS, ALPHAS, ARCHITECTURE, EVALUATIONS, ENVIRONMENT, RESULTS)
 
 
-def read_run(path: Path, ident: str) -> Value:
-    """What the page shows of one run."""
-    problems: list[str] = []
-    config = _yaml(path / "config.yaml", problems)
-    search = config.get("search") or {}
-    metrics = _lines(path / "metrics.jsonl", problems)
-    alphas = _lines(path / "alphas.jsonl", problems)
-    groups = _groups(path / "groups.json", problems)
-    found = _json(path / "architecture.json", problems)
-    return {
+def read_run(folder: Path, ident: str, detail: Detail = WHOLE, name: str | None = None) -> Value:
+    """What the page shows of one run. ``detail``: how much of its replay there is room for."""
+    source = Source(folder, [])
+    written = source.text(CONFIG, LIMIT_YAML)
+    config = source.yaml(CONFIG, written)
+    search, train, data = (mapping(config.get(key)) for key in ("search", "train", "data"))
+    kind = _kind(config, search, train)
+    metrics = _epochs(source, METRICS)
+    evaluations = source.lines(EVALUATIONS)
+    alphas = _epochs(source, ALPHAS)
+    cells = found(source)
+    made = networks(source, cells)
+    measure = _measure([*metrics, *evaluations], search)
+    offered = groups(source)
+    environment = facts.environments(source)
+    _say_what_lacks(source, config, kind, metrics, alphas, offered)
+    finished = _finished(source, kind, train, made)
+    baseline = bool(evaluations) or source.has(BEGUN)
+    planned = None if baseline else _planned(search or train)
+    ended = (kind == "search" and finished) or (kind == "run" and cells is not None)
+    space = text(search.get("space")) or (cells["space"] if cells else None)
+    run = {
         "id": ident,
-        "name": path.name,
-        "path": str(path),
-        "kind": "run" if config.get("random_cells") else "search" if search else "train",
-        "state": "finished" if found else "unfinished",
-        "problems": problems,
-        "facts": [["space", str(search.get("space"))], ["method", str(search.get("method"))]],
-        "method": search.get("method"),
-        "space": search.get("space"),
-        "data": (config.get("data") or {}).get("data"),
-        "seed": search.get("seed"),
-        "measure": _measure(metrics),
-        "groups": groups,
-        "epochs": {"planned": search.get("epochs"), "columns": _columns(metrics)},
-        "marks": [
-            {"epoch": line["epoch"], "kind": "warning", "text": text}
-            for line in metrics
-            for text in line.get("warnings", [])
-        ],
-        "replay": _replay(alphas, groups),
-        "evaluations": None,
-        "found": found,
-        "networks": _networks(path, problems),
-        "outcome": {"table": None, "sentences": []},
-        "reproduce": {
-            "environment": _json(path / "environment.json", problems) or [],
-            "config": "",
-        },
+        "name": name or folder.name or folder.resolve().name,
+        "path": str(folder),
+        "kind": kind,
+        "state": _state(source, finished),
+        "problems": source.problems,
+        "facts": _progress(metrics, planned, evaluations)
+        + facts.facts(config, metrics or evaluations, environment)
+        + facts.sizes(made)
+        + facts.limit(source),
+        "method": text(search.get("method")),
+        "space": space,
+        "data": text(data.get("data")),
+        "seed": whole((search or train).get("seed")),
+        "measure": measure,
+        "groups": offered,
+        "epochs": {"planned": planned, "columns": columns(metrics)},
+        "marks": facts.marks(metrics, alphas, planned, ended, search.get("guard")),
+        "replay": replay(source, alphas, offered, space, detail),
+        "evaluations": _evaluations(source, evaluations, measure, text(data.get("data"))),
+        "found": cells,
+        "networks": made,
+        "outcome": outcome(source, made, measure),
+        "reproduce": facts.reproduce(
+            environment, facts.commands(folder, kind, finished, config), written
+        ),
     }
+    return run
 
 
-def _measure(lines: Sequence[Mapping[str, Any]]) -> Value:
-    name = "perplexity" if any("valid_perplexity" in line for line in lines) else "accuracy"
-    measure = MEASURES[name]
+def _kind(config: Value, search: Value, train: Value) -> str:
+    if search and train and config.get("random_cells") is not None:
+        return "run"
+    return "search" if search else "train" if train else "unknown"
+
+
+def _epochs(source: Source, name: str) -> list[Value]:
+    """The lines with an epoch; values that are not finite are said."""
+    lines = source.lines(name)
+    good = [line for line in lines if whole(line.get("epoch")) is not None]
+    if len(good) < len(lines):
+        missing = len(lines) - len(good)
+        source.problems.append(
+            f"{name}: {missing} of {len(lines)} lines have no number as epoch; these are not shown"
+        )
+    counts: dict[str, int] = {}
+    for line in good:
+        for key, value in line.items():
+            if strange(value):
+                counts[key] = counts.get(key, 0) + 1
+    for key, count in list(counts.items())[:10]:
+        source.problems.append(
+            f"{name}: {key:.60} is not a finite number in {count} of {len(good)} epochs; there it "
+            "is left out"
+        )
+    return good
+
+
+def _say_what_lacks(
+    source: Source,
+    config: Value,
+    kind: str,
+    metrics: Sequence[Value],
+    alphas: Sequence[Value],
+    offered: Sequence[Value],
+) -> None:
+    say = source.problems.append
+    if not _is_folder(source.folder):
+        say(f"{source.folder} is no folder; give the folder that a search, run or train wrote")
+        return
+    if not any(source.has(name) for name in KNOWN):
+        say(
+            f"{source.folder} holds nothing of a run; expected {CONFIG}, {METRICS} and others, as "
+            "archgrad run, search and train write them"
+        )
+        return
+    if not source.has(CONFIG):
+        say(f"{CONFIG} is missing; not shown: what was asked for")
+    elif config and kind == "unknown":
+        say(f"{CONFIG} has neither a search nor a train section; not shown: what was asked for")
+    if unknown := facts.unknown_options(config):
+        say(
+            f"{CONFIG} has options that this version does not know ({', '.join(unknown)[:200]}); "
+            "was it written by a newer one? They are shown in its text alone"
+        )
+    if kind in ("run", "search") and not metrics and not source.has(EVALUATIONS):
+        say("no epoch is done yet: there are no losses, weights or cells to show")
+    if metrics and not source.has(ALPHAS):
+        say(f"{ALPHAS} is missing; not shown: weights of the edges, and how they moved")
+    if alphas and not source.has(GROUPS):
+        say(
+            f"{GROUPS} is missing, as in folders of an older archgrad; not shown: weights of the "
+            "edges, and how they moved"
+        )
+    elif alphas and offered and not any("strength" in line for line in alphas):
+        say(f"{ALPHAS} holds no strength, as of an older archgrad; alpha is shown alone")
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def _finished(source: Source, kind: str, train: Value, made: Sequence[Value]) -> bool:
+    """Whether nothing is left to do."""
+    if kind == "run":
+        return source.has(RESULTS)
+    if kind != "train":
+        return source.has(ARCHITECTURE) and not source.has(FAILED)
+    done = sum(seed["test"] is not None for network in made for seed in network["seeds"])
+    return done > 0 and done >= (whole(train.get("seeds")) or 1)
+
+
+def _state(source: Source, finished: bool) -> str:
+    if finished:
+        return "finished"
+    return "unfinished" if any(source.has(name) for name in KNOWN) else "unreadable"
+
+
+def _planned(section: Value) -> int | None:
+    return whole(section.get("budget_epochs")) or whole(section.get("epochs"))
+
+
+def _progress(
+    metrics: Sequence[Value], planned: int | None, evaluations: Sequence[Value]
+) -> list[list[str]]:
+    if evaluations:
+        failed = sum(line.get("failed") is True for line in evaluations)
+        also = f", {failed} failed" if failed else ""
+        return [["evaluations", f"{len(evaluations)}{also}"]]
+    if not metrics:
+        return []
+    done = metrics[-1]["epoch"]
+    return [["epochs", f"{done} of {planned}" if planned is not None else str(done)]]
+
+
+def _measure(lines: Sequence[Value], search: Value) -> Value:
+    of_text = any("valid_perplexity" in line or "perplexity" in line for line in lines)
+    if not lines:
+        of_text = search.get("space") == "darts-rnn"
+    measure = MEASURES["perplexity" if of_text else "accuracy"]
     return {key: getattr(measure, key) for key in ("name", "title", "unit", "factor", "higher")}
 
 
-def _columns(lines: Sequence[Mapping[str, Any]]) -> dict[str, list[float | None]]:
-    keys = {key: None for line in lines for key, value in line.items() if _number(value)}
-    return {key: [_value(line.get(key)) for line in lines] for key in keys}
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _value(value: Any) -> float | None:
-    return value if _number(value) and math.isfinite(value) else None
-
-
-def _groups(path: Path, problems: list[str]) -> list[Value]:
-    kept = _json(path, problems) or {"groups": []}
-    return [
-        {
-            "name": group["name"],
-            "inputs": group["inputs"],
-            "edges": group["edges"],
-            "candidates": group["candidates"],
-            "output": group["output"],
-        }
-        for group in kept["groups"]
-    ]
-
-
-def _replay(lines: Sequence[Mapping[str, Any]], groups: Sequence[Value]) -> Value | None:
-    if not lines or not groups:
+def _evaluations(
+    source: Source, lines: Sequence[Value], measure: Value, data: str | None
+) -> Value | None:
+    """The scores of a baseline, the best so far, and what was scored."""
+    if not lines:
         return None
-    architectures: list[Value] = []
-    at = []
-    for line in lines:
-        if "cells" not in line:
-            at.append(-1)
-            continue
-        made = {"cells": line["cells"]}
-        if made not in architectures:
-            architectures.append(made)
-        at.append(architectures.index(made))
+    if len(lines) > MOST:
+        source.problems.append(f"the first {MOST:,} of {len(lines):,} evaluations are shown")
+    lines = lines[:MOST]
+    table = columns(lines)
+    scores = [number(line.get("score")) for line in lines]
+    if measure["name"] == "accuracy" and data != OWN:  # their score
+        table.setdefault("accuracy", scores)
+    best: list[Any] = []
+    for score in scores:
+        before = best[-1] if best else None
+        best.append(before if score is None else score if before is None else max(before, score))
+    architectures, at = _scored(source, lines)
     return {
-        "epochs": [line["epoch"] for line in lines],
-        "alpha": {g["name"]: _packed(lines, "alpha", g) for g in groups},
-        "strength": {g["name"]: _packed(lines, "strength", g) for g in groups},
+        "columns": {**table, "score": scores},
+        "failed": [line.get("failed") is True for line in lines],
+        "best": best,
         "architectures": architectures,
         "at": at,
     }
 
 
-def _packed(lines: Sequence[Mapping[str, Any]], key: str, group: Value) -> Value | None:
-    """(epochs, edges, candidates); a candidate that a stage does not offer has no value there."""
-    name, whole = group["name"], group["candidates"]
-    table = []
-    for line in lines:
-        rows = line.get(key, {}).get(name)
-        if rows is None:
-            return None
-        offered = line.get("candidates", {}).get(name) or whole
-        known = [dict(zip(names, row)) for names, row in zip(offered, rows)]
-        table.append([[row.get(c, math.nan) for c in names] for row, names in zip(known, whole)])
-    return pack(table)
-
-
-def _networks(path: Path, problems: list[str]) -> list[Value]:
-    folders = sorted((path / "train").glob("*/")) or [path / "found"]
-    networks = []
-    for folder in folders:
-        seeds = []
-        for place in sorted(folder.glob("seed-*/")):
-            score = _json(place / "result.json", problems) or {}
-            lines = _lines(place / "metrics.jsonl", problems)
-            seeds.append(
-                {
-                    "seed": score.get("seed"),
-                    "test": _value(score.get("accuracy", score.get("perplexity"))),
-                    "loss": _value(score.get("loss")),
-                    "seconds": _value(score.get("seconds")),
-                    "columns": _columns(lines),
-                    "parameters": score.get("parameters"),
-                    "multiply_adds": score.get("multiply_adds"),
-                }
-            )
-        if seeds:
-            networks.append(
-                {
-                    "label": folder.name,
-                    "architecture": _json(folder / "architecture.json", problems),
-                    "parameters": seeds[0]["parameters"],
-                    "multiply_adds": seeds[0]["multiply_adds"],
-                    "seeds": seeds,
-                }
-            )
-    return networks
-
-
-def _json(path: Path, problems: list[str]) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        problems.append(f"{path.name} cannot be read: {error}")
-        return None
-
-
-def _yaml(path: Path, problems: list[str]) -> Value:
-    try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        problems.append(f"{path.name} cannot be read: {error}")
-        return {}
-    return loaded if isinstance(loaded, dict) else {}
-
-
-def _lines(path: Path, problems: list[str]) -> list[Value]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError:
-        return []
-    return [json.loads(line) for line in text.splitlines()]
+def _scored(source: Source, lines: Sequence[Value]) -> tuple[list[Value], list[int]]:
+    found: list[Value] = []
+    at: list[int] = []
+    for index, line in enumerate(lines, start=1):
+        try:
+            one = architecture(line.get("architecture"), f"{EVALUATIONS}, line {index}")
+        except ArchgradError as error:
+            if -1 not in at:
+                source.problems.append(f"{error}; its cells are not shown")
+            at.append(-1)
+            continue
+        if one not in found:
+            found.append(one)
+        at.append(found.index(one))
+    return found, at

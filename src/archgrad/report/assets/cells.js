@@ -1,1 +1,272 @@
-// placeholder
+// Cells as graphs: what the supernet offers thin, what an epoch would have derived bold.
+
+// the first key found in a name decides; no two styles share both color and dash
+const OPERATION_STYLES = [
+  ["sep_conv", { color: "var(--op-blue)", dash: null }],
+  ["dil_conv", { color: "var(--op-vermilion)", dash: "11 4" }],
+  ["conv", { color: "var(--op-sky)", dash: null }],
+  ["max_pool", { color: "var(--op-green)", dash: "5 5" }],
+  ["pool", { color: "var(--op-green)", dash: "5 5" }],
+  ["skip", { color: "var(--op-black)", dash: "0.1 6" }],
+  ["identity", { color: "var(--op-black)", dash: "0.1 6" }],
+  ["tanh", { color: "var(--op-blue)", dash: null }],
+  ["relu", { color: "var(--op-vermilion)", dash: "11 4" }],
+  ["sigmoid", { color: "var(--op-green)", dash: "5 5" }],
+];
+const OTHER_STYLE = { color: "var(--op-grey)", dash: null };
+
+/** The line of an operation's kind: {color, dash}, dash as SVG wants it or null for solid. */
+function operationStyle(name) {
+  return OPERATION_STYLES.find(([key]) => name.includes(key))?.[1] ?? OTHER_STYLE;
+}
+
+/** A short line in the manner of an operation, for legends. */
+function operationSwatch(name) {
+  const { color, dash } = operationStyle(name);
+  const line = { x1: 2, x2: 34, y1: 6, y2: 6, "stroke-width": 3.5, "stroke-linecap": "round" };
+  return drawn(
+    "svg",
+    { class: "swatch", width: 36, height: 12, "aria-hidden": "true" },
+    drawn("line", { ...line, "stroke-dasharray": dash, style: `stroke: ${color}` }),
+  );
+}
+
+/** Which line is which operation. */
+function operationLegend(names) {
+  const entries = names.map((name) => element("li", {}, operationSwatch(name), name));
+  return element("ul", { class: "legend", "aria-label": "operations" }, ...entries);
+}
+
+/** A drawn graph that paint() changes in place: {node, paint(cell, strength, widest)}. */
+function cellPicture(graph) {
+  const plan = laidOut(graph);
+  const joints = plan.joints.map((one) => drawn("path", { class: "joint", d: one.path }));
+  const edges = plan.edges.map((one) => edgePicture(one, graph.room));
+  const nodes = plan.nodes.map(nodePicture);
+  const node = drawn(
+    "svg",
+    { role: "img", viewBox: `0 0 ${plan.width} ${plan.height}`, width: plan.width, height: plan.height },
+    drawn("g", {}, ...edges.map((one) => one.faint), ...joints),
+    drawn("g", {}, ...edges.map((one) => one.bold)),
+    drawn("g", {}, ...nodes),
+  );
+  const paint = (cell, strength = () => null, widest = 1) => {
+    const chosen = cell ? operationsByPair(cell) : new Map();
+    for (const one of edges) one.paint(chosen, strength, widest);
+    plan.joints.forEach(({ from }, i) => {
+      const idle = cell && typeof from === "number" && !cell.output.includes(from);
+      joints[i].classList.toggle("idle", Boolean(idle));
+    });
+    node.setAttribute("aria-label", cellInWords(graph, cell));
+  };
+  return { node, paint };
+}
+
+/** One edge: a thin line for what the supernet has, a bold one with its label for what is chosen. */
+function edgePicture({ edge, path, tip: [x, y], ...label }, room) {
+  const faint = drawn("path", { class: "faint", d: path });
+  const line = drawn("path", { class: "line", d: path });
+  const head = drawn("path", { class: "head", d: `M${x},${y}l-9,-5v10z` });
+  const plate = { x: label.x - room / 2, y: label.y - LABEL / 2, width: room, height: LABEL };
+  const text = drawn("text", { x: label.x, y: label.y, dy: "0.35em" });
+  const bold = drawn("g", { class: "chosen" }, line, head, drawn("rect", plate), text);
+  const paint = (chosen, strength, widest) => {
+    const operation = chosen.get(`${edge.from},${edge.to}`)?.[edge.slot] ?? null;
+    paintFaint(faint, edge.slot === 0 ? strength(edge.index) : 0, widest);
+    bold.style.display = operation === null ? "none" : "";
+    if (operation === null) return bold.removeAttribute("data-operation");
+    const { color, dash } = operationStyle(operation);
+    const weight = strength(edge.index, operation);
+    bold.setAttribute("data-operation", operation);
+    bold.style.setProperty("--color", color);
+    line.style.strokeWidth = weight === null ? 3 : 1.8 + 4.7 * share(weight, widest);
+    line.setAttribute("stroke-dasharray", dash ?? "none");
+    text.textContent = operation;
+  };
+  return { faint, bold, paint };
+}
+
+/** The thin line under an edge: the stronger its strongest candidate, the wider and darker. */
+function paintFaint(path, strength, widest) {
+  const part = strength === null ? 0.2 : share(strength, widest);
+  path.style.strokeWidth = 0.6 + 3.4 * part;
+  path.style.opacity = 0.16 + 0.34 * part;
+}
+
+function share(value, whole) {
+  return whole > 0 ? Math.min(1, Math.max(0, value / whole)) : 0;
+}
+
+function nodePicture({ id, x, y, width, height, label }) {
+  const kind = /^\d+$/.test(label) ? "inner" : "outer";
+  const box = { x: x - width / 2, y: y - height / 2, width, height, rx: 9 };
+  const text = drawn("text", { x, y, dy: "0.35em" }, label);
+  return drawn("g", { class: `node ${kind}`, "data-node": id }, drawn("rect", box), text);
+}
+
+/** A cell in words, for those who do not see its drawing. */
+function cellInWords(graph, cell) {
+  if (!cell) return `${graph.name}: no cell was derived here`;
+  const names = nodeNames({ ...graph, inputs: cell.inputs, count: cell.nodes.length });
+  const nodes = cell.nodes.map((edges, i) => {
+    const parts = edges.map(([operation, from]) => `${operation} of ${names[from][1]}`);
+    return `${names[cell.inputs + i][1]} is ${parts.join(" and ") || "left out"}`;
+  });
+  const joined = cell.output.map((i) => names[i]?.[0]).join(", ");
+  return `${graph.name} cell: ${nodes.join("; ")}; its output is made of ${joined}`;
+}
+
+/** Whether a cell is one choice between operations: there is no graph to draw then. */
+function isSingle(cell) {
+  return cell.inputs === 1 && cell.nodes.length === 1 && cell.nodes[0].length <= 1;
+}
+
+/** The cells of an architecture, drawn, with a legend; of single choices a list. */
+function architectureFigure(architecture, title) {
+  const graphs = architecture.cells.filter((cell) => !isSingle(cell));
+  const singles = architecture.cells.filter(isSingle);
+  const operations = [...new Set(graphs.flatMap(operationsOf))].sort();
+  const pictures = graphs.map((cell) => {
+    const { node, paint } = cellPicture(cellGraph(cell));
+    paint(cell);
+    return element("figure", { class: "cell static" }, element("figcaption", {}, cell.name), scrolling(`${cell.name}, drawn`, node));
+  });
+  return element(
+    "div",
+    { class: "architecture", role: "group", "aria-label": title },
+    graphs.length ? operationLegend(operations) : null,
+    ...pictures,
+    singles.length ? singleList(singles) : null,
+  );
+}
+
+/** The operations of single choices, in their order. */
+function singleList(cells) {
+  const entries = cells.map((cell) =>
+    element("li", {}, element("span", {}, cell.name), element("b", {}, operationsOf(cell)[0] ?? "nothing")),
+  );
+  return element("ol", { class: "singles" }, ...entries);
+}
+
+/** The cells at the slider's epoch, as graphs and as lists of choices. */
+function cellsSection() {
+  const intro = element("p", { class: "lead" });
+  const legend = element("div", { class: "legends" });
+  const place = element("div", { class: "cells" });
+  const choices = choiceList();
+  const node = section("cells", "The cells", intro, legend, place, choices.node);
+  const figures = new Map();
+  let shown = [];
+
+  const update = (_, view) => {
+    const run = store.run();
+    const parts = run ? cellParts(run, view) : { graphs: [], singles: [] };
+    node.hidden = parts.graphs.length + parts.singles.length === 0;
+    const wanted = parts.graphs.map((part) => kept(figures, part.key, () => cellFigure(part.graph)));
+    if (wanted.some((one, i) => one !== shown[i]) || wanted.length !== shown.length) {
+      place.replaceChildren(...wanted.map((one) => one.node));
+      shown = wanted;
+    }
+    parts.graphs.forEach((part, i) => wanted[i].update(part));
+    choices.update(run, view, parts.singles);
+    if (!node.hidden) updateLegend(legend, intro, run, parts.graphs);
+  };
+  return { node, update };
+}
+
+/** The value of a key, made where there is none yet. */
+function kept(map, key, make) {
+  if (!map.has(key)) map.set(key, make());
+  return map.get(key);
+}
+
+/** What there is to draw of a run: groups of the supernet, and cells that belong to none. */
+function cellParts(run, view) {
+  const architecture = shownArchitecture(run, view);
+  const cells = architecture?.cells ?? [];
+  const cellOf = (name) => cells.find((cell) => cell.name === name) ?? null;
+  const index = moment(run, view);
+  const known = [...(run.replay?.architectures ?? []), ...(run.found ? [run.found] : [])];
+  const groups = run.groups.map((group) => ({ group, cell: cellOf(group.name), run, index }));
+  const grouped = groups
+    .filter(({ group }) => group.edges.length > 1)
+    .map((part) => withKey({ ...part, graph: groupGraph(part.group, known) }));
+  const named = new Set(run.groups.map((group) => group.name));
+  const alone = cells.filter((cell) => !named.has(cell.name));
+  const lone = alone
+    .filter((cell) => !isSingle(cell))
+    .map((cell) => withKey({ cell, graph: cellGraph(cell), group: null, run, index }));
+  const singles = [
+    ...groups.filter(({ group }) => group.edges.length === 1),
+    ...alone.filter(isSingle).map((cell) => ({ group: null, cell, run, index })),
+  ];
+  return { graphs: [...grouped, ...lone], singles };
+}
+
+function withKey(part) {
+  return { ...part, key: JSON.stringify(part.graph) };
+}
+
+/** One cell: its drawing, and the same as a table. */
+function cellFigure(graph) {
+  const picture = cellPicture(graph);
+  const caption = element("figcaption", {}, `${graph.name} cell`);
+  let last = null;
+  const table = unfolding("The edges as a table", () => edgeTable(graph, last));
+  const box = scrolling(`drawing of the ${graph.name} cell`, picture.node);
+  const node = element("figure", { class: "cell" }, caption, box, table.node);
+  const update = (part) => {
+    const weights = part.group && weightsOf(part.run, part.group, "strength");
+    picture.paint(part.cell, strengthAt(part, weights), weights?.high ?? 1);
+    last = part;
+    table.update();
+  };
+  return { node, update };
+}
+
+/** The strength of an edge's operation at a moment, or of its strongest; null where unknown. */
+function strengthAt({ group, index }, weights) {
+  if (!weights) return () => null;
+  return (edge, operation = null) => {
+    if (edge === null) return null;
+    const names = group.candidates[edge];
+    if (operation !== null) return weights.at(index, edge, names.indexOf(operation));
+    return d3.max(names, (_, k) => weights.at(index, edge, k)) ?? null;
+  };
+}
+
+function edgeTable(graph, { group, cell, run, index }) {
+  const names = nodeNames(graph);
+  const chosen = cell ? operationsByPair(cell) : new Map();
+  const strength = strengthAt({ group, index }, group && weightsOf(run, group, "strength"));
+  const rows = graph.edges
+    .filter(({ slot }) => slot === 0)
+    .map(({ from, to, index: edge }) => {
+      const operations = chosen.get(`${from},${to}`) ?? [];
+      const weights = operations.map((name) => readable(strength(edge, name)));
+      const edgeName = `${names[from][0]} → ${names[to][0]}`;
+      return [edgeName, operations.join(", ") || "–", weights.join(", "), readable(strength(edge))];
+    });
+  const header = ["edge", "operation in the cell", "its weight", "largest weight on the edge"];
+  return scrolling(`edges of the ${graph.name} cell`, textTable(header, rows));
+}
+
+function updateLegend(legend, intro, run, graphs) {
+  const known = [...(run.replay?.architectures ?? []), ...graphs.map(({ cell }) => ({ cells: [cell] }))];
+  const wanted = new Set(graphs.map(({ graph }) => graph.name));
+  const cells = known.flatMap(({ cells }) => cells).filter((cell) => cell && wanted.has(cell.name));
+  const names = [...new Set(cells.flatMap(operationsOf))].sort();
+  if (legend.dataset.names === names.join()) return;
+  legend.dataset.names = names.join();
+  legend.replaceChildren(operationLegend(names));
+  intro.textContent = weightsText(run);
+}
+
+function weightsText(run) {
+  if (!run.replay) return "What was found. Bold lines are the operations of the cell.";
+  return (
+    "Bold lines are the cell that this epoch would have given; thin lines are what else the " +
+    "supernet has there. The wider a line, the larger its mixing weight (of a thin one, that of " +
+    "its strongest candidate)."
+  );
+}

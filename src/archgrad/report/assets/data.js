@@ -3,7 +3,15 @@
 const store = {
   document: null,
   // what is chosen outlives every update of the document: a page that follows a run keeps it
-  view: { run: null, epochs: {}, zoom: {}, filter: "", sort: null, shown: null },
+  view: {
+    run: null,
+    epochs: {},
+    zoom: {},
+    filter: "",
+    sort: null,
+    shown: null,
+    weights: { kind: "strength", edge: {} },
+  },
   listeners: new Set(),
 
   subscribe(listener) {
@@ -25,6 +33,12 @@ const store = {
     const runs = this.document.runs;
     return runs.find((run) => run.id === this.view.run) ?? runs[0] ?? null;
   },
+  /** Move the slider of a run; null, and the last epoch, follow the newest. */
+  move(run, epoch) {
+    const last = timeline(run)?.epochs.at(-1);
+    const chosen = epoch === null || epoch >= last ? null : epoch;
+    this.set({ epochs: { ...this.view.epochs, [run.id]: chosen } });
+  },
 };
 
 /** The value of base64 of gzip of JSON. */
@@ -44,4 +58,79 @@ function unpacked({ shape, low, high, data }) {
     return step === 65535 ? null : low + ((high - low) * step) / 65534;
   };
   return { shape, low, high, at };
+}
+
+/** A function of an object that works once for each object, as long as the object lives. */
+function remembered(make) {
+  const made = new WeakMap();
+  return (key) => {
+    if (!made.has(key)) made.set(key, make(key));
+    return made.get(key);
+  };
+}
+
+const unpackedOnce = remembered(unpacked);
+
+/** The "alpha" or "strength" of a group, unpacked, or null where the run has none. */
+function weightsOf(run, group, kind) {
+  const packed = run.replay?.[kind]?.[group.name];
+  return packed ? unpackedOnce(packed) : null;
+}
+
+/** The steps a run's slider goes through, or null: epochs, or the evaluations of a baseline. */
+const timeline = remembered((run) => {
+  if (run.replay?.epochs?.length) {
+    const { epochs, architectures, at } = run.replay;
+    return steps("epoch", epochs, architectures, at, run);
+  }
+  const columns = run.evaluations?.columns ?? {};
+  if (!columns.evaluation?.length) return null;
+  const { architectures, best } = run.evaluations;
+  return steps("evaluation", columns.evaluation, architectures, bestSoFar(run, best), run);
+});
+
+/** For each evaluation the index of the architecture that had the best score until then. */
+function bestSoFar({ evaluations }, best) {
+  const scores = evaluations.columns.score ?? [];
+  let leader = -1;
+  return evaluations.at.map((index, i) => {
+    if (scores[i] !== null && scores[i] === best?.[i] && scores[i] !== best?.[i - 1]) leader = index;
+    return leader;
+  });
+}
+
+/** A timeline: where the cells change, and which steps gave the cells that were found. */
+function steps(unit, epochs, architectures, at, run) {
+  const keys = architectures.map(cellsKey);
+  const changes = epochs.filter((_, i) => i > 0 && keys[at[i]] !== keys[at[i - 1]]);
+  const wanted = run.found ? cellsKey(run.found) : null;
+  const found = epochs.filter((_, i) => wanted !== null && keys[at[i]] === wanted);
+  return {
+    unit,
+    epochs,
+    changes,
+    found,
+    changed: new Set(changes),
+    planned: unit === "epoch" ? run.epochs?.planned ?? null : null,
+    architecture: (index) => architectures[at[index]] ?? null,
+  };
+}
+
+/** Text that is equal for equal cells. */
+function cellsKey({ cells }) {
+  return JSON.stringify(cells.map(({ name, inputs, nodes, output }) => [name, inputs, nodes, output]));
+}
+
+/** The index of the step that the slider of a run stands at; -1 where there is no timeline. */
+function moment(run, view) {
+  const epochs = timeline(run)?.epochs ?? [];
+  const chosen = view.epochs[run.id] ?? null;
+  if (chosen === null) return epochs.length - 1;
+  return Math.max(0, d3.bisectRight(epochs, chosen) - 1);
+}
+
+/** The architecture at the slider: what the epoch would have given, else what was found. */
+function shownArchitecture(run, view) {
+  const time = timeline(run);
+  return time ? time.architecture(moment(run, view)) : run.found;
 }

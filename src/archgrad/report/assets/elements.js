@@ -29,3 +29,68 @@ function section(id, title, ...children) {
   const heading = element("h2", { id: `${id}-title` }, title);
   return element("section", { id, "aria-labelledby": `${id}-title` }, heading, ...children);
 }
+
+/** A table of texts; the first cell of a row names it. */
+function textTable(header, rows, caption = null) {
+  const head = element("tr", {}, ...header.map((text) => element("th", { scope: "col" }, text)));
+  const body = rows.map(([first, ...rest]) =>
+    element(
+      "tr",
+      {},
+      element("th", { scope: "row" }, String(first ?? "")),
+      ...rest.map((text) => element("td", {}, String(text ?? ""))),
+    ),
+  );
+  return element(
+    "table",
+    {},
+    caption === null ? null : element("caption", {}, caption),
+    element("thead", {}, head),
+    element("tbody", {}, ...body),
+  );
+}
+
+/** A box that scrolls sideways by itself, so that the page need not; the keyboard reaches it. */
+function scrolling(label, ...children) {
+  const attributes = { class: "scroll", tabindex: 0, role: "region", "aria-label": label };
+  return element("div", attributes, ...children);
+}
+
+/** Details whose content is only made while it is looked at: a slider moves past many contents. */
+function unfolding(title, make, attributes = {}) {
+  const place = element("div", { class: "unfolded" });
+  const node = element("details", attributes, element("summary", {}, title), place);
+  const update = () => {
+    if (node.open) place.replaceChildren(make());
+  };
+  node.addEventListener("toggle", update);
+  return { node, update };
+}
+
+/** A sentence: it begins with a capital letter and ends with a stop. */
+function sentence(text) {
+  const trimmed = String(text).trim();
+  const stop = /[.!?:]$/.test(trimmed) ? "" : ".";
+  return trimmed.charAt(0).toUpperCase() + trimmed.slice(1) + stop;
+}
+
+/** A number as a reader wants it: three digits, no exponent where it can be avoided. */
+function readable(value) {
+  if (value === null || value === undefined) return "–";
+  if (value !== 0 && Math.abs(value) < 0.001) return value.toExponential(1).replace("-", "−");
+  return d3.format(".3~f")(value);
+}
+
+const ICONS = {
+  play: "M7 4.5v15l12-7.5z",
+  pause: "M6 4.5h4v15H6zM14 4.5h4v15h-4z",
+  previous: "M5 5h3v14H5zM20 5v14L9 12z",
+  next: "M16 5h3v14h-3zM4 5v14l11-7z",
+  theme: "M12 3a9 9 0 1 0 0 18zM12 3a9 9 0 0 1 0 18v-2a7 7 0 0 0 0-14z",
+};
+
+/** A small drawing on a button, of the color of its text. */
+function icon(name) {
+  const path = drawn("path", { d: ICONS[name], fill: "currentColor" });
+  return drawn("svg", { class: "icon", viewBox: "0 0 24 24", width: 18, height: 18, "aria-hidden": "true" }, path);
+}

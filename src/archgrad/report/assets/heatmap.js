@@ -1,1 +1,192 @@
-// placeholder
+// Heat maps of alpha and of the mixing weights: at the slider's epoch, and of an edge over time.
+
+const KINDS = [
+  ["strength", "mixing weights"],
+  ["alpha", "alpha"],
+];
+
+/** The heat maps of a run; hidden where it kept no weights. */
+function weightsSection() {
+  const controls = weightControls();
+  const maps = element("div", { class: "maps" });
+  const course = element("div", { class: "course" });
+  const intro = element("p", { class: "lead" }, "Bright is much, dark is little; the scale is that of the whole run, so that epochs compare.");
+  const over = element("h3", {}, "Over time");
+  const node = section("weights", "The weights", intro, controls.kinds, maps, over, controls.edge, course);
+  const [showMaps, showCourse] = [mapsIn(maps), courseIn(course)];
+
+  const update = (_, view) => {
+    const run = store.run();
+    const sheets = run ? weightSheets(run, view.weights.kind) : [];
+    node.hidden = !run?.replay || run.groups.every((group) => !anyWeights(run, group));
+    if (node.hidden) return;
+    controls.update(run, view);
+    const index = moment(run, view);
+    showMaps(sheets, index, view.weights.kind);
+    showCourse(run, edgeOf(run, view), index, view.weights.kind);
+  };
+  return { node, update };
+}
+
+function anyWeights(run, group) {
+  return KINDS.some(([kind]) => weightsOf(run, group, kind) !== null);
+}
+
+/** Which weights are shown, and of which edge over time. */
+function weightControls() {
+  const choose = (changes) => store.set({ weights: { ...store.view.weights, ...changes } });
+  const radios = KINDS.map(([kind]) =>
+    element("input", { type: "radio", name: "weights-kind", value: kind, onchange: () => choose({ kind }) }),
+  );
+  const labels = KINDS.map(([, text], i) => element("label", {}, radios[i], text));
+  const kinds = element("fieldset", { class: "segmented" }, element("legend", {}, "Show"), ...labels);
+  const select = element("select", { id: "weights-edge" });
+  select.addEventListener("change", () =>
+    choose({ edge: { ...store.view.weights.edge, [store.run().id]: select.value } }),
+  );
+  const edge = element("label", { class: "field" }, "Edge ", select);
+  const update = (run, view) => {
+    radios.forEach((radio) => (radio.checked = radio.value === view.weights.kind));
+    const names = edgeChoices(run).map(({ value, text }) => [value, text]);
+    const key = JSON.stringify([run.id, names]);
+    if (select.dataset.key !== key) {
+      select.dataset.key = key;
+      select.replaceChildren(...names.map(([value, text]) => element("option", { value }, text)));
+    }
+    select.value = edgeOf(run, view).value;
+  };
+  return { kinds, edge, update };
+}
+
+/** The edges of a run: {value, text, group, edge}. */
+const edgeChoices = remembered((run) =>
+  run.groups.flatMap((group, g) => edgeLabels(group).map((text, edge) => ({
+    value: `${g}/${edge}`,
+    text: group.edges.length > 1 ? `${group.name}: ${text}` : group.name,
+    group,
+    edge,
+  }))),
+);
+
+/** The edge over time that is chosen, or the first. */
+function edgeOf(run, view) {
+  const all = edgeChoices(run);
+  return all.find(({ value }) => value === view.weights.edge[run.id]) ?? all[0];
+}
+
+function edgeLabels(group) {
+  const count = Math.max(...group.edges.flat()) + 1 - group.inputs;
+  const names = nodeNames({ ...group, count, recurrent: group.recurrent ?? group.name === "recurrent" });
+  return group.edges.map(([from, to]) => `${names[from][0]} → ${names[to][0]}`);
+}
+
+/** One sheet for a cell, and one for all single choices: {title, rows, candidates, low, high}. */
+function weightSheets(run, kind) {
+  const row = (group, label, edge) => ({ label, edge, names: group.candidates[edge], weights: weightsOf(run, group, kind) });
+  const cells = run.groups
+    .filter((group) => group.edges.length > 1)
+    .map((group) => ({ title: `${group.name} cell`, rows: edgeLabels(group).map((label, edge) => row(group, label, edge)) }));
+  const singles = run.groups.filter((group) => group.edges.length === 1);
+  const chain = { title: "choices", rows: singles.map((group) => row(group, group.name, 0)) };
+  return [...cells, ...(singles.length ? [chain] : [])]
+    .filter((sheet) => sheet.rows.some(({ weights }) => weights))
+    .map((sheet) => ({
+      ...sheet,
+      candidates: [...new Set(sheet.rows.flatMap(({ names }) => names))],
+      low: d3.min(sheet.rows, ({ weights }) => weights?.low),
+      high: d3.max(sheet.rows, ({ weights }) => weights?.high),
+    }));
+}
+
+/** The value of a sheet's row at a step, null where the row has no such candidate. */
+function valueAt({ weights, names, edge }, index, candidate) {
+  const k = names.indexOf(candidate);
+  return k < 0 || !weights ? null : weights.at(index, edge, k);
+}
+
+/** The maps at one epoch: drawn by Plot once, then only recolored. */
+function mapsIn(place) {
+  let key = null;
+  let figures = [];
+  return (sheets, index, kind) => {
+    const wanted = JSON.stringify([kind, sheets.map((s) => [s.title, s.candidates, s.rows.map((r) => r.label)])]);
+    if (key !== wanted) {
+      figures = sheets.map((sheet) => mapFigure(sheet, kind));
+      place.replaceChildren(...figures.map((one) => one.node));
+      key = wanted;
+    }
+    sheets.forEach((sheet, i) => figures[i].update(sheet, index));
+  };
+}
+
+/** One map, edges down and candidates across. */
+function mapFigure({ title, rows, candidates }, kind) {
+  const data = rows.flatMap((_, i) => candidates.map((candidate) => ({ i, candidate })));
+  const labels = rows.map(({ label }) => label);
+  const chart = mapPlot(data, labels, candidates);
+  const rects = [...chart.querySelectorAll("g[aria-label='cell'] rect")];
+  const caption = element("figcaption", {}, title);
+  const scale = element("div", { class: "scale" });
+  let last = null;
+  const table = unfolding("The values as a table", () => mapTable(...last));
+  const box = scrolling(`heat map of the ${title}`, chart);
+  const node = element("figure", { class: "map" }, caption, scale, box, table.node);
+  const name = KINDS.find(([one]) => one === kind)[1];
+  const update = (sheet, index) => {
+    const color = weightColor(sheet);
+    data.forEach(({ i, candidate }, at) => {
+      const value = valueAt(sheet.rows[i], index, candidate);
+      rects[at].setAttribute("fill", value === null ? "var(--absent)" : color(value));
+      rects[at].firstChild.textContent = `${labels[i]}, ${candidate}: ${readable(value)}`;
+    });
+    chart.setAttribute("aria-label", `${name} of the ${title}: ${strongestInWords(sheet, index)}`);
+    scale.replaceChildren(...scaleParts(sheet));
+    last = [sheet, index];
+    table.update();
+  };
+  return { node, update };
+}
+
+function mapPlot(data, labels, candidates) {
+  const left = 18 + 7 * Math.max(...labels.map((text) => text.length));
+  const top = 14 + 4.6 * Math.max(...candidates.map((text) => text.length));
+  const chart = Plot.plot({
+    width: left + Math.max(260, 46 * candidates.length) + 40,
+    height: top + 20 * labels.length,
+    marginLeft: left,
+    marginTop: top,
+    marginRight: 50,
+    marginBottom: 0,
+    padding: 0.04,
+    x: { domain: candidates, axis: "top", tickRotate: -35, tickSize: 0, label: null },
+    y: { domain: d3.range(labels.length), tickFormat: (i) => labels[i], tickSize: 0, label: null },
+    marks: [Plot.cell(data, { x: "candidate", y: "i", fill: "gray", title: () => " " })],
+  });
+  chart.setAttribute("role", "img");
+  return chart;
+}
+
+/** Cividis: one lightness after another, so it is read in grey and by the color-blind. */
+function weightColor({ low, high }) {
+  const whole = high - low;
+  return (value) => d3.interpolateCividis(whole > 0 ? (value - low) / whole : 0.5);
+}
+
+function scaleParts({ low, high }) {
+  const stops = d3.range(0, 1.01, 0.125).map((part) => d3.interpolateCividis(part));
+  const bar = element("i", { style: `background: linear-gradient(to right, ${stops.join(", ")})` });
+  return [element("span", {}, readable(low)), bar, element("span", {}, readable(high))];
+}
+
+function strongestInWords({ rows, candidates }, index) {
+  const words = rows.map((row) => {
+    const best = d3.greatest(candidates, (name) => valueAt(row, index, name) ?? -Infinity);
+    return `${row.label} most ${best} (${readable(valueAt(row, index, best))})`;
+  });
+  return words.join("; ");
+}
+
+function mapTable({ title, rows, candidates }, index) {
+  const body = rows.map((row) => [row.label, ...candidates.map((name) => readable(valueAt(row, index, name)))]);
+  return scrolling(`weights of the ${title}`, textTable(["edge", ...candidates], body));
+}

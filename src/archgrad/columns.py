@@ -1,4 +1,4 @@
-"""What the name of a column says: validation or test, accuracy or not."""
+"""What the name of a column of a benchmark says: validation or test, accuracy or not."""
 
 from __future__ import annotations
 

@@ -1,0 +1,48 @@
+"""The command `archgrad report`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from archgrad.errors import ArchgradError
+from archgrad.terminal import tell
+
+
+def report_command(
+    runs: Annotated[
+        list[Path], typer.Argument(help="folders that run, search, train or compare wrote")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="write to this HTML file [report.html in RUN; of several in ./]"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print it as JSON")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="serve a page that follows the runs, until Ctrl-C")
+    ] = False,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="of --watch; 0: any that is free [0]")
+    ] = 0,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="with --watch: open no browser")
+    ] = False,
+) -> None:
+    """Draw runs and comparisons as one HTML page that works offline: cells, curves, costs."""
+    from archgrad.report.page import existing, report
+
+    if watch:
+        from archgrad.report import serving
+
+        if out is not None or as_json:
+            raise ArchgradError("--watch writes no file; leave out --out and --json")
+        return serving.watch(existing(runs), port, tell, browser=not no_browser)
+    path = report(runs, out)
+    size = path.stat().st_size
+    if as_json:
+        typer.echo(json.dumps({"path": str(path), "bytes": size}, indent=2))
+    else:
+        typer.echo(f"report   {path} ({size / 1e6:.2f} MB)")

@@ -1,0 +1,58 @@
+"""The files of a run folder: their names; never half-written. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from archgrad.errors import ArchgradError
+
+CONFIG, ENVIRONMENT, ARCHITECTURE = "config.yaml", "environment.json", "architecture.json"
+METRICS, ALPHAS, GROUPS = "metrics.jsonl", "alphas.jsonl", "groups.json"  # of a gradient search
+EVALUATIONS = "evaluations.jsonl"  # of a baseline
+RESULT = "result.json"  # of a retraining
+RESULTS, SUMMARY = "results.json", "summary.txt"  # of a main job; the first of a comparison too
+COMPARISON, FAILED, TEST = "comparison.yaml", "failed.json", "test.json"  # and of its searches
+REPORT = "report.html"
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Write a file to the side and rename it: a reader sees the old or the new one, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    side = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with side.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(side, path)
+    except OSError:
+        side.unlink(missing_ok=True)
+        raise
+
+
+def append(path: Path, entry: Mapping[str, Any]) -> None:
+    """Add one line to a JSON-lines file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(entry, allow_nan=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_lines(path: Path, epochs: int | None = None) -> list[dict[str, Any]]:
+    """The whole lines of a JSON-lines file, of the first ``epochs`` epochs if given."""
+    if not path.is_file():
+        return []
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1]  # the last is empty or cut off
+        entries = [json.loads(line) for line in lines]
+        return [entry for entry in entries if epochs is None or entry["epoch"] <= epochs]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArchgradError(
+            f"{path} is damaged ({error!r}); expected one JSON object an epoch: restore it, or "
+            "begin a new run with --config"
+        ) from None

@@ -1,0 +1,151 @@
+// Curves over epochs, evaluations or what was spent: what they show, drawn and in words.
+
+/**
+ * Points { x, y } of a column times a factor, null where it has no value. What is measured at less
+ * than half of the epochs is joined over the epochs between: there a gap would not mean a failure.
+ */
+function seriesOf(name, line, xs, ys, factor = 1) {
+  const all = xs.map((x, i) => ({ x, y: isNumber(ys?.[i]) ? ys[i] * factor : null }));
+  const points = all.filter((point) => isNumber(point.x));
+  const known = points.filter((point) => point.y !== null);
+  const sparse = known.length < points.length / 2;
+  return { name, line, points: sparse ? known : points, sparse, known: known.length };
+}
+
+/** The part of the series between two places of the x axis. */
+function within(series, range) {
+  if (!range) return series;
+  const [first, last] = range;
+  return series
+    .map((one) => ({ ...one, points: one.points.filter(({ x }) => x >= first && x <= last) }))
+    .filter((one) => one.points.some(({ y }) => y !== null));
+}
+
+/**
+ * The content of a chart of curves; null where there is nothing to draw.
+ *
+ * spec: title, note, unit, xName, higher (whether more is better; undefined where neither is),
+ * series, range and whole ([first, last] of x to be shown and of all, or undefined), marks, levels [{ y, name }], legend (in place of one
+ * entry a series), wide (logarithmic where the values ask for it), least and most (to be shown).
+ */
+function lineContent(spec) {
+  const series = within(spec.series.filter((one) => one.known), spec.range);
+  if (!series.length) return null;
+  const values = series.flatMap((one) => one.points.flatMap(({ y, low, high }) => [y, low, high]));
+  const log = Boolean(spec.wide) && logarithmic(values);
+  return {
+    title: spec.title + (log ? " (logarithmic)" : ""),
+    note: spec.note,
+    label: wordsOfLines(spec, series),
+    legend: spec.legend ?? legendOf(series),
+    numbers: () => numbersOfLines(spec, series),
+    draw: (width) => drawLines({ ...spec, series, values, log }, width),
+  };
+}
+
+const legendOf = (series) =>
+  series.length > 1 ? series.map((one) => ({ ...one, bare: one.loose })) : [];
+
+function drawLines(spec, width) {
+  const { series, values, log, range, whole, marks = [], levels = [], xName, unit, xFormat } = spec;
+  const shownLevels = levels.filter(({ y }) => isNumber(y));
+  const xs = series.flatMap((one) => one.points.map(({ x }) => x));
+  const xDomain = widened(range ?? whole ?? d3.extent(xs));
+  const yDomain = yEnds(spec, shownLevels);
+  const few = d3.max(series, (one) => one.points.length) <= 16;
+  return plotted(width, {
+    marginTop: marks.length ? 24 : 10,
+    marginLeft: 48,
+    x: { domain: xDomain, label: xName, ...(xFormat ? { tickFormat: xFormat, ticks: 5 } : wholeTicks(xDomain, width)) },
+    y: { domain: yDomain, label: null, type: log ? "log" : "linear", ticks: 5, grid: true, tickFormat: log ? ".2~s" : undefined },
+    marks: [
+      Plot.ruleX([xDomain[0]], { stroke: "currentColor", strokeOpacity: 0.4 }),
+      ...markRules(marks, xDomain, width),
+      ...series.flatMap((one) => lineMarks(one, few)),
+      ...shownLevels.flatMap((level) => levelRule(level, xDomain)),
+      tipsOf(series, xName, unit),
+    ],
+  });
+}
+
+/** The ends of the y axis: around all that is drawn, and no further than what can be. */
+function yEnds({ values, log, least, most }, levels) {
+  const [low, high] = extent([...values, ...levels.map(({ y }) => y)], log);
+  return [least ?? low, most ?? high];
+}
+
+const widened = ([low, high]) => (low === high ? [low - 1, high + 1] : [low, high]);
+
+/** Epochs are whole numbers: no ticks between them. */
+function wholeTicks([low, high], width) {
+  const count = Math.max(2, Math.min(high - low, Math.floor(width / 70)));
+  return { ticks: d3.ticks(low, high, count).filter(Number.isInteger), tickFormat: "d" };
+}
+
+/** Of a series: its band, its line (none where it is loose), and its markers (none where thin). */
+function lineMarks({ points, line, sparse, thin, loose }, few) {
+  const band = points.some(({ low, high }) => isNumber(low) && isNumber(high));
+  const alone = (i) => (points[i - 1]?.y ?? null) === null && (points[i + 1]?.y ?? null) === null;
+  const marked = points.filter(({ y }, i) => y !== null && (alone(i) || loose || (!thin && (few || sparse))));
+  const stroke = { stroke: line.color, strokeDasharray: line.dash, strokeWidth: thin ? 1.25 : 2 };
+  return [
+    band && Plot.areaY(points, { x: "x", y1: "low", y2: "high", fill: line.color, fillOpacity: 0.15 }),
+    !loose && Plot.line(points, { x: "x", y: "y", ...stroke, strokeOpacity: thin ? 0.75 : 1 }),
+    Plot.dot(marked, { x: "x", y: "y", r: loose ? 2.5 : 3, ...dotOptions(line) }),
+  ].filter(Boolean);
+}
+
+function levelRule({ y, name }, xDomain) {
+  const text = { x: xDomain[0], y, text: () => name, textAnchor: "start", dx: 4, dy: -7 };
+  const halo = { stroke: "var(--chart-ground)", strokeWidth: 4 };
+  return [
+    Plot.ruleY([y], { stroke: "currentColor", strokeOpacity: 0.5, strokeDasharray: "1 4" }),
+    Plot.text([y], { ...text, y: (value) => value, x: () => xDomain[0], fill: "var(--chart-quiet)", ...halo }),
+  ];
+}
+
+/** What the pointer is told: all curves at its x, or of many curves the nearest one. */
+function tipsOf(series, xName, unit) {
+  const told = (y) => withUnit(amount(y), unit);
+  const options = { x: "x", y: "y", title: "text", fontSize: 12, lineWidth: 30 };
+  if (series.length > 6) {
+    const single = series.flatMap(({ name, points }) =>
+      points.filter(({ y }) => y !== null).map(({ x, y }) => ({ x, y, text: `${name}\n${xName} ${amount(x)}: ${told(y)}` })),
+    );
+    return Plot.tip(single, Plot.pointer(options));
+  }
+  const rows = d3.groups(
+    series.flatMap(({ name, points }) => points.filter(({ y }) => y !== null).map((point) => ({ ...point, name }))),
+    ({ x }) => x,
+  );
+  const joint = rows.map(([x, found]) => ({
+    x,
+    y: d3.max(found, ({ y }) => y),
+    text: [`${xName} ${amount(x)}`, ...found.map(({ name, y }) => `${name}: ${told(y)}`)].join("\n"),
+  }));
+  return Plot.tip(joint, Plot.pointerX(options));
+}
+
+/** The picture in words: where each curve begins and ends, and its best value. */
+function wordsOfLines({ title, unit, xName, higher, marks = [] }, series) {
+  const told = (y) => withUnit(amount(y), unit);
+  const one = ({ name, points }) => {
+    const known = points.filter(({ y }) => y !== null);
+    const [first, last] = [known[0], known.at(-1)];
+    if (known.length === 1) return `${name} ${told(first.y)} at ${xName} ${amount(first.x)}`;
+    const ends = `${name} from ${told(first.y)} at ${xName} ${amount(first.x)} to ${told(last.y)} at ${amount(last.x)}`;
+    if (higher === undefined) return ends;
+    const best = higher ? d3.greatest(known, (a, b) => a.y - b.y) : d3.least(known, (a, b) => a.y - b.y);
+    return `${ends}, best ${told(best.y)} at ${amount(best.x)}`;
+  };
+  const marked = marks.length ? `. Marked: ${marks.map((mark) => `${mark.kind} at epoch ${mark.epoch}`).join(", ")}` : "";
+  return `Line chart, ${title} by ${xName}: ${someOf(series.map(one), 8)}${marked}.`;
+}
+
+function numbersOfLines({ title, xName, unit }, series) {
+  const header = [xName, ...series.map(({ name }) => withUnit(name, unit && `(${unit})`))];
+  const tables = series.map(({ points }) => new Map(points.map(({ x, y }) => [x, y])));
+  const xs = d3.sort(new Set(tables.flatMap((table) => [...table.keys()])));
+  const rows = xs.map((x) => [amount(x), ...tables.map((table) => amount(table.get(x)))]);
+  return { title, header, rows };
+}

@@ -1,0 +1,204 @@
+// A chart: its title, its legend, its picture in words, and its numbers as a table.
+
+/** How the series of a chart are drawn, one after the other: no two alike in grey either. */
+const LINES = [
+  { color: "var(--c1)", dash: "none", symbol: "circle" },
+  { color: "var(--c2)", dash: "7 4", symbol: "triangle" },
+  { color: "var(--c3)", dash: "2 3", symbol: "square" },
+  { color: "var(--c4)", dash: "9 3 2 3", symbol: "diamond" },
+  { color: "var(--c5)", dash: "14 4", symbol: "star" },
+  { color: "var(--c6)", dash: "4 2", symbol: "wye" },
+  { color: "var(--c7)", dash: "12 3 2 3 2 3", symbol: "cross" },
+  { color: "var(--c8)", dash: "1 2", symbol: "times" },
+];
+const lineOf = (index) => LINES[index % LINES.length];
+const ROWS = 300; // of a table of numbers, at most
+
+const amount = (value) => (isNumber(value) ? d3.format(".4~g")(value) : "–");
+const brief = (value) => (isNumber(value) ? d3.format(".3~s")(value) : "–");
+const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
+const withUnit = (text, unit) => (unit ? `${text} ${unit}` : text);
+/** The first of many texts for a sentence. */
+const someOf = (texts, most = 12) =>
+  [...texts.slice(0, most), ...(texts.length > most ? [`and ${texts.length - most} more`] : [])].join("; ");
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
+/** Mean, sample standard deviation (null of fewer than two), least and most of the numbers. */
+function statistics(values) {
+  const known = values.filter(isNumber);
+  if (!known.length) return null;
+  const deviation = known.length > 1 ? d3.deviation(known) : null;
+  return { count: known.length, mean: d3.mean(known), deviation, low: d3.min(known), high: d3.max(known) };
+}
+
+/** "91.20 ± 0.31 %", of one value without a spread. */
+function meanAndSpread(found, unit) {
+  if (!found) return "–";
+  const spread = found.deviation === null ? "" : ` ± ${found.deviation.toFixed(2)}`;
+  return withUnit(`${found.mean.toFixed(2)}${spread}`, unit);
+}
+
+/** The ends of an axis over these values, with a little room; a single value stands in the middle. */
+function extent(values, log = false) {
+  const [low, high] = d3.extent(values.filter(isNumber));
+  if (low === undefined) return [0, 1];
+  if (log) return low === high ? [low / 2, high * 2] : [low * (low / high) ** 0.04, high * (high / low) ** 0.04];
+  const room = high > low ? 0.05 * (high - low) : Math.abs(low) * 0.1 || 1;
+  return [low - room, high + room];
+}
+
+/** Whether values cover so much that only a logarithmic axis shows them. */
+function logarithmic(values) {
+  const known = values.filter(isNumber);
+  const [low, high] = d3.extent(known);
+  return known.length > 1 && low > 0 && high / low > 50;
+}
+
+/** What all pictures of this page have in common. */
+function plotted(width, options) {
+  const style = { fontSize: "12px", fontFamily: "inherit", background: "none" };
+  return Plot.plot({ width, height: 240, marginTop: 24, marginBottom: 36, marginRight: 16, style, ...options });
+}
+
+/** A chart without content; `show` gives it one: title, note, label, legend, numbers, draw(width). */
+function chartFigure(name) {
+  const title = element("h3");
+  const note = element("p", { class: "chart-note" });
+  const legend = element("ul", { class: "legend" });
+  const plot = element("div", { class: "plot" });
+  const below = element("div", { class: "below" });
+  const numbers = numbersFold();
+  const caption = element("figcaption", {}, title, note);
+  const parts = [caption, legend, plot, below, numbers.node];
+  const node = element("figure", { class: "chart", "data-chart": name }, ...parts);
+  const made = { node, plot, below, svg: null, show, at: null, cursor };
+  let content = null;
+  let width = 0;
+
+  function show(next) {
+    content = next;
+    node.hidden = next === null;
+    if (next === null) return;
+    title.textContent = next.title;
+    note.textContent = next.note ?? "";
+    note.hidden = !next.note;
+    legend.replaceChildren(...(next.legend ?? []).map(legendItem));
+    legend.hidden = !next.legend?.length;
+    numbers.show(next.numbers);
+    draw();
+  }
+  function draw() {
+    if (content === null || width < 1) return;
+    made.svg = content.draw(width);
+    made.svg.setAttribute("role", "img");
+    made.svg.setAttribute("aria-label", content.label);
+    plot.replaceChildren(made.svg);
+    cursor(made.at);
+  }
+  /** Moves the thin rule to a place of the x axis, without drawing anew. */
+  function cursor(at) {
+    made.at = at;
+    made.svg?.querySelector(".cursor")?.remove();
+    const scale = made.svg?.scale("x");
+    if (!isNumber(at) || !scale || at < scale.domain[0] || at > scale.domain[1]) return;
+    const x = scale.apply(at);
+    const [bottom, top] = made.svg.scale("y").range;
+    made.svg.append(drawn("line", { class: "cursor", "data-epoch": at, x1: x, x2: x, y1: bottom, y2: top }));
+  }
+
+  new ResizeObserver(([entry]) => {
+    const found = Math.floor(entry.contentRect.width);
+    if (found === width) return;
+    width = found;
+    draw();
+  }).observe(plot);
+  return made;
+}
+
+/** A line with its marker and its name. */
+function legendItem({ name, line, bare = false }) {
+  const stroke = { stroke: line.color, "stroke-width": 2, "stroke-dasharray": line.dash };
+  const symbol = d3.symbol(SYMBOLS[line.symbol], 36)();
+  const marker = drawn("path", { d: symbol, transform: "translate(17 7)", ...filledSymbol(line) });
+  const path = bare ? null : drawn("line", { x1: 0, x2: 34, y1: 7, y2: 7, ...stroke });
+  const picture = drawn("svg", { width: 34, height: 14, "aria-hidden": "true" }, path, marker);
+  return element("li", {}, picture, name);
+}
+
+const SYMBOLS = {
+  circle: d3.symbolCircle,
+  triangle: d3.symbolTriangle,
+  square: d3.symbolSquare,
+  diamond: d3.symbolDiamond,
+  star: d3.symbolStar,
+  wye: d3.symbolWye,
+  cross: d3.symbolCross,
+  times: d3.symbolTimes,
+};
+const OPEN = new Set(["times"]); // drawn by strokes alone
+
+function filledSymbol(line) {
+  return OPEN.has(line.symbol)
+    ? { fill: "none", stroke: line.color, "stroke-width": 2 }
+    : { fill: line.color };
+}
+
+/** The same for a mark of Plot. */
+function dotOptions(line) {
+  const open = OPEN.has(line.symbol);
+  return { symbol: line.symbol, stroke: line.color, fill: open ? "none" : line.color };
+}
+
+/** The numbers of a chart, in a table that is made when it is opened. */
+function numbersFold() {
+  const place = element("div");
+  const node = element("details", {}, element("summary", {}, "The numbers as a table"), place);
+  let make = null;
+  const fill = () => {
+    if (node.open && make) place.replaceChildren(scrolled(make()));
+  };
+  node.addEventListener("toggle", fill);
+  return {
+    node,
+    show(next) {
+      make = next;
+      node.hidden = !next;
+      fill();
+    },
+  };
+}
+
+/** A table { title, header, rows } of texts; what is no number in the first row stands left. */
+function numbersTable({ title, header, rows }) {
+  const step = Math.ceil(rows.length / ROWS);
+  const kept = rows.filter((_, i) => i % step === 0 || i === rows.length - 1);
+  const left = header.map((_, i) => rows.some((row) => /[a-z]{2}/i.test(String(row[i] ?? ""))));
+  const side = (i) => ({ class: i === 0 || left[i] ? null : "number" });
+  const some = kept.length < rows.length ? ` (${kept.length} of ${rows.length} rows)` : "";
+  const line = (row) =>
+    row.map((text, i) => element(i ? "td" : "th", { scope: i ? null : "row", ...side(i) }, String(text)));
+  return element(
+    "table",
+    { class: "numbers" },
+    element("caption", {}, `${title}${some}`),
+    element("thead", {}, element("tr", {}, ...header.map((text, i) => element("th", { scope: "col", ...side(i) }, text)))),
+    element("tbody", {}, ...kept.map((row) => element("tr", {}, ...line(row)))),
+  );
+}
+
+/** A table in a box that scrolls by itself, with the keyboard too. */
+function scrolled(table) {
+  const found = typeof table.header === "object" ? numbersTable(table) : table;
+  const name = found.querySelector("caption")?.textContent ?? "table";
+  return element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": name }, found);
+}
+
+/** A function that tells whether any of its arguments is another than in the call before. */
+function changes() {
+  let before = null;
+  return (...now) => {
+    const same = before !== null && now.length === before.length && now.every((one, i) => Object.is(one, before[i]));
+    before = now;
+    return !same;
+  };
+}

@@ -1,0 +1,59 @@
+// How to get the same again: commands, versions, device, and the whole configuration.
+
+function reproduceSection() {
+  const place = element("div", {});
+  const node = section("reproduce", "Reproduce it", place);
+  let known = null;
+  const update = (found) => {
+    const told = store.run()?.reproduce ?? found.comparisons[0]?.reproduce ?? null;
+    const key = JSON.stringify(told);
+    if (key === known) return;
+    known = key;
+    const parts = told ? reproduceParts(told) : [];
+    node.hidden = parts.length === 0;
+    place.replaceChildren(...parts);
+  };
+  return { node, update };
+}
+
+function reproduceParts({ commands = [], environment = [], config = "" }) {
+  return [
+    ...(commands ?? []).map(commandBox),
+    environment?.length ? environmentTable([environment].flat()) : null,
+    config ? configDetails(config) : null,
+  ].filter(Boolean);
+}
+
+/** A command to copy. */
+function commandBox(text) {
+  const said = element("span", { role: "status" });
+  const copy = element("button", { type: "button" }, "Copy");
+  copy.addEventListener("click", async () => {
+    said.textContent = (await copied(text)) ? "copied" : "select the text and copy it";
+  });
+  const code = element("pre", { tabindex: 0 }, element("code", {}, text));
+  return element("div", { class: "command" }, code, copy, said);
+}
+
+async function copied(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return false; // a page from the file system may not
+  }
+}
+
+/** What each start of the run ran on, a column each. */
+function environmentTable(starts) {
+  const keys = [...new Set(starts.flatMap((start) => Object.keys(start)))];
+  const told = (value) => (value !== null && typeof value === "object" ? JSON.stringify(value) : value ?? "–");
+  const rows = keys.map((key) => [key.replaceAll("_", " "), ...starts.map((start) => told(start[key]))]);
+  const header = ["", ...starts.map((_, i) => (starts.length === 1 ? "value" : `start ${i + 1}`))];
+  return scrolling("what it ran on", textTable(header, rows, "What it ran on"));
+}
+
+function configDetails(config) {
+  const code = element("pre", { tabindex: 0 }, element("code", {}, config));
+  return element("details", {}, element("summary", {}, "The whole configuration"), code);
+}

@@ -1,0 +1,51 @@
+// Follows a run while it goes on; what the reader has chosen stays, whatever happens to the server.
+
+const EVERY = 2000; // milliseconds between looks at a run that is followed
+const FOLLOWED = {
+  following: "following",
+  ended: "the run has ended",
+  lost: "connection lost, trying again",
+};
+
+/** Look for a new document until the server says that there will be none. */
+async function follow() {
+  let known = null;
+  tellFollowed("following");
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, EVERY));
+    try {
+      const answer = await newest(known);
+      if (answer.document) store.receive(answer.document);
+      known = answer.known;
+      tellFollowed(hasEnded() ? "ended" : "following");
+    } catch (error) {
+      console.warn(error);
+      tellFollowed("lost");
+    }
+    if (!store.document.live) return tellFollowed("ended");
+  }
+}
+
+/** The document if it is another than the known one: {document or null, known}. */
+async function newest(known) {
+  const headers = known === null ? {} : { "If-None-Match": known };
+  const answer = await fetch("document.json", { headers, cache: "no-store" });
+  if (answer.status === 304) return { document: null, known };
+  if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
+  const found = await answer.json();
+  if (!Array.isArray(found.runs)) throw new Error("the server sent no document");
+  return { document: found, known: answer.headers.get("ETag") };
+}
+
+function hasEnded() {
+  const { runs } = store.document;
+  return runs.length > 0 && runs.every((run) => run.state === "finished");
+}
+
+/** Say beside the name of the run how it is followed; only a change is said. */
+function tellFollowed(state) {
+  const place = document.getElementById("live");
+  if (place.dataset.state === state) return;
+  place.dataset.state = state;
+  place.textContent = FOLLOWED[state];
+}
