@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 import archgrad
 from archgrad import bilevel
+from archgrad.callbacks import Callback
 from archgrad.choice import Choice, Group
 from archgrad.graphs import WARM_UP, Graphed, Tensors, recorder
-from archgrad.callbacks import Callback
 from archgrad.mixing import Mixing
 from archgrad.parts.hypergradient import Estimate, first_order
 from archgrad.parts.relaxation import GumbelSoftmax, Sigmoid, Softmax
@@ -288,7 +288,7 @@ def searched(lines: list[str], **options: Any) -> SearchResult:
         "channels": 2, "cells": 3, "nodes": 1, "batch_size": 4, "epochs": 2, "guard": "off",
         "subset": 60, "watch_fraction": 0.0,
     }  # fmt: skip
-    return archgrad.search("darts-cnn", "digits", listener=Told(lines), **(given | options))
+    return archgrad.search("darts-cnn", "digits", callbacks=[Told(lines)], **(given | options))
 
 
 METHODS: dict[str, tuple[dict[str, Any], int, int]] = {  # options, recordings, notes
