@@ -336,7 +336,7 @@ def test_a_capture_that_fails_changes_no_result(monkeypatch: pytest.MonkeyPatch)
 def test_a_search_on_a_cpu_says_that_there_are_no_graphs() -> None:
     lines: list[str] = []
     searched(lines, graphs="on", epochs=1)
-    assert lines == ["graphs on: there are CUDA graphs on a GPU alone, not on cpu"]
+    assert lines == ["graphs on: a GPU alone has CUDA graphs, not cpu"]
 
 
 def test_the_loss_is_that_of_its_own_step() -> None:

@@ -18,7 +18,7 @@ from archgrad.cli_compare import compare_command
 from archgrad.config import DataConfig, SearchConfig, TrainConfig
 from archgrad.errors import ArchgradError, out_of_memory
 from archgrad.options import Given, with_options
-from archgrad.terminal import Config, Out, Resume, interruptible, refuse_options
+from archgrad.terminal import Config, Out, Resume, Tensorboard, refuse_options, tracked
 
 app = typer.Typer(
     name="archgrad",
@@ -29,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # its markup would swallow the brackets of the defaults
 )
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; wrong input ends with one line and status 2."""
@@ -65,6 +66,7 @@ def run_command(
     random_cells: Annotated[
         int | None, typer.Option(min=2, help="random cells to compare with [3]")
     ] = None,
+    tensorboard: Tensorboard = False,
 ) -> None:
     """Search, retrain from scratch, test, and compare with random cells: the main job."""
     from archgrad.display import Display
@@ -81,8 +83,8 @@ def run_command(
         job = prepare_main_job(configuration.build(given, base, random_cells=cells))
         made = job.search.config
         folder = Run.create(out or free_folder(made), made)
-    with Display(folder) as display, interruptible("run", folder.path):
-        report = main_job(folder, job, display, display.searched, display.retraining)
+    with Display(folder) as display, tracked("run", display, folder, tensorboard) as callback:
+        report = main_job(folder, job, callback, display.searched, display.retraining)
     typer.echo(summary(report))
     typer.echo(f"everything is in {folder.path}")
 
@@ -142,7 +144,11 @@ def measure_latency_command(
 @app.command("search")
 @with_options({"data": (DataConfig, ""), "search": (SearchConfig, "")})
 def search_command(
-    given: Given, out: Out = None, resume: Resume = None, config: Config = None
+    given: Given,
+    out: Out = None,
+    resume: Resume = None,
+    config: Config = None,
+    tensorboard: Tensorboard = False,
 ) -> None:
     """Search an architecture and draw its cells."""
     from archgrad.display import Display
@@ -159,8 +165,8 @@ def search_command(
         base = configuration.load(config) if config else None
         prepared = prepare(configuration.build(given, base))
         folder = Run.create(out or free_folder(prepared.config), prepared.config)
-    with Display(folder) as display, interruptible("search", folder.path):
-        result = prepared.search(folder, display)
+    with Display(folder) as display, tracked("search", display, folder, tensorboard) as callback:
+        result = prepared.search(folder, callback)
     save_drawing(result.architecture, folder.path)
     typer.echo(str(result.architecture))
     if result.cost is not None:
@@ -226,6 +232,7 @@ def train_command(
     transfer: Annotated[
         bool, typer.Option("--transfer", help="the data may have other classes than the search")
     ] = False,
+    tensorboard: Tensorboard = False,
 ) -> None:
     """Retrain an architecture from scratch and test it; --recipe takes a paper's options."""
     import time
@@ -270,7 +277,11 @@ def train_command(
         kept = made.model_copy(update={"transferred_from": origin})
         folder = Run.create(place, kept, {"architecture.json": architecture.to_json()})
     jobs = retrainings("found", architecture, space, made.train, folder.path, origin)
-    with Display(folder) as display, interruptible("train", folder.path), folder.working():
+    with (
+        Display(folder) as display,
+        tracked("train", display, folder, tensorboard),
+        folder.working(),
+    ):
         save_drawing(architecture, folder.path)
         try:
             scores = list(retrain_all(jobs, made.data, None, display.retraining, deadline))
