@@ -22,10 +22,10 @@ import torch
 from archgrad import methods, spaces
 from archgrad.architecture import published
 from archgrad.bilevel import BilevelSearch
+from archgrad.callbacks import Callback
 from archgrad.config import SearchConfig, TrainConfig
 from archgrad.data import Augmentation, Data, as_data
 from archgrad.folder import environment
-from archgrad.callbacks import Callback
 from archgrad.loops import peak_memory_mb
 from archgrad.precision import without_tf32
 from archgrad.retraining import Retraining, Training
@@ -124,7 +124,7 @@ def one_search(
         torch.cuda.reset_peak_memory_stats(device)
     with without_tf32():
         search = BilevelSearch(space(options), data, method, config, AUGMENTATION, device, None)
-        search.steps(0, 0.025, progress=0.0, listener=Loud())
+        search.steps(0, 0.025, progress=0.0, callback=Loud())
         batches = timed(device, lambda: list(search.loaders.epoch(1)))
         steps = timed(device, lambda: search.steps(1, 0.025, progress=0.0))
     return {

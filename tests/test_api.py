@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +16,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import archgrad
+from archgrad.callbacks import Callback, EpochEnd
 from archgrad.errors import ArchgradError
-from archgrad.callbacks import Callback
 from archgrad.measure import ACCURACY, PERPLEXITY
 from archgrad.methods.darts import darts
 from archgrad.parts.discretization import StrongestEdges
@@ -98,13 +97,13 @@ class Killed(BaseException):
 
 
 class KillAfter(Callback):
-    """A listener that ends the search after an epoch."""
+    """A callback that ends the search after an epoch."""
 
     def __init__(self, epoch: int) -> None:
         self.after = epoch
 
     def epoch_end(self, event: EpochEnd) -> None:
-        if metrics["epoch"] == self.after:
+        if event.epoch == self.after:
             raise Killed
 
 
@@ -121,7 +120,7 @@ def test_own_data_killed_and_resumed_equals_uninterrupted(kind: str, tmp_path: P
 
     whole = archgrad.search(**data(), **TINY)
     with pytest.raises(Killed):
-        archgrad.search(**data(), out=tmp_path / "run", listener=KillAfter(1), **TINY)
+        archgrad.search(**data(), out=tmp_path / "run", callbacks=[KillAfter(1)], **TINY)
     said = pytest.warns(UserWarning, match="may differ") if kind == "loader" else nullcontext()
     with said:
         resumed = archgrad.search(**data(), resume=tmp_path / "run")

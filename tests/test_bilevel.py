@@ -14,13 +14,13 @@ import torch
 
 import archgrad
 from archgrad import config as configuration
+from archgrad.callbacks import Callback, EpochEnd
 from archgrad.config import RunConfig, SearchConfig
 from archgrad.data import ArraySource, Data
 from archgrad.deriving import derive
 from archgrad.errors import ArchgradError, Diverged
 from archgrad.folder import Run, load_checkpoint
 from archgrad.loaders import Loaders
-from archgrad.callbacks import Callback
 from archgrad.prepared import Prepared, prepare
 from archgrad.result import SearchResult
 from archgrad.text_config import TextOptions

@@ -265,14 +265,14 @@ def test_a_resumed_search_goes_on_counting(name: str, two_digits: Data, tmp_path
     whole = bilevel_search(SPACE, two_digits, chosen, config)
 
     class Interrupting(archgrad.Callback):
-        def epoch_end(self, event: EpochEnd) -> None:
+        def epoch_end(self, event: archgrad.EpochEnd) -> None:
             raise Interrupted
 
     tmp_path.joinpath("run").mkdir()
     run = Run(tmp_path / "run", RunConfig(search=config))
     for _ in range(3):
         with pytest.raises(Interrupted):
-            bilevel_search(SPACE, two_digits, chosen, config, run=run, listener=Interrupting())
+            bilevel_search(SPACE, two_digits, chosen, config, run=run, callback=Interrupting())
     again = bilevel_search(SPACE, two_digits, chosen, config, run=run)
     counts = [line["spent"] for line in again.metrics]
     assert counts == [line["spent"] for line in whole.metrics]
@@ -294,7 +294,7 @@ def test_an_abandoned_part_of_a_search_was_paid_for(two_digits: Data) -> None:
         def warning(self, text: str) -> None:
             told.append(text)
 
-    found = bilevel_search(SPACE, two_digits, chosen, config, listener=Told())
+    found = bilevel_search(SPACE, two_digits, chosen, config, callback=Told())
     assert any("back to epoch 1" in text for text in told)
     each = found.metrics[0]["spent"]
     assert 4.95 * each < found.spent < 5.05 * each  # three epochs, and two of them again

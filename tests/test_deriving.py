@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 import archgrad
 from archgrad import config as configuration
+from archgrad.callbacks import Callback, EpochEnd
 from archgrad.deriving import RULES, derive, derive_by_perturbation
 from archgrad.errors import ArchgradError
 from archgrad.folder import Run
 from archgrad.groups import Groups
-from archgrad.callbacks import Callback
 from archgrad.parts.stage import Stage
 from archgrad.prepared import prepare
 from archgrad.spaces.nas_bench_201 import NasBench201
@@ -74,7 +74,7 @@ def test_what_a_rule_cannot_do_is_refused(
 
 
 def test_a_search_that_is_not_done_is_finished_first(tmp_path: Path) -> None:
-    class Stop(Exception):
+    class Stop(BaseException):
         pass
 
     class Once(Callback):
@@ -82,7 +82,7 @@ def test_a_search_that_is_not_done_is_finished_first(tmp_path: Path) -> None:
             raise Stop
 
     with pytest.raises(Stop):
-        archgrad.search(**TINY, out=tmp_path / "run", listener=Once())  # type: ignore[arg-type]
+        archgrad.search(**TINY, out=tmp_path / "run", callbacks=[Once()])
     run = Run.open(tmp_path / "run")
     with pytest.raises(ArchgradError, match="done 1 of 2 epochs; finish it with archgrad search"):
         derive_by_perturbation(run, prepare(run.config), 1)

@@ -13,7 +13,7 @@ from rich.console import Console
 from archgrad import display as displays
 from archgrad import terminal
 from archgrad.architecture import Architecture, Cell, published
-from archgrad.callbacks import EpochEnd, report
+from archgrad.callbacks import Beginning, EpochEnd, report
 from archgrad.compact import changed, compact, short
 from archgrad.config import OWN, RunConfig, SearchConfig
 from archgrad.display import Display
@@ -51,7 +51,8 @@ def searched(folder: Path, quiet: bool = False) -> None:
     clock = Clock()
     config = RunConfig(search=SearchConfig(epochs=4, kernel="torch", device="cpu"))
     with Display(Run.create(folder, config), quiet, clock) as display:
-        display.planned(Outlook((0, 4), warm_up=0.25))
+        outlook = Outlook((0, 4), warm_up=0.25)
+        display.begin(Beginning("search", config.search or SearchConfig(), outlook=outlook))
         before = None
         for epoch, cells in enumerate((FIRST, FIRST, SECOND), start=1):
             for step in range(10):

@@ -13,9 +13,9 @@ import torch
 
 from archgrad import config as configuration
 from archgrad.bilevel import BilevelSearch
+from archgrad.callbacks import Callback
 from archgrad.data import Batch, Batches
 from archgrad.loaders import Loaders
-from archgrad.callbacks import Callback
 from archgrad.prepared import prepare
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "darts_in_one_file.py"

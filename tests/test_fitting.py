@@ -70,7 +70,7 @@ def test_seconds_are_a_budget_that_says_so(monkeypatch: pytest.MonkeyPatch) -> N
             said.append(text)
 
     monkeypatch.setattr(fitting, "seconds", lambda need, wanted: (10.0 * sum(need.epochs),))
-    found = archgrad.search("s2", data(), **TINY, budget_seconds=25.0, listener=Told())
+    found = archgrad.search("s2", data(), **TINY, budget_seconds=25.0, callbacks=[Told()])
     assert found.config.epochs == 2
     assert any("budget_seconds 25 by the time that steps took" in text for text in said)
     with pytest.raises(ArchgradError, match="budget_seconds 5.0 is too small.* costs 10 seconds"):

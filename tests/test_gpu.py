@@ -11,10 +11,10 @@ import torch
 
 import archgrad
 from archgrad import config as configuration
+from archgrad.callbacks import Callback
 from archgrad.config import RunConfig
 from archgrad.folder import Run
 from archgrad.graphs import Graphed, recorder
-from archgrad.callbacks import Callback
 from archgrad.loops import placed
 from archgrad.methods import RECIPES
 from archgrad.mixing import Mixing

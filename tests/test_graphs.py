@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 import archgrad
 from archgrad import bilevel
+from archgrad.callbacks import Callback
 from archgrad.choice import Choice, Group
 from archgrad.graphs import WARM_UP, Graphed, Tensors, recorder
-from archgrad.callbacks import Callback
 from archgrad.mixing import Mixing
 from archgrad.parts.hypergradient import Estimate, first_order
 from archgrad.parts.relaxation import GumbelSoftmax, Sigmoid, Softmax
@@ -288,7 +288,7 @@ def searched(lines: list[str], **options: Any) -> SearchResult:
         "channels": 2, "cells": 3, "nodes": 1, "batch_size": 4, "epochs": 2, "guard": "off",
         "subset": 60, "watch_fraction": 0.0,
     }  # fmt: skip
-    return archgrad.search("darts-cnn", "digits", listener=Told(lines), **(given | options))
+    return archgrad.search("darts-cnn", "digits", callbacks=[Told(lines)], **(given | options))
 
 
 METHODS: dict[str, tuple[dict[str, Any], int, int]] = {  # options, recordings, notes
@@ -336,7 +336,7 @@ def test_a_capture_that_fails_changes_no_result(monkeypatch: pytest.MonkeyPatch)
 def test_a_search_on_a_cpu_says_that_there_are_no_graphs() -> None:
     lines: list[str] = []
     searched(lines, graphs="on", epochs=1)
-    assert lines == ["graphs on: there are CUDA graphs on a GPU alone, not on cpu"]
+    assert lines == ["graphs on: a GPU alone has CUDA graphs, not cpu"]
 
 
 def test_the_loss_is_that_of_its_own_step() -> None:

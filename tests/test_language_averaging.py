@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archgrad.averaging import Average, stalled
+from archgrad.callbacks import Callback, EpochEnd
 from archgrad.errors import Diverged
 from archgrad.retraining import Training, retrain
 from helpers import same
@@ -176,27 +176,23 @@ def test_it_gives_up_after_three_times() -> None:
                 training.epoch(number)
 
 
-def test_a_listener_hears_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Listener:
+def test_a_callback_hears_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Told(Callback):
         def __init__(self) -> None:
-            self.notices: list[str] = []
-
-        def step(self, done: int, steps: int) -> None: ...
-
-        def epoch_end(self, event: EpochEnd) -> None: ...
+            self.texts: list[str] = []
 
         def warning(self, text: str) -> None:
-            self.notices.append(text)
+            self.texts.append(text)
 
-    made, listener = Training.__init__, Listener()
+    made, told = Training.__init__, Told()
 
     def broken(self: Training, *arguments: Any) -> None:
         made(self, *arguments)
         Breaking(self, {2})
 
     monkeypatch.setattr(Training, "__init__", broken)
-    score, _ = retrain(job(keep="best"), UNCERTAIN, listener=listener)  # type: ignore[arg-type]
-    assert listener.notices == ["epoch 2 diverged, back to 1"]
+    score, _ = retrain(job(keep="best"), UNCERTAIN, callback=told)
+    assert told.texts == ["epoch 2 diverged, back to 1"]
     assert score["rollbacks"] == 1
 
 
@@ -211,11 +207,9 @@ class SimulatedKill(BaseException):
 def test_a_killed_retraining_resumes_to_the_same_weights(after: int, tmp_path: Path) -> None:
     """Before and after averaging began; with dropout, momentum and drawn lengths."""
 
-    class Kill:
-        def step(self, done: int, steps: int) -> None: ...
-
+    class Kill(Callback):
         def epoch_end(self, event: EpochEnd) -> None:
-            if metrics["epoch"] == after:
+            if event.epoch == after:
                 raise SimulatedKill
 
     options = {
@@ -224,7 +218,7 @@ def test_a_killed_retraining_resumes_to_the_same_weights(after: int, tmp_path: P
     }  # fmt: skip
     made = job(tmp_path / "a", **options)
     with pytest.raises(SimulatedKill):
-        retrain(made, UNCERTAIN, listener=Kill())  # type: ignore[arg-type]
+        retrain(made, UNCERTAIN, callback=Kill())
     resumed, network = retrain(made, UNCERTAIN)
     whole, other = retrain(job(tmp_path / "b", **options), UNCERTAIN)
     assert timeless(resumed) == timeless(whole)

@@ -16,12 +16,12 @@ from archgrad import SearchResult
 from archgrad.baselines import BASELINES
 from archgrad.baselines.children import Children
 from archgrad.baselines.value import Proposal
+from archgrad.callbacks import Callback, EpochEnd
 from archgrad.config import SearchConfig, build
 from archgrad.data import Data, TextSource, text_data
 from archgrad.errors import ArchgradError
 from archgrad.language import LANGUAGE, Segment
 from archgrad.loaders import Loaders
-from archgrad.callbacks import Callback
 from archgrad.methods import RECIPES
 from archgrad.planning import summary
 from archgrad.prepared import prepare, search_space
@@ -73,7 +73,7 @@ def test_same_seed_same_run_and_resumed_the_same(text: Data, method: str, tmp_pa
 
     once = searched(text, method, epochs=2, bptt_spread=2.0, out=tmp_path / "once")
     with pytest.raises(KeyboardInterrupt):
-        searched(text, method, epochs=2, bptt_spread=2.0, out=tmp_path / "cut", listener=Stop())
+        searched(text, method, epochs=2, bptt_spread=2.0, out=tmp_path / "cut", callbacks=[Stop()])
     again = archgrad.search("darts-rnn", text, method=method, resume=tmp_path / "cut")
     assert same(once.alpha, again.alpha)
     lines = [

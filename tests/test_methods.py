@@ -21,10 +21,10 @@ from torch import Tensor
 
 from archgrad import Architecture, SearchResult
 from archgrad.bilevel import bilevel_search
+from archgrad.callbacks import Callback, EpochEnd
 from archgrad.config import RunConfig, SearchConfig
 from archgrad.data import Data
 from archgrad.folder import Run, load_checkpoint
-from archgrad.callbacks import Callback
 from archgrad.methods import RECIPES, method
 from archgrad.parts.stopping import EigenvalueStop
 from archgrad.spaces.darts_cnn import DartsCNN
@@ -106,7 +106,7 @@ class Outcome(NamedTuple):
 
 
 def searched(
-    data: Data, path: Path, name: str, options: Mapping[str, Any], listener: Callback | None = None
+    data: Data, path: Path, name: str, options: Mapping[str, Any], callback: Callback | None = None
 ) -> Outcome:
     given = {**ACTIVE.get(name, {}), **options}
     sizes = {key: given.pop(key) for key in ("epochs", "batch_size") if key in given}
@@ -121,7 +121,7 @@ def searched(
     recipe = replace(chosen, initial=remembered)
     run = Run(path, RunConfig(search=config))
     path.mkdir(exist_ok=True)
-    result = bilevel_search(SPACE, data, recipe, config, run=run, listener=listener)
+    result = bilevel_search(SPACE, data, recipe, config, run=run, callback=callback)
     metrics = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     for line in metrics:
         del line["seconds"], line["memory_mb"]
@@ -211,9 +211,12 @@ class Interrupting(Callback):
         self.heard: list[object] = []
 
     def epoch_end(self, event: EpochEnd) -> None:
-        self.notice(metrics["epoch"], sum(isinstance(what, str) for what, _ in self.heard))
+        self.hear(event.epoch, sum(isinstance(what, str) for what, _ in self.heard))
 
-    def warning(self, what: object, times: int = 0) -> None:
+    def warning(self, text: str) -> None:
+        self.hear(text)
+
+    def hear(self, what: object, times: int = 0) -> None:
         if (what, times) not in self.heard:
             self.heard.append((what, times))
             raise Interrupted
@@ -223,13 +226,13 @@ class Interrupting(Callback):
 def test_interrupted_everywhere_and_resumed_equals_uninterrupted(
     name: str, switch: dict[str, Any], usual: Usual, two_digits: Data, tmp_path: Path
 ) -> None:
-    whole, listener, outcome = usual(name, switch), Interrupting(), None
+    whole, callback, outcome = usual(name, switch), Interrupting(), None
     while outcome is None:
         try:
-            outcome = searched(two_digits, tmp_path, name, switch, listener)
+            outcome = searched(two_digits, tmp_path, name, switch, callback)
         except Interrupted:
             continue
-    assert len(listener.heard) >= len(whole.result.metrics)
+    assert len(callback.heard) >= len(whole.result.metrics)
     assert same(outcome.content, whole.content)
 
 

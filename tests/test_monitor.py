@@ -11,12 +11,12 @@ import torch
 
 from archgrad import monitor
 from archgrad.bilevel import BilevelSearch, bilevel_search
+from archgrad.callbacks import Callback, EpochEnd
 from archgrad.config import RunConfig, SearchConfig
 from archgrad.data import Augmentation, as_data
 from archgrad.diagnostics import one_hot
 from archgrad.folder import Run, read_lines
 from archgrad.guard import Finding, Guard
-from archgrad.callbacks import Callback
 from archgrad.methods import Method, method
 from archgrad.mixing import Mixing
 from archgrad.monitor import ITERATIONS, RANDOM_CELLS
@@ -48,13 +48,13 @@ def config(**changes: Any) -> SearchConfig:
 
 def searched(
     name: str | Method = "darts",
-    listener: Callback | None = None,
+    callback: Callback | None = None,
     run: Run | None = None,
     **changes: Any,
 ) -> SearchResult:
     built = space("darts-cnn", **SHAPE)
     settings = config(**changes)
-    return bilevel_search(built, images(), method(name), settings, run=run, listener=listener)
+    return bilevel_search(built, images(), method(name), settings, run=run, callback=callback)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_a_long_search_spends_at_most_a_twentieth_and_a_short_one_says_what_it_s
     assert long.monitor.price() is None
     assert len(long.monitor.plan.epochs["eigenvalue"]) > 3
     noted = Noted()
-    searched(listener=noted)
+    searched(callback=noted)
     assert noted.texts[0].startswith("diagnostics take") and "epochs 1, 2, 3" in noted.texts[0]
 
 
@@ -165,7 +165,7 @@ def test_the_guard_warns_stops_or_rolls_back(
     monkeypatch.setattr(Guard, "of", classmethod(lambda cls, epochs, groups: Alarm(epochs)))
     noted = Noted()
     eager = replace(method("darts"), arch_optimizer=lambda alpha: torch.optim.SGD(alpha, 10.0))
-    result = searched(eager, listener=noted, epochs=4, guard=mode)
+    result = searched(eager, callback=noted, epochs=4, guard=mode)
     assert len(result.metrics) == epochs
     assert result.metrics[1]["warnings"] == ["skips take over"]
     assert [text for text in noted.texts if "skips" in text] == ["epoch 2: skips take over"]
@@ -175,12 +175,12 @@ def test_the_guard_warns_stops_or_rolls_back(
         """Ends a search of the same length after some epochs, by asking for no more."""
 
         def epoch_end(self, event: EpochEnd) -> None:
-            if metrics["epoch"] == derived_from:
+            if event.epoch == derived_from:
                 raise StopIteration
 
     run = Run.create(tmp_path / "run", RunConfig(search=config(epochs=4, guard="off")))
     with pytest.raises(StopIteration):
-        searched(eager, listener=Upto(), run=run, epochs=4, guard="off")
+        searched(eager, callback=Upto(), run=run, epochs=4, guard="off")
     kept = read_lines(run.path / "alphas.jsonl")[-1]["alpha"]
     for name, value in result.alpha.items():
         assert value.tolist() == kept[name]
@@ -191,7 +191,7 @@ def test_a_search_says_once_that_alpha_hardly_moved(name: str) -> None:
     def told(**options: float) -> tuple[SearchResult, list[str]]:
         noted, made = Noted(), space("darts-cnn", **{**SHAPE, "channels": 8})
         settings = config(epochs=2, guard="off")
-        found = bilevel_search(made, images(), method(name, **options), settings, listener=noted)
+        found = bilevel_search(made, images(), method(name, **options), settings, callback=noted)
         return found, [text for text in noted.texts if text.startswith("alpha has decided")]
 
     still, texts = told(alpha_learning_rate=3e-4)
@@ -207,7 +207,7 @@ def test_a_method_that_does_not_derive_from_alpha_says_nothing_of_it() -> None:
     options = {"samples": 2, "top": 1, "batches": 1}
     built, noted = space("darts-cnn", **SHAPE), Noted()
     result = bilevel_search(
-        built, images(), method("random_ws", **options), config(epochs=1), listener=noted
+        built, images(), method("random_ws", **options), config(epochs=1), callback=noted
     )
     assert result.undecided is None and result.metrics[-1]["moved"] == 0
     assert not any("alpha has decided" in text for text in noted.texts)

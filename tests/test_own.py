@@ -22,11 +22,11 @@ from torch.utils.data import (
 )
 
 import archgrad
+from archgrad.callbacks import Callback, EpochEnd
 from archgrad.choice import Choice
 from archgrad.choices import InputChoice, Picked, Repeat, Width
 from archgrad.data.own import LoaderBatches, OwnData, batches
 from archgrad.errors import ArchgradError
-from archgrad.callbacks import Callback
 from archgrad.methods import RECIPES, Method
 from archgrad.operations import Zero
 from archgrad.parts.augmentation import RandomCutout
@@ -270,7 +270,7 @@ class Killed(BaseException):
 
 
 class KillAfter(Callback):
-    """A listener that ends the search after an epoch, or in the next one."""
+    """A callback that ends the search after an epoch, or in the next one."""
 
     def __init__(self, epoch: int, step: int | None = None) -> None:
         self.after, self.at, self.epochs = epoch, step, 0
@@ -280,7 +280,7 @@ class KillAfter(Callback):
             raise Killed
 
     def epoch_end(self, event: EpochEnd) -> None:
-        self.epochs = int(metrics["epoch"])
+        self.epochs = event.epoch
         if self.at is None and self.epochs == self.after:
             raise Killed
 
@@ -298,7 +298,7 @@ def test_killed_and_resumed_equals_uninterrupted(
     with pytest.raises(Killed):
         archgrad.search(
             net(), **data(kind), method=method, out=tmp_path / "a",
-            listener=KillAfter(1, step), **options,
+            callbacks=[KillAfter(1, step)], **options,
         )  # fmt: skip
     said = "without state_dict.* goes on after epoch 1, and may differ"
     with pytest.warns(UserWarning, match=said) if kind == "loader" else nullcontext():
@@ -372,7 +372,7 @@ def test_a_rehearsal_leaves_loaders_as_they_were() -> None:
     train, valid = Shuffled(0), Shuffled(1)
     states = [train.state_dict(), valid.state_dict()]
     with pytest.raises(Killed):  # in the first step
-        archgrad.search(net(), train=train, valid=valid, listener=KillAfter(0, 1), **TINY)
+        archgrad.search(net(), train=train, valid=valid, callbacks=[KillAfter(0, 1)], **TINY)
     orders = [torch.Generator(), torch.Generator()]
     for generator, state, loader in zip(orders, states, (train, valid), strict=True):
         generator.set_state(state["generator"])

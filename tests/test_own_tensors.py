@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import archgrad
-from archgrad.errors import ArchgradError
 from archgrad.callbacks import Callback
+from archgrad.errors import ArchgradError
 from archgrad.mixing import Mixing
 from archgrad.parts.derivatives import detached
 from archgrad.spaces.own import OwnModel
@@ -116,5 +116,5 @@ def test_a_long_half_meets_the_short_one_again_and_again() -> None:
     x, y = torch.randn(96, 4), torch.arange(96) % 2
     train = [(x[i : i + 4], y[i : i + 4]) for i in range(0, 96, 4)]
     valid = [(x[:4], y[:4]), (x[:1], y[:1])]
-    archgrad.search(model, train=train, valid=valid, epochs=1, guard="off", listener=Steps())
+    archgrad.search(model, train=train, valid=valid, epochs=1, guard="off", callbacks=[Steps()])
     assert steps[-1] == 24

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from archgrad.callbacks import Callback, EpochEnd
 from archgrad.config import TrainConfig
 from archgrad.data import ArraySource
 from archgrad.errors import ArchgradError, Diverged
@@ -190,16 +191,14 @@ def test_the_test_part_is_read_once_after_the_last_epoch() -> None:
 
     epochs = [0]
 
-    class Listener:
-        def step(self, done: int, steps: int) -> None: ...
-
+    class Epochs(Callback):
         def epoch_end(self, event: EpochEnd) -> None:
-            epochs.append(int(metrics["epoch"]))  # type: ignore[call-overload]
+            epochs.append(event.epoch)
 
     data = load_data(DATA)[0]
     assert isinstance(data.test, ArraySource)
     watched = replace(data, test=Counted(data.test.x, data.test.labels))
-    retrain(job(epochs=3), watched, listener=Listener())  # type: ignore[arg-type]
+    retrain(job(epochs=3), watched, callback=Epochs())
     assert reads == [3]
 
 
@@ -211,17 +210,15 @@ class SimulatedKill(BaseException):
 def test_a_killed_retraining_resumes_to_the_same_weights(
     after: int, ema: float, tmp_path: Path
 ) -> None:
-    class Kill:
-        def step(self, done: int, steps: int) -> None: ...
-
+    class Kill(Callback):
         def epoch_end(self, event: EpochEnd) -> None:
-            if metrics["epoch"] == after:
+            if event.epoch == after:
                 raise SimulatedKill
 
     made = job(tmp_path / "a", drop_path=0.2, ema=ema)
     data = load_data(DATA)[0]
     with pytest.raises(SimulatedKill):
-        retrain(made, data, listener=Kill())  # type: ignore[arg-type]
+        retrain(made, data, callback=Kill())
     assert (tmp_path / "a" / "checkpoints" / "last.pt").is_file()
     resumed, network = retrain(made, data)
     whole, other = retrain(job(drop_path=0.2, ema=ema), data)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from archgrad import baselines, benchmarks, data, methods, spaces
     from archgrad.api import TrainResult, build, derive, export, plan, run, search, train
     from archgrad.architecture import Architecture, Cell, published
-    from archgrad.callbacks import Callback, EpochEnd
+    from archgrad.callbacks import Beginning, Callback, EpochEnd
     from archgrad.choice import Choice, Group
     from archgrad.choices import InputChoice, Repeat, Width, insert_choices
     from archgrad.comparing.verb import compare
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from archgrad.result import SearchResult
     from archgrad.spaces import space
     from archgrad.supernet import Supernet
+    from archgrad.tensorboard import TensorBoard
 
 __version__ = "0.1.0"
 
@@ -36,6 +37,7 @@ _HOMES = {
     "ArchgradError": "archgrad.errors",
     "ArchgradRegressor": "archgrad.estimators",
     "Architecture": "archgrad.architecture",
+    "Beginning": "archgrad.callbacks",
     "Callback": "archgrad.callbacks",
     "Cell": "archgrad.architecture",
     "Choice": "archgrad.choice",
@@ -49,6 +51,7 @@ _HOMES = {
     "Repeat": "archgrad.choices",
     "SearchResult": "archgrad.result",
     "Supernet": "archgrad.supernet",
+    "TensorBoard": "archgrad.tensorboard",
     "TrainResult": "archgrad.api",
     "Width": "archgrad.choices",
     "Zero": "archgrad.operations",
@@ -73,6 +76,7 @@ __all__ = [
     "ArchgradError",
     "ArchgradRegressor",
     "Architecture",
+    "Beginning",
     "Callback",
     "Cell",
     "Choice",
@@ -86,6 +90,7 @@ __all__ = [
     "Repeat",
     "SearchResult",
     "Supernet",
+    "TensorBoard",
     "TrainResult",
     "Width",
     "Zero",

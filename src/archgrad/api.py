@@ -21,7 +21,6 @@ from archgrad.config import OWN
 from archgrad.errors import ArchgradError
 from archgrad.exporting import Exported, export_to, own_subject, subject_of
 from archgrad.folder import Run, free_folder
-from archgrad.groups import GROUPS
 from archgrad.measure import ACCURACY, Measure
 from archgrad.methods import Method
 from archgrad.network import Classifier
@@ -207,7 +206,7 @@ def derive(
             )
         return resolve(run.path)
     if rule == deriving.PERTURBATION:
-        if (run.path / GROUPS).is_file():
+        if section(run.config).space == OWN:
             raise ArchgradError(
                 f"rule {rule} judges the supernet, and the space of this run came from Python and "
                 "is not in its folder; search by the method darts_pt, or use another rule"

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from archgrad.architecture import Architecture
-from archgrad.callbacks import Callback, EpochEnd, report
+from archgrad.callbacks import Beginning, Callback, EpochEnd, report, told
 from archgrad.config import SearchConfig
 from archgrad.data import Augmentation, Data
 from archgrad.data.own import OwnData
@@ -68,19 +68,11 @@ def bilevel_search(
     random = seeded(config.seed, config.threads, device)
     with held, native.use(config.kernel), without_tf32(), random:
         search = BilevelSearch(space, data, method, config, augmentation, device, run)
-        callback.planned(search.monitor.outlook(search))
         if run is not None:
             Groups.of(space, method).keep(run.path)
-        if search.done == 0 and (price := search.monitor.price()) is not None:
-            callback.warning(price)
-        if config.graphs == "on" and recorder(device) is None:
-            callback.warning(f"graphs on: there are CUDA graphs on a GPU alone, not on {device}")
-        search.recover(callback)  # where it was interrupted before it could
-        while search.verdict is None and search.done < config.epochs:
-            report(search.epoch(callback), callback)
-        result = search.selected()
-        if result.undecided is not None:
-            callback.warning(result.undecided)
+        outlook = search.monitor.outlook(search)
+        with told(callback, Beginning("search", config, tuple(search.metrics), outlook)):
+            result = search.run(callback)
         if run is not None:
             write(run.path / "architecture.json", result.architecture.to_json())
     return result
@@ -115,6 +107,20 @@ class BilevelSearch:
         self.monitor = Monitor(self)
         self.records = Records(run, begun_with(space, data, config))
         self.records.restore(self)
+
+    def run(self, callback: Callback) -> SearchResult:
+        """All epochs that are left, and what they give."""
+        if self.done == 0 and (price := self.monitor.price()) is not None:
+            callback.warning(price)
+        if self.config.graphs == "on" and recorder(self.device) is None:
+            callback.warning(f"graphs on: a GPU alone has CUDA graphs, not {self.device}")
+        self.recover(callback)  # where it was interrupted before it could
+        while self.verdict is None and self.done < self.config.epochs:
+            report(self.epoch(callback), callback)
+        result = self.selected()
+        if result.undecided is not None:
+            callback.warning(result.undecided)
+        return result
 
     def begin(self, stage: int, candidates: Candidates | None) -> None:
         """Build the supernet and the optimizers of a stage."""
@@ -151,19 +157,18 @@ class BilevelSearch:
         rate = cosine(config.learning_rate, config.final_learning_rate, epoch - first, last - first)
         meter = self.steps(epoch, rate, callback=callback)
         self.done = epoch + 1
-        self.leg.net.advance(self._progress(self.done))
+        (net := self.leg.net).advance(self._progress(self.done))
         metrics = {
             "epoch": self.done,
             "learning_rate": rate,
             **meter.means(),
             **self.monitor.measure(self, self.done),
+            "spent": net.spent,
         }
         if self.method.cost is not None:
             with torch.no_grad():
                 expected = self.method.cost(self.leg.net.alpha, self.state())
             metrics["expected_cost"] = float(expected)
-        net = self.leg.net
-        metrics["spent"] = net.spent
         kept = {**net.weights, **{name: net.slots.buffer(name) for name in net.finite}}
         kept |= {**net.alpha, "valid_loss": torch.tensor(metrics["valid_loss"])}
         if (bad := first_infinite(kept)) is not None:
@@ -173,14 +178,11 @@ class BilevelSearch:
         metrics["seconds"] = round(time.perf_counter() - started, 3)
         metrics["memory_mb"] = round(peak_memory_mb(self.device), 1)
         self.records.save(self)
-        event = self._event(metrics, before)
-        self.recover(callback)
-        return event
-
-    def _event(self, metrics: dict[str, Any], before: Architecture | None) -> EpochEnd:
         assert self.derived is not None
         alpha = {name: value.detach() for name, value in self.leg.net.alpha.items()}
-        return EpochEnd(metrics, self.config.epochs, self.derived, before, alpha, self.strength)
+        event = EpochEnd(metrics, config.epochs, self.derived, before, alpha, self.strength)
+        self.recover(callback)
+        return event
 
     def steps(
         self,
@@ -352,15 +354,11 @@ class BilevelSearch:
             raise self._diverged(bad[0], epoch, bad[1] + 1)
 
     def _diverged(self, what: str, epoch: int, step: int) -> Diverged:
-        kept = "no epoch was finished before"
-        if self.metrics:
-            kept = f"epoch {self.metrics[-1]['epoch']} is the last good one"
-            if self.records.run is not None:
-                kept += f", kept in {self.records.run.path / 'checkpoints' / 'last.pt'}"
         return Diverged(
             f"{what} became infinite or not a number in epoch {epoch + 1}, step {step}; "
-            f"{kept}. Try a learning rate below {self.config.learning_rate}, a gradient clip below "
-            f"{self.config.clip}, or look for extreme values in the data"
+            f"{self.records.last_good(self)}. Try a learning rate below "
+            f"{self.config.learning_rate}, a gradient clip below {self.config.clip}, or look for "
+            "extreme values in the data"
         )
 
     def selected(self) -> SearchResult:

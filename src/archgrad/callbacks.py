@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
 from archgrad.architecture import Architecture
+from archgrad.config import SearchConfig, TrainConfig
 from archgrad.timeleft import Outlook
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What begins, or goes on.
+
+    ``name``: "search", or of a retraining its label and seed, as "found/seed-0"; ``lines``: those
+    of metrics.jsonl (of a baseline: evaluations.jsonl) that are done already, in a run that is
+    resumed; ``outlook``: what the epochs of a search will be like, None of anything else.
+    """
+
+    name: str
+    config: SearchConfig | TrainConfig
+    lines: Sequence[Mapping[str, Any]] = ()
+    outlook: Outlook | None = None
 
 
 @dataclass(frozen=True)
@@ -21,11 +38,12 @@ class EpochEnd:
     group name -> (edges, operations), and ``strength`` the same after the relaxation: what the
     candidates of an edge count for; both are of the search itself, so clone what you keep.
     ``architecture``: what would be derived now; ``before``: after the epoch before, None after the
-    first. A retraining has no alpha, and one architecture.
+    first. A retraining has no alpha, and one architecture. A baseline has no alpha either, its
+    evaluations count as epochs, and nobody knows of how many: ``epochs`` is None.
     """
 
     metrics: Mapping[str, Any]
-    epochs: int
+    epochs: int | None
     architecture: Architecture
     before: Architecture | None = None
     alpha: Mapping[str, Tensor] = field(default_factory=dict)
@@ -33,12 +51,12 @@ class EpochEnd:
 
     @property
     def epoch(self) -> int:
-        """How many epochs are done."""
-        return int(self.metrics["epoch"])
+        """How many epochs are done, of a baseline how many evaluations."""
+        return int(self.metrics["epoch" if "epoch" in self.metrics else "evaluation"])
 
     @property
     def changed(self) -> bool:
-        """Whether this epoch gives another architecture than the one before."""
+        """Whether the architecture is another than before."""
         return self.architecture != self.before
 
 
@@ -53,8 +71,8 @@ class Callback:
     ...         print(event.epoch, event.architecture.cell("normal"))
     """
 
-    def planned(self, outlook: Outlook) -> None:
-        """Before the first epoch of a process: what the epochs will be like."""
+    def begin(self, beginning: Beginning) -> None:
+        """A search begins or goes on, or a retraining; it may have warned before."""
 
     def step(self, done: int, steps: int) -> None:
         """So many of the ``steps`` of an epoch are done."""
@@ -63,7 +81,9 @@ class Callback:
         """An epoch is done, and kept in the run folder if there is one."""
 
     def architecture_changed(self, event: EpochEnd) -> None:
-        """The epoch gives another architecture than the one before; called after `epoch_end`."""
+        """Another architecture than before: after `epoch_end`, or a baseline's best so far,
+        after `evaluated`.
+        """
 
     def evaluated(self, line: Mapping[str, Any], share: float) -> None:
         """A baseline has scored an architecture: a ``line`` of evaluations.jsonl.
@@ -73,6 +93,19 @@ class Callback:
 
     def warning(self, text: str) -> None:
         """The guard, or another part of the search, has something to say."""
+
+    def end(self) -> None:
+        """What began is over, also by an error or an interruption."""
+
+
+@contextmanager
+def told(callback: Callback, beginning: Beginning) -> Iterator[None]:
+    """Tell of a beginning and of the end."""
+    callback.begin(beginning)
+    try:
+        yield
+    finally:
+        callback.end()
 
 
 def report(event: EpochEnd, callback: Callback) -> None:
@@ -90,8 +123,8 @@ class Callbacks(Callback):
     def __init__(self, callbacks: Iterable[Callback] = ()) -> None:
         self.active = list(callbacks)
 
-    def planned(self, outlook: Outlook) -> None:
-        self._each(lambda callback: callback.planned(outlook))
+    def begin(self, beginning: Beginning) -> None:
+        self._each(lambda callback: callback.begin(beginning))
 
     def step(self, done: int, steps: int) -> None:
         self._each(lambda callback: callback.step(done, steps))
@@ -107,6 +140,9 @@ class Callbacks(Callback):
 
     def warning(self, text: str) -> None:
         self._each(lambda callback: callback.warning(text))
+
+    def end(self) -> None:
+        self._each(lambda callback: callback.end())
 
     def _each(self, call: Callable[[Callback], None]) -> None:
         for callback in tuple(self.active):

@@ -23,6 +23,7 @@ from archgrad.terminal import (
     Out,
     Quiet,
     Resume,
+    Tensorboard,
     Watch,
     console,
     print_result,
@@ -78,6 +79,7 @@ def run_command(
     watch: Watch = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
+    tensorboard: Tensorboard = False,
 ) -> None:
     """Search, retrain from scratch, test, and compare with random cells: the main job."""
     from archgrad import answers
@@ -95,7 +97,8 @@ def run_command(
         job = prepare_main_job(configuration.build(given, base, random_cells=cells))
         made = job.search.config
         folder = Run.create(out or free_folder(made), made)
-    with session("run", folder, quiet=quiet, watch=watch) as (display, callback):
+    seen = {"quiet": quiet, "watch": watch, "tensorboard": tensorboard}
+    with session("run", folder, **seen) as (display, callback):
         report = main_job(folder, job, callback, display.searched, display.retraining)
     told = [summary(report), f"everything is in {folder.path}"]
     leave_report(folder.path, told.append)
@@ -167,6 +170,7 @@ def search_command(
     watch: Watch = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
+    tensorboard: Tensorboard = False,
 ) -> None:
     """Search an architecture and draw its cells."""
     from archgrad import answers
@@ -184,7 +188,8 @@ def search_command(
         base = configuration.load(config) if config else None
         prepared = prepare(configuration.build(given, base))
         folder = Run.create(out or free_folder(prepared.config), prepared.config)
-    with session("search", folder, quiet=quiet, watch=watch) as (_, callback):
+    seen = {"quiet": quiet, "watch": watch, "tensorboard": tensorboard}
+    with session("search", folder, **seen) as (_, callback):
         result = prepared.search(folder, callback)
     save_drawing(result.architecture, folder.path)
     told = [str(result.architecture)]

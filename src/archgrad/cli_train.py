@@ -21,6 +21,7 @@ from archgrad.terminal import (
     Out,
     Quiet,
     Resume,
+    Tensorboard,
     Watch,
     print_result,
     refuse_options,
@@ -52,6 +53,7 @@ def train_command(
     watch: Watch = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
+    tensorboard: Tensorboard = False,
 ) -> None:
     """Retrain an architecture from scratch and test it; --recipe takes a paper's options."""
     import time
@@ -98,8 +100,8 @@ def train_command(
         folder = Run.create(place, kept, {"architecture.json": architecture.to_json()})
     jobs = retrainings("found", architecture, space, made.train, folder.path, origin)
     total = sum(job.config.epochs for job in jobs)
-    around = session("train", folder, quiet=quiet, watch=watch)
-    with around as (display, _), folder.working():
+    seen = {"quiet": quiet, "watch": watch, "tensorboard": tensorboard}
+    with session("train", folder, **seen) as (display, _), folder.working():
         save_drawing(architecture, folder.path)
         try:
             scores = list(retrain_all(jobs, made.data, None, display.retraining, deadline))

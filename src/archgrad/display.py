@@ -21,14 +21,14 @@ from rich.text import Text
 
 from archgrad import __version__, measure
 from archgrad.baselines import BASELINES
-from archgrad.callbacks import Callback, EpochEnd
+from archgrad.callbacks import Beginning, Callback, EpochEnd
 from archgrad.compact import changed, compact
 from archgrad.config import SearchConfig
 from archgrad.folder import read_lines
 from archgrad.kernels import native
 from archgrad.loops import keep_freed_memory, resolve_device
 from archgrad.terminal import console, lively
-from archgrad.timeleft import BudgetTime, Left, Outlook, SearchTime, TrainingTime
+from archgrad.timeleft import BudgetTime, Left, SearchTime, TrainingTime
 from archgrad.wording import sizes
 
 if TYPE_CHECKING:
@@ -126,9 +126,10 @@ class Display(Callback):
         self.progress.start_task(task)
         self.progress.update(task, visible=True, **fields)
 
-    def planned(self, outlook: Outlook) -> None:
+    def begin(self, beginning: Beginning) -> None:
         """A search begins, or goes on."""
-        self.time = SearchTime(outlook, self.now, self.done)
+        if beginning.outlook is not None:
+            self.time = SearchTime(beginning.outlook, self.now, self.done)
 
     def step(self, done: int, steps: int) -> None:
         """A search step is done."""
@@ -158,7 +159,7 @@ class Display(Callback):
             f"train {metrics['train_loss']:.3f}  valid {valid}  "
             f"{skips}entropy {metrics['entropy']:.3f}"
         )
-        left = "" if self.time is None or self.done >= event.epochs else str(self.time.left())
+        left = "" if self.time is None or self.done == event.epochs else str(self.time.left())
         if self.live:
             self.progress.below = compact(event.architecture, event.before)
             self._show(self.searching, completed=self.done, step="", note=note, left=left)

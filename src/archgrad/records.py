@@ -165,6 +165,13 @@ class Records:
         kept = json.dumps({"space": search.space.name, "cells": cells})
         search.derived = cells and Architecture.from_json(kept, origin=ALPHAS)
 
+    def last_good(self, search: BilevelSearch) -> str:
+        """Which epoch is whole, and where it is kept, in words."""
+        if not search.metrics:
+            return "no epoch was finished before"
+        kept = f", kept in {self.run.path / 'checkpoints' / 'last.pt'}" if self.run else ""
+        return f"epoch {search.metrics[-1]['epoch']} is the last good one{kept}"
+
     def alpha_of(
         self, search: BilevelSearch, epoch: int
     ) -> tuple[tuple[Group, ...], dict[str, Tensor]]:

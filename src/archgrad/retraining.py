@@ -15,13 +15,13 @@ from safetensors.torch import save
 from archgrad import data as data_sets
 from archgrad import recipes
 from archgrad.architecture import Architecture
-from archgrad.callbacks import Callback, EpochEnd
+from archgrad.callbacks import Beginning, Callback, EpochEnd, told
 from archgrad.config import DataConfig, TrainConfig
 from archgrad.cost import cost
 from archgrad.data import Augmentation, Data
 from archgrad.errors import ArchgradError
 from archgrad.files import RESULT as RESULT
-from archgrad.folder import write
+from archgrad.folder import read_lines, write
 from archgrad.learning import training_batches
 from archgrad.loops import resolve_device, seeded
 from archgrad.precision import check as check_precision
@@ -87,15 +87,9 @@ def retrain(
     augmentation = augmentation or data.augmentation
     with seeded(job.seed, config.threads, device), without_tf32():
         training = Training(job, data, augmentation, device)
-        for epoch in range(training.done, config.epochs):
-            metrics = training.epoch(epoch)
-            callback.epoch_end(EpochEnd(metrics, config.epochs, job.architecture, job.architecture))
-            if "rolled_back_to" in metrics:
-                callback.warning(
-                    f"epoch {metrics['epoch']} diverged, back to {metrics['rolled_back_to']}"
-                )
-            if time.monotonic() + metrics["seconds"] > deadline and epoch + 1 < config.epochs:
-                raise Paused
+        lines = read_lines(job.folder / METRICS) if job.folder else []
+        with told(callback, Beginning(f"{job.label}/seed-{job.seed}", config, lines)):
+            _epochs(training, callback, deadline)
         validated = training.finish()
         network = training.result.eval()
         judged = _judged(training, network) if tested else {}
@@ -119,6 +113,20 @@ def retrain(
         write(job.folder / RESULT, json.dumps(score, indent=2, allow_nan=False) + "\n")
         shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
     return score, network
+
+
+def _epochs(training: Training, callback: Callback, deadline: float) -> None:
+    """All that are left, up to the deadline."""
+    cell, epochs = training.job.architecture, training.job.config.epochs
+    for epoch in range(training.done, epochs):
+        metrics = training.epoch(epoch)
+        callback.epoch_end(EpochEnd(metrics, epochs, cell, cell))
+        if "rolled_back_to" in metrics:
+            callback.warning(
+                f"epoch {metrics['epoch']} diverged, back to {metrics['rolled_back_to']}"
+            )
+        if time.monotonic() + metrics["seconds"] > deadline and epoch + 1 < epochs:
+            raise Paused
 
 
 def _judged(training: Training, network: Any) -> dict[str, Any]:

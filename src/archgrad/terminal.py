@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, is_dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -76,6 +77,26 @@ def console(file: Any, quiet: bool = False) -> Console:
 def lively(found: Console) -> bool:
     """Whether control sequences may be written."""
     return found.is_terminal and not found.is_dumb_terminal and not os.environ.get("NO_COLOR")
+
+
+def installed(wanted: bool) -> bool:
+    """Refuse --tensorboard before anything is written."""
+    if wanted and find_spec("tensorboard") is None:
+        raise ArchgradError(
+            "--tensorboard needs the package tensorboard, which is not installed; expected the "
+            'extra packages, so run: pip install "archgrad[track]"'
+        )
+    return wanted
+
+
+Tensorboard = Annotated[
+    bool,
+    typer.Option(
+        "--tensorboard",
+        callback=installed,
+        help="write events for TensorBoard to the folder tensorboard in the run's",
+    ),
+]
 
 
 def refuse_options(resume: Path, given: Given, **others: object) -> None:

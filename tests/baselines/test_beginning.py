@@ -134,7 +134,7 @@ def test_seconds_alone_decide_where_they_are_given() -> None:
         def warning(self, text: str) -> None:
             said.append(text)
 
-    found = own(budget=None, budget_seconds=0.3, listener=Told())
+    found = own(budget=None, budget_seconds=0.3, callbacks=[Told()])
     took = [line["seconds"] for line in found.metrics]
     assert sum(took[:-1]) < 0.3 <= sum(took)
     assert any("budget_seconds 0.3 ends the search by the time" in text for text in said)

@@ -17,10 +17,10 @@ from hypothesis import strategies as some
 from archgrad import config as configuration
 from archgrad.baselines import BASELINES, Proposal, Search, Strategy
 from archgrad.baselines.searching import BEGUN, EVALUATIONS, baseline_search
+from archgrad.callbacks import Callback
 from archgrad.config import SearchConfig
 from archgrad.errors import ArchgradError
 from archgrad.folder import Run
-from archgrad.callbacks import Callback
 from archgrad.result import SearchResult
 from archgrad.spaces import SearchSpace, space
 
@@ -155,19 +155,19 @@ def test_seconds_end_it_before_the_next_evaluation(monkeypatch: pytest.MonkeyPat
         def evaluated(self, line: Any, share: float) -> None:
             heard.append(share)
 
-    found = searched(BASELINES["random"](), math.inf, seconds=5.0, listener=Hears())
+    found = searched(BASELINES["random"](), math.inf, seconds=5.0, callback=Hears())
     assert [line["seconds"] for line in found.metrics] == [2, 2, 2]
     assert heard == pytest.approx([0.4, 0.8, 1.2])
 
 
-def test_a_listener_hears_the_share_of_the_budget() -> None:
+def test_a_callback_hears_the_share_of_the_budget() -> None:
     heard: list[float] = []
 
     class Hears(Callback):
         def evaluated(self, line: Any, share: float) -> None:
             heard.append(share)
 
-    found = searched(BASELINES["random"](), 200, listener=Hears())
+    found = searched(BASELINES["random"](), 200, callback=Hears())
     assert heard == [line["spent"] / 200 for line in found.metrics]
 
 

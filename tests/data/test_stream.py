@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from archgrad.callbacks import Callback, EpochEnd
 from archgrad.config import DataConfig
 from archgrad.data import Augmentation, StreamSource, load
 from archgrad.data import files as data_files
@@ -265,9 +266,7 @@ class SimulatedKill(BaseException):
 def test_a_killed_retraining_of_a_stream_resumes_to_the_same_result(
     folder: Path, tmp_path: Path
 ) -> None:
-    class Kill:
-        def step(self, done: int, steps: int) -> None: ...
-
+    class Kill(Callback):
         def epoch_end(self, event: EpochEnd) -> None:
             raise SimulatedKill
 
@@ -278,7 +277,7 @@ def test_a_killed_retraining_of_a_stream_resumes_to_the_same_result(
 
     data = load(f"folder:{folder}", image_size=8, stream="on")
     with pytest.raises(SimulatedKill):
-        retrain(made(tmp_path), data, listener=Kill())  # type: ignore[arg-type]
+        retrain(made(tmp_path), data, callback=Kill())
     workers = load(f"folder:{folder}", image_size=8, stream="on", workers=2)
     resumed = retrain(made(tmp_path), workers)[0]  # type: ignore[arg-type]
     whole = retrain(made(), data)[0]  # type: ignore[arg-type]

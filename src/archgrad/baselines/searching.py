@@ -14,7 +14,7 @@ import torch
 
 from archgrad.architecture import Architecture
 from archgrad.baselines.value import Proposal, Scored, Search, Strategy, best
-from archgrad.callbacks import Callback
+from archgrad.callbacks import Beginning, Callback, EpochEnd, told
 from archgrad.config import SearchConfig
 from archgrad.errors import ArchgradError, noted
 from archgrad.files import EVALUATIONS as EVALUATIONS
@@ -67,22 +67,28 @@ def baseline_search(
     with run.working() if run is not None else nullcontext():
         proposals = strategy(space, torch.Generator().manual_seed(config.seed))
         lines, proposal = _begun(proposals, run, begun_with or {})
-        while proposal is not None:
-            price = objective.price(proposal)
-            if not lines and price > budget:
-                raise too_small(budget, price, objective.unit)
-            if _spent(lines) + price > budget or _took(lines) >= seconds:
-                break
-            lines.append(_evaluated(objective, proposal, price, lines, task))
-            if run is not None:
-                append(run.path / EVALUATIONS, lines[-1])
-            callback.evaluated(lines[-1], max(_spent(lines) / budget, _took(lines) / seconds))
-            proposal = _sent(proposals, lines[-1])
-        found = _found(lines)
+        found = _best(lines)
+        with told(callback, Beginning("search", config, tuple(lines))):
+            while proposal is not None:
+                price = objective.price(proposal)
+                if not lines and price > budget:
+                    raise too_small(budget, price, objective.unit)
+                if _spent(lines) + price > budget or _took(lines) >= seconds:
+                    break
+                lines.append(_evaluated(objective, proposal, price, lines, task))
+                if run is not None:
+                    append(run.path / EVALUATIONS, lines[-1])
+                callback.evaluated(lines[-1], max(_spent(lines) / budget, _took(lines) / seconds))
+                found = _told(found, lines[-1], callback)
+                proposal = _sent(proposals, lines[-1])
+        if found is None:
+            raise _all_failed(lines)
         if run is not None:
-            write(run.path / "architecture.json", found.to_json())
+            write(run.path / "architecture.json", found.architecture.to_json())
     path = None if run is None else run.path
-    return SearchResult(found, space, strategy, config, {}, lines, path, spent=_spent(lines))
+    return SearchResult(
+        found.architecture, space, strategy, config, {}, lines, path, spent=_spent(lines)
+    )
 
 
 def _evaluated(
@@ -138,18 +144,32 @@ def _sent(proposals: Search, line: Line) -> Proposal | None:
         return None
 
 
-def _found(lines: Lines) -> Architecture:
+def _best(lines: Lines) -> Scored | None:
+    """The best so far, if any did not fail."""
     scored = [
         Scored(_architecture(line), line["share"], line["score"])
         for line in lines
         if not line["failed"]
     ]
-    if not scored:
-        raise ArchgradError(
-            f"all {len(lines)} architectures failed: their losses or metrics were not finite; try "
-            "a lower learning rate, and look for extreme values in the data"
-        )
-    return best(scored).architecture
+    return best(scored) if scored else None
+
+
+def _told(before: Scored | None, line: Line, callback: Callback) -> Scored | None:
+    """The best after another line, which is told where it has another architecture."""
+    new = _best([line])
+    if new is None or (before is not None and best((before, new)) is before):
+        return before
+    event = EpochEnd(line, None, new.architecture, before and before.architecture)
+    if event.changed:
+        callback.architecture_changed(event)
+    return new
+
+
+def _all_failed(lines: Lines) -> ArchgradError:
+    return ArchgradError(
+        f"all {len(lines)} architectures failed: their losses or metrics were not finite; try "
+        "a lower learning rate, and look for extreme values in the data"
+    )
 
 
 def _spent(lines: Lines) -> int:
