@@ -40,6 +40,11 @@ class EpochEnd:
         """Whether this epoch gives another architecture than the one before."""
         return self.architecture != self.before
 
+    def _repr_html_(self) -> str:
+        from archgrad.report.markup import of_epoch
+
+        return of_epoch(self)
+
 
 class Callback:
     """Hears of a search as it goes; override what is of interest. Pass it as ``callbacks=[...]``.

@@ -36,7 +36,7 @@ FEW = 4  # below that many searches a rank correlation says next to nothing
 
 def text(results: Results) -> str:
     """For the terminal: values, costs, and what has to be said with them."""
-    header, *body = _cells(results)
+    header, *body = cells(results)
     ids, values = slice(0, 2), slice(0, 9)
     parts = [
         aligned([row[values] for row in (header, *body)]),
@@ -48,7 +48,7 @@ def text(results: Results) -> str:
 
 def markdown(results: Results) -> str:
     """The table, and under it what has to be said with it."""
-    header, *body = [[_escape_markdown(cell) for cell in row] for row in _cells(results)]
+    header, *body = [[_escape_markdown(cell) for cell in row] for row in cells(results)]
     lines = [header, ["---", "---", *["---:"] * (len(header) - 2)], *body]
     table = "\n".join(f"| {' | '.join(row)} |" for row in lines)
     below = "\n".join(f"- {_escape_markdown(note)}" for note in notes(results))
@@ -58,7 +58,7 @@ def markdown(results: Results) -> str:
 def latex(results: Results) -> str:
     """A tabular with booktabs' rules; what has to be said with it stands below as comments."""
     header, *body = [
-        [*map(_escape_latex, row[:2]), *map(_latex_number, row[2:])] for row in _cells(results)
+        [*map(_escape_latex, row[:2]), *map(_latex_number, row[2:])] for row in cells(results)
     ]
     lines = [
         "% needs \\usepackage{booktabs}",
@@ -197,7 +197,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cells(results: Results) -> list[list[str]]:
+def cells(results: Results) -> list[list[str]]:
     """The table for people, header first."""
     unit, judge = results.budget.unit, results.judge
     header = [
