@@ -26,7 +26,7 @@ FONT, TITLE, EM_PER_CHARACTER = 12.0, 16.0, 0.6  # lengths are in SVG user units
 MARGIN, HEIGHT = 20.0, 34.0  # of the picture; the least height of a node
 PITCH, LANE = 24.0, 9.0  # between the edges that enter a node, and that leave it
 SPACE, STUB = 16.0, 12.0  # between the nodes of a column; of a line before its label in a list
-ARROW, LIFT = 8.0, 5.0  # length of an arrow head; height of a label above its edge
+ARROW, LIFT = 8.0, 4.0  # length of an arrow head; height of a label above its line
 ROWS = 12  # of a column of choices, if the picture is wide enough for another
 WIDEST, THINNEST = 4.5, 0.75  # lines of the strongest edge, and of the weakest
 
@@ -48,7 +48,7 @@ class Spacing(NamedTuple):
     brief: bool = False
 
 
-SCREEN, PAPER = Spacing(), Spacing(node=40.0, gap=40.0, brief=True)
+SCREEN, PAPER = Spacing(), Spacing(node=34.0, gap=34.0, brief=True)
 
 
 @dataclass(frozen=True)
@@ -167,6 +167,8 @@ def layout(cell: Cell, widths: Strength | None = None, spacing: Spacing = SCREEN
     if cell.name == RECURRENT:
         cell, title, shift = _unrolled(cell), f"{title}: the output is the mean of its nodes", 2
     title = title if spacing.title else ""
+    longest = max(len(name) for name in names if "_" not in name)
+    spacing = spacing._replace(node=max(spacing.node, longest * FONT / 2 + ARROW))
     texts = [_text(operation, spacing) for operation in cell.operations]
     room = FONT * EM_PER_CHARACTER * max(map(len, texts), default=0) + 2 * ARROW
     boxes = _boxes(cell, names, room, spacing)
@@ -301,9 +303,9 @@ def _edge(
     (x, before), (tip, y) = start, end
     bend, row, neck = x + gap / 2, (x + gap, y), tip - ARROW
     points = (start, (bend, before), (bend, y), row, row, (neck, y), (neck, y))
-    half = max(ARROW / 2, width)
+    half = max(ARROW / 2, 1.4 * width)
     head = (neck, y - half), end, (neck, y + half)
-    label = tip - (room + ARROW) / 2, y - LIFT
+    label = tip - (room + ARROW) / 2, y - LIFT - width / 2
     return Edge(points, printable(operation), label, head, width, text)
 
 

@@ -10,6 +10,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from archgrad.architecture import Architecture, Cell
+from archgrad.config import OWN
 from archgrad.measure import MEASURES
 from archgrad.report.drawing import svg
 from archgrad.report.layout import Strength, printable
@@ -104,6 +105,7 @@ def of_search(result: SearchResult) -> str:
         "seed": config.seed,
         "ended after": count + (f": {result.stopped}" if result.stopped else ""),
         **_last(last),
+        "best score": _best(result.metrics),
         "limit of cost": result.cost,
         "folder": result.path,
     }
@@ -114,8 +116,10 @@ def of_search(result: SearchResult) -> str:
     ]
     if result.undecided:
         said.append(f"{result.undecided}.")
-    widths = ["Wider lines: stronger edges."] if result.strength else []
-    title = f"Search of {result.space.name} by {getattr(result.method, 'name', config.method)}"
+    widths = ["A line is as wide as its edge is strong."] if result.strength else []
+    space = result.architecture.space
+    space = "an own model" if space == OWN else space
+    title = f"Search of {space} by {getattr(result.method, 'name', config.method)}"
     picture = drawn(result.architecture, result.strength)
     return frame(title, facts(found), picture, notes([*widths, *said]))
 
@@ -128,9 +132,13 @@ def _last(line: Mapping[str, Any]) -> dict[str, object]:
         if phase in ("train", "valid") and isinstance(value, float):
             judge = MEASURES.get(name)
             found[f"{phase} {name}"] = judge.whole(value) if judge else f"{value:.4g}"
-    if isinstance(line.get("score"), float):
-        found["score of the last"] = f"{line['score']:.4g}"
     return found
+
+
+def _best(lines: Sequence[Mapping[str, Any]]) -> str | None:
+    """Of a baseline, whose architecture is the one with this score."""
+    scores = [line["score"] for line in lines if line.get("score") is not None]
+    return f"{max(scores):.4g}" if scores else None
 
 
 def of_epoch(event: EpochEnd) -> str:

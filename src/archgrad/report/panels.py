@@ -78,7 +78,7 @@ def of_search(result: SearchResult) -> list[Panel]:
         found.append(_panel(
             judge.title if judge else name, result.metrics,
             {f"train_{name}": "train", f"valid_{name}": "valid", f"watch_{name}": "watch",
-             f"discrete_{name}": "valid, derived cells"},
+             f"discrete_{name}": "valid, derived"},
             factor=judge.factor if judge else 1.0,
         ))  # fmt: skip
     for key, title in (("entropy", "entropy, nats"), ("eigenvalue", "largest eigenvalue")):
