@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from archgrad.estimators import ArchgradClassifier, ArchgradRegressor
     from archgrad.latency import measure_latency
     from archgrad.methods import Method, method
+    from archgrad.model_summary import summary
     from archgrad.operations import Zero
     from archgrad.planning import Plan
     from archgrad.result import SearchResult
@@ -68,6 +69,7 @@ _HOMES = {
     "run": "archgrad.api",
     "search": "archgrad.api",
     "space": "archgrad.spaces",
+    "summary": "archgrad.model_summary",
     "train": "archgrad.api",
 }
 
@@ -112,6 +114,7 @@ __all__ = [
     "search",
     "space",
     "spaces",
+    "summary",
     "train",
 ]
 

@@ -279,6 +279,11 @@ class TrainResult:
         network, score = self.networks[index], self.scores[index]
         return of_training(self.architecture, network, score, self.scores, self.vocabulary)
 
+    def _repr_html_(self) -> str:
+        from archgrad.report.markup import of_retraining
+
+        return of_retraining(self)
+
 
 def train(
     what: str | Path | Architecture | SearchResult,

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from archgrad.config import OWN
 from archgrad.errors import ArchgradError, explain, unknown
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 RECURRENT = "recurrent"  # the cell whose input 0 is made of an input and its own last output
 
@@ -62,6 +65,11 @@ class Cell(BaseModel):
     def __str__(self) -> str:
         nodes = (" ".join(f"{op}<-{source}" for op, source in edges) for edges in self.nodes)
         return f"{self.name:<7} " + " | ".join(nodes)
+
+    def _repr_html_(self) -> str:
+        from archgrad.report.markup import of_cell
+
+        return of_cell(self)
 
 
 class Architecture(BaseModel):
@@ -123,6 +131,24 @@ class Architecture(BaseModel):
         mine, theirs = self.edges, other.edges
         most = max(mine.total(), theirs.total())
         return 1 - (mine & theirs).total() / most if most else 0.0
+
+    def plot(
+        self, width: float = 6.75, strength: Mapping[tuple[str, str, int, int], float] | None = None
+    ) -> Figure:
+        """The cells as a figure for a paper, at most ``width`` inches wide; needs matplotlib.
+
+        A page of two columns is 6.75 inches wide, a column 3.25. Text has 7 points where the cells
+        fit, and less where they do not. ``strength``: of edges, (cell, operation, source, node) ->
+        a number, such as ``result.strength``: lines are as wide. How to save it: docs/figures.md.
+        """
+        from archgrad.report.figures import of_architecture
+
+        return of_architecture(self, width, strength)
+
+    def _repr_html_(self) -> str:
+        from archgrad.report.markup import of_architecture
+
+        return of_architecture(self)
 
     def to_json(self) -> str:
         """Text that `from_json` reads back to an equal value."""

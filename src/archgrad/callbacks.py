@@ -59,6 +59,11 @@ class EpochEnd:
         """Whether the architecture is another than before."""
         return self.architecture != self.before
 
+    def _repr_html_(self) -> str:
+        from archgrad.report.markup import of_epoch
+
+        return of_epoch(self)
+
 
 class Callback:
     """Hears of a search as it goes; override what is of interest. Pass it as ``callbacks=[...]``.

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from archgrad.errors import ArchgradError, noted
+from archgrad.candidates import Candidate, checked, made
+from archgrad.errors import ArchgradError
 from archgrad.kernels.branches import Branch, Raw, branches
 from archgrad.kernels.weighted_sum import Term, weighted_sum
 from archgrad.mixed import mixed, shapes
@@ -20,7 +21,6 @@ from archgrad.precision import full_type
 from archgrad.trees import describe, mapped
 
 Made = TypeVar("Made")
-Candidate = nn.Module | Callable[[], nn.Module]
 
 
 @dataclass(frozen=True)
@@ -78,30 +78,6 @@ class Edge(Protocol):
 
     def around(self, channels: int, stride: int, dims: int) -> Around | None:
         """A module that stands around the mixed operation, or None; ``dims``: 2 for images."""
-
-
-def _checked(candidates: Mapping[str, Candidate]) -> tuple[str, ...]:
-    if not isinstance(candidates, Mapping) or not candidates:
-        raise ArchgradError(
-            f"a choice got {describe(candidates)}; expected its candidates by name, as "
-            '{"conv": nn.Conv2d(8, 8, 3, padding=1), "skip": nn.Identity()}'
-        )
-    for name in candidates:
-        if not isinstance(name, str) or not name:
-            raise ArchgradError(f"a candidate is called {name!r}; expected a text as its name")
-    return tuple(candidates)
-
-
-def _module(name: str, candidate: Candidate, choice: str | None) -> nn.Module:
-    if not isinstance(candidate, nn.Module) and callable(candidate):
-        with noted(f"in choice {choice or 'without a name'}, candidate {name}, called to make it"):
-            candidate = candidate()
-    if not isinstance(candidate, nn.Module):
-        raise ArchgradError(
-            f"candidate {name} is {describe(candidate)}; expected a module, or a function without "
-            "arguments that returns one"
-        )
-    return candidate
 
 
 class Around(nn.Module):
@@ -200,8 +176,8 @@ class Choice(nn.Module):
         around: Iterable[Around] = (),
     ) -> None:
         super().__init__()
-        self.names = _checked(candidates)
-        self.candidates = nn.ModuleList(_module(n, c, name) for n, c in candidates.items())
+        self.names = checked(candidates)
+        self.candidates = nn.ModuleList(made(n, c, name) for n, c in candidates.items())
         self.around = nn.ModuleList(around)
         self.group, self.row = name or "", row
         self.mixing = None
@@ -214,6 +190,11 @@ class Choice(nn.Module):
             said = f"choice {self.group} has parts around it, and got {shapes([*inputs, options])}"
             raise ArchgradError(f"{said}; expected one tensor: call it so, or use another method")
         return self.mixture(inputs, options)
+
+    def _repr_html_(self) -> str:
+        from archgrad.report.markup import of_choice
+
+        return of_choice(self)
 
     def chosen(self, names: Sequence[str]) -> nn.Module:
         """What stands in place of the choice once these candidates are chosen."""

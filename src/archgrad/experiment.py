@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -33,6 +33,9 @@ from archgrad.sizing import retrained
 from archgrad.spaces import SearchSpace
 from archgrad.statistics import Comparison, compare, spread
 from archgrad.trained import of_folder
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 RANDOM_STREAM = 7919  # keeps the draw of random cells apart from the search's own seed
 DRAWS_PER_CELL = 100  # before a space is held to have too few different cells
@@ -63,6 +66,20 @@ class Report:
     def values(self, label: str) -> list[float]:
         """That of each seed of a cell."""
         return measure.values(self.scores[label])
+
+    def plot(self, width: float = 6.75) -> Figure:
+        """The found cell among the random ones, as a figure ``width`` inches wide, as of a search.
+
+        The measure of every seed with the mean of each cell, and the means over the parameters.
+        """
+        from archgrad.report.figures import of_run
+
+        return of_run(self, width)
+
+    def _repr_html_(self) -> str:
+        from archgrad.report.markup import of_run
+
+        return of_run(self, rows(self), verdict(self))
 
 
 @dataclass(frozen=True)

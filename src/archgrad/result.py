@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
@@ -16,6 +17,9 @@ from archgrad.errors import ArchgradError, unknown
 from archgrad.methods import Method
 from archgrad.spaces import SearchSpace
 from archgrad.spaces.own import OwnModel
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Origin(NamedTuple):
@@ -36,7 +40,8 @@ class SearchResult:
     model's trained supernet; ``cost``: whether the architecture meets the limit of cost, if there
     is one; ``origin``: the data set, where it has classes; ``spent``: multiply-adds of all passes
     of the search, see `archgrad.counting`; of a baseline with a table its evaluations;
-    ``undecided``: that alpha has hardly moved, and what to do, or None.
+    ``undecided``: that alpha has hardly moved, and what to do, or None; ``replay``: one entry an
+    epoch, as in alphas.jsonl: alpha, the strength of every candidate, and the cells it gave.
     """
 
     architecture: Architecture
@@ -52,6 +57,34 @@ class SearchResult:
     origin: Origin | None = None
     spent: int = 0
     undecided: str | None = None
+    replay: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
+
+    @property
+    def strength(self) -> dict[tuple[str, str, int, int], float]:
+        """What the edges that were kept counted for: (cell, operation, source, node) -> strength.
+
+        Where the architecture was derived; empty of a baseline.
+        """
+        from archgrad.report.courses import strengths
+
+        return strengths(self)
+
+    def plot(self, width: float = 6.75) -> Figure:
+        """How the search went, as a figure for a paper, ``width`` inches wide; needs matplotlib.
+
+        Losses, the measure, entropy and eigenvalue with the guard's warnings, and what the edges
+        that were kept counted for; of a baseline the scores of its evaluations. A page of two
+        columns is 6.75 inches wide, a column 3.25: there the panels stand below one another. How
+        to save it: docs/figures.md.
+        """
+        from archgrad.report.figures import of_search
+
+        return of_search(self, width)
+
+    def _repr_html_(self) -> str:
+        from archgrad.report.markup import of_search
+
+        return of_search(self)
 
     def derive(
         self,

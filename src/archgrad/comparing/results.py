@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import (
     AliasChoices,
@@ -20,6 +20,9 @@ from pydantic import (
 from archgrad.architecture import Architecture
 from archgrad.errors import ArchgradError, explain
 from archgrad.measure import MEASURES, Measure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 REQUIRED = ("architecture", "test_value", "parameters", "multiply_adds")  # of what is done
 
@@ -237,6 +240,21 @@ class Results(_Value):
         asked = self.settings
         keys = [(m, d, s) for d in asked.data for m in asked.methods for s in asked.seeds]
         return [key for key in keys if key not in there]
+
+    def plot(self, width: float = 6.75) -> Figure:
+        """The methods side by side, as a figure ``width`` inches wide, as of a search.
+
+        A row a data set: the test value of every search with the mean and its 95 % t interval,
+        and the mean of the best validation value so far over what was spent.
+        """
+        from archgrad.report.figures import of_comparison
+
+        return of_comparison(self, width)
+
+    def _repr_html_(self) -> str:
+        from archgrad.report.markup import of_comparison
+
+        return of_comparison(self)
 
     def to_json(self) -> str:
         """Text that `from_json` reads back to an equal value; an entry a line."""
