@@ -6,8 +6,8 @@ const ROLES = {
   watch: ["held-out images", 2],
   discrete: ["derived operations alone", 3],
 };
-const LOST = "lost by keeping one operation an edge";
-const OVERFIT = "more than on held-out images";
+const LOST = "over derived operations alone";
+const OVERFIT = "over held-out images";
 
 /** Charts { name, content(run, columns, shared) } of a search, by what they are about. */
 const CURVES = [
@@ -43,7 +43,7 @@ const DIAGNOSTICS = [
   {
     name: "eigenvalue",
     title: "Largest eigenvalue of the loss over alpha",
-    note: "How sharply the validation loss curves around the alphas. A steep rise goes before a collapse.",
+    note: "How sharply the validation loss bends around the alphas; a steep rise is a bad sign.",
     wide: true,
     series: (columns) => [columnSeries(columns, "eigenvalue", "largest eigenvalue", 0)],
   },
@@ -83,7 +83,7 @@ const DIAGNOSTICS = [
   },
   {
     name: "gaps",
-    title: (measure) => `What validation overstates, ${measure.unit === "%" ? "points" : measure.name}`,
+    title: ({ unit, name }) => `What validation overstates, ${unit === "%" ? "points" : name}`,
     note:
       "Validation of the whole mixture, against its derived operations alone and against held-out " +
       "images. Above 0: the mixture looks better.",
@@ -162,7 +162,7 @@ function evaluationsContent(run, shared) {
   const better = own ? higher : true;
   const best = bestScores(values, better);
   const failed = (found.failed ?? []).filter(Boolean).length;
-  const scores = { ...seriesOf("each architecture", lineOf(5), numbers, values, scale), loose: true };
+  const scores = { ...seriesOf("each architecture", lineOf(1), numbers, values, scale), loose: true };
   return lineContent({
     ...shared,
     xName: "evaluation",
@@ -170,7 +170,7 @@ function evaluationsContent(run, shared) {
     note: failed ? `${failed} of ${numbers.length} evaluations failed and have no score.` : null,
     unit: own ? unit : "",
     higher: better,
-    series: [scores, seriesOf("best so far", lineOf(0), numbers, best, scale)],
+    series: [scores, { ...seriesOf("best so far", lineOf(0), numbers, best, scale), steps: true }],
   });
 }
 
@@ -201,11 +201,11 @@ function diagnosticsSection() {
     const names = new Set();
     for (const [i, chart] of charts.entries()) {
       const own = chart.node.hidden ? [] : marks.filter((mark) => mark.chart === DIAGNOSTICS[i].name);
-      chart.below.replaceChildren(...(own.length ? [markList(own)] : []));
+      chart.below.replaceChildren(...(own.length ? [markSentences(own)] : []));
       if (own.length) names.add(DIAGNOSTICS[i].name);
     }
     const others = unplaced(marks, names);
-    top.replaceChildren(...(others.length ? [markList(others)] : []));
+    top.replaceChildren(...(others.length ? [markSentences(others)] : []));
   });
 }
 
@@ -236,7 +236,7 @@ function epochsSection(id, title, kinds, explain) {
     explain(run, marks, charts, top);
     zoom.update(run.id, xs, xName, view);
     const empty = charts.every((chart) => chart.node.hidden);
-    node.hidden = empty && !top.querySelector(".marks");
+    node.hidden = empty && !top.querySelector(".chart-marks");
     grid.hidden = empty;
     zoom.node.hidden ||= empty;
   }

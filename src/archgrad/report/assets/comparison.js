@@ -7,11 +7,12 @@ function methodLines({ points, curves }) {
   return new Map([...methods].map((method, i) => [method, lineOf(i)]));
 }
 
-/** How the test measure of a data set is shown: as its curve says, else as accuracy. */
+/** How the test measure of a data set is shown: in the unit of its curve, else as accuracy. */
 function measureOf({ curves }, data) {
   const found = (curves ?? []).find((curve) => curve.data === data);
-  const { factor = 100, higher = true, title = "accuracy, %" } = found ?? {};
-  return { factor, higher, title, unit: factor === 100 ? "%" : "" };
+  const { factor = 100, higher = true } = found ?? {};
+  const accuracy = { title: "accuracy, %", unit: "%" };
+  return { factor, higher, ...(factor === 100 ? accuracy : { title: "perplexity", unit: "" }) };
 }
 
 function comparisonSection() {
@@ -58,7 +59,9 @@ function comparisonPart() {
     words.replaceChildren(...problems, ...sentences);
     tables.replaceChildren(...(comparison.tables ?? []).flatMap(tableParts));
     const lines = methodLines(comparison);
-    for (const curve of comparison.curves ?? []) chart(`spent-${curve.data}`, spentContent(curve, lines));
+    for (const curve of comparison.curves ?? []) {
+      chart(`spent-${curve.data}`, spentContent(curve, lines));
+    }
     for (const [data, points] of d3.groups(comparison.points ?? [], (point) => point.data)) {
       chart(`test-${data}`, methodsContent(comparison, data, points, lines));
     }
@@ -76,19 +79,21 @@ function tableParts({ title, header, rows, note }) {
 function spentContent({ data, unit, title, factor, higher, series }, lines) {
   const scaled = (value) => (isNumber(value) ? value * factor : null);
   const made = series.map(({ method, spent, mean, low, high }) => {
-    const points = spent.map((x, i) => ({ x, y: scaled(mean[i]), low: scaled(low?.[i]), high: scaled(high?.[i]) }));
+    const points = spent.map((x, i) => {
+      return { x, y: scaled(mean[i]), low: scaled(low?.[i]), high: scaled(high?.[i]) };
+    });
     const known = points.filter(({ y }) => y !== null).length;
     return { name: method, line: lines.get(method), points, known, sparse: false };
   });
   const banded = made.some(({ points }) => points.some(({ low }) => low !== null));
   const band = banded ? ", in a band from low to high" : "";
   return lineContent({
-    title: `${data}: best validation ${title} so far, by what was spent`,
+    title: `${data}: ${title}, over what was spent`,
     note:
       `The mean over the searches that are done${band}. It is of what a search looks at, a ` +
       "supernet or a child: compare a method with itself.",
     unit: factor === 100 ? "%" : "",
-    xName: `spent, ${unit}`,
+    xName: `${unit} spent`,
     xFormat: ".2~s",
     higher,
     series: made,
@@ -105,7 +110,7 @@ function methodsContent(comparison, data, points, lines) {
   }));
   return spreadContent({
     title: `${data}: test ${title}`,
-    note: "A dot is the network of one search; the bar is the mean of a method, the line one standard deviation to each side.",
+    note: `A dot is the network of one search; the bar is the mean of a method, ${LINE}.`,
     unit,
     rows: rows.filter(({ values }) => values.some(isNumber)),
   });
@@ -113,15 +118,17 @@ function methodsContent(comparison, data, points, lines) {
 
 function checklist(points) {
   if (!points.length) return [];
-  const done = points.filter((point) => point.done).length;
+  const done = (point) => (point.done ? "met:" : "not met:");
+  const mark = (point) => (point.done ? "✓" : "–");
+  const count = points.filter((point) => point.done).length;
   const items = points.map((point) =>
     element(
       "li",
       { "data-done": point.done },
-      element("span", { class: "box", role: "img", "aria-label": point.done ? "done:" : "open:" }, point.done ? "✓" : "–"),
+      element("span", { class: "box", role: "img", "aria-label": done(point) }, mark(point)),
       element("span", {}, point.text),
     ),
   );
-  const title = `Best practices: ${done} of ${points.length} met`;
+  const title = `Best practices: ${count} of ${points.length} met`;
   return [element("h3", {}, title), element("ul", { class: "checklist" }, ...items)];
 }
