@@ -88,7 +88,7 @@ def tab(chromium: Browser) -> Iterator[Callable[..., Any]]:
             made.set_default_timeout(20_000)
             heard.listen(made)
             made.goto(url)
-            made.wait_for_selector("main > section")
+            made.wait_for_selector("main section:not([hidden]), main .notice", state="attached")
             yield made
             violations = made.evaluate("window.__violations")
         finally:
