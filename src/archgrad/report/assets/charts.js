@@ -43,7 +43,7 @@ const DIAGNOSTICS = [
   {
     name: "eigenvalue",
     title: "Largest eigenvalue of the loss over alpha",
-    note: "How sharply the validation loss curves around the alphas. A steep rise goes before a collapse.",
+    note: "How sharply the validation loss bends around the alphas; a steep rise is a bad sign.",
     wide: true,
     series: (columns) => [columnSeries(columns, "eigenvalue", "largest eigenvalue", 0)],
   },
@@ -83,7 +83,7 @@ const DIAGNOSTICS = [
   },
   {
     name: "gaps",
-    title: (measure) => `What validation overstates, ${measure.unit === "%" ? "points" : measure.name}`,
+    title: ({ unit, name }) => `What validation overstates, ${unit === "%" ? "points" : name}`,
     note:
       "Validation of the whole mixture, against its derived operations alone and against held-out " +
       "images. Above 0: the mixture looks better.",
@@ -162,7 +162,7 @@ function evaluationsContent(run, shared) {
   const better = own ? higher : true;
   const best = bestScores(values, better);
   const failed = (found.failed ?? []).filter(Boolean).length;
-  const scores = { ...seriesOf("each architecture", lineOf(5), numbers, values, scale), loose: true };
+  const scores = { ...seriesOf("each architecture", lineOf(1), numbers, values, scale), loose: true };
   return lineContent({
     ...shared,
     xName: "evaluation",
@@ -170,7 +170,7 @@ function evaluationsContent(run, shared) {
     note: failed ? `${failed} of ${numbers.length} evaluations failed and have no score.` : null,
     unit: own ? unit : "",
     higher: better,
-    series: [scores, seriesOf("best so far", lineOf(0), numbers, best, scale)],
+    series: [scores, { ...seriesOf("best so far", lineOf(0), numbers, best, scale), steps: true }],
   });
 }
 

@@ -62,7 +62,8 @@ function overlays(chosen, names, range) {
   };
   const epochs = kinds.map(([key, title, { factor, ...rest }]) => {
     const series = chosen.map((run, i) => curve(run, i, key, factor));
-    return [`chosen-${key}`, lineContent({ title, xName: "epoch", range, series, wide: !rest.unit, ...rest })];
+    const spec = { title, xName: "epoch", range, series, wide: !rest.unit, ...rest };
+    return [`chosen-${key}`, lineContent({ ...spec, legend: series.filter((one) => one.known) })];
   });
   return [...epochs, ["chosen-best", scoresContent(chosen, names)]].filter(([, content]) => content);
 }
@@ -78,9 +79,11 @@ function scoresContent(chosen, names) {
       const { name, factor, higher } = measure;
       const { columns } = evaluations;
       const best = bestScores(columns[name] ?? columns.score ?? [], higher);
-      return seriesOf(names.get(id), lineOf(i), columns.evaluation ?? [], best, factor);
+      const one = seriesOf(names.get(id), lineOf(i), columns.evaluation ?? [], best, factor);
+      return { ...one, steps: true };
     });
-  return lineContent({ title: `Best ${title} so far`, unit, xName: "evaluation", series });
+  const spec = { title: `Best ${title} so far`, unit, xName: "evaluation", series };
+  return lineContent({ ...spec, legend: series });
 }
 
 /** A heat map with numbers: the share of edges in which the cells of two runs differ. */
@@ -93,12 +96,13 @@ function distancesContent(found, names, chosen) {
   const percent = (value) => (value === null ? "–" : `${Math.round(100 * value)} %`);
   const apart = pairs.filter(({ a, b, value }) => ids.indexOf(a) < ids.indexOf(b) && value !== null);
   const told = apart.map(({ a, b, value }) => `${names.get(a)} and ${names.get(b)} ${percent(value)}`);
+  const words = someOf(told) || "no two can be compared";
   return {
     title: "Distances between the cells",
     note:
       "The share of edges that differ, in operation or in source: 0 % are equal cells, 100 % have " +
       "no edge in common. A dash: cells of different spaces cannot be compared.",
-    label: `Heat map of the share of edges that differ between cells: ${someOf(told) || "no two can be compared"}.`,
+    label: `Heat map of the share of edges that differ between cells: ${words}.`,
     numbers: () => ({
       title: "Share of edges that differ",
       header: ["", ...shown.map((id) => names.get(id))],

@@ -58,7 +58,9 @@ function comparisonPart() {
     words.replaceChildren(...problems, ...sentences);
     tables.replaceChildren(...(comparison.tables ?? []).flatMap(tableParts));
     const lines = methodLines(comparison);
-    for (const curve of comparison.curves ?? []) chart(`spent-${curve.data}`, spentContent(curve, lines));
+    for (const curve of comparison.curves ?? []) {
+      chart(`spent-${curve.data}`, spentContent(curve, lines));
+    }
     for (const [data, points] of d3.groups(comparison.points ?? [], (point) => point.data)) {
       chart(`test-${data}`, methodsContent(comparison, data, points, lines));
     }
@@ -76,7 +78,9 @@ function tableParts({ title, header, rows, note }) {
 function spentContent({ data, unit, title, factor, higher, series }, lines) {
   const scaled = (value) => (isNumber(value) ? value * factor : null);
   const made = series.map(({ method, spent, mean, low, high }) => {
-    const points = spent.map((x, i) => ({ x, y: scaled(mean[i]), low: scaled(low?.[i]), high: scaled(high?.[i]) }));
+    const points = spent.map((x, i) => {
+      return { x, y: scaled(mean[i]), low: scaled(low?.[i]), high: scaled(high?.[i]) };
+    });
     const known = points.filter(({ y }) => y !== null).length;
     return { name: method, line: lines.get(method), points, known, sparse: false };
   });
@@ -88,7 +92,7 @@ function spentContent({ data, unit, title, factor, higher, series }, lines) {
       `The mean over the searches that are done${band}. It is of what a search looks at, a ` +
       "supernet or a child: compare a method with itself.",
     unit: factor === 100 ? "%" : "",
-    xName: `spent, ${unit}`,
+    xName: `${unit} spent`,
     xFormat: ".2~s",
     higher,
     series: made,
@@ -105,7 +109,7 @@ function methodsContent(comparison, data, points, lines) {
   }));
   return spreadContent({
     title: `${data}: test ${title}`,
-    note: "A dot is the network of one search; the bar is the mean of a method, the line one standard deviation to each side.",
+    note: `A dot is the network of one search; the bar is the mean of a method, ${LINE}.`,
     unit,
     rows: rows.filter(({ values }) => values.some(isNumber)),
   });
@@ -113,15 +117,17 @@ function methodsContent(comparison, data, points, lines) {
 
 function checklist(points) {
   if (!points.length) return [];
-  const done = points.filter((point) => point.done).length;
+  const done = (point) => (point.done ? "met:" : "not met:");
+  const mark = (point) => (point.done ? "✓" : "–");
+  const count = points.filter((point) => point.done).length;
   const items = points.map((point) =>
     element(
       "li",
       { "data-done": point.done },
-      element("span", { class: "box", role: "img", "aria-label": point.done ? "done:" : "open:" }, point.done ? "✓" : "–"),
+      element("span", { class: "box", role: "img", "aria-label": done(point) }, mark(point)),
       element("span", {}, point.text),
     ),
   );
-  const title = `Best practices: ${done} of ${points.length} met`;
+  const title = `Best practices: ${count} of ${points.length} met`;
   return [element("h3", {}, title), element("ul", { class: "checklist" }, ...items)];
 }

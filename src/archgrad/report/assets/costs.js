@@ -13,7 +13,13 @@ const COSTS = { parameters: "parameters", multiply_adds: "multiply-adds" };
 
 function costsSection() {
   const radio = (key) =>
-    element("input", { type: "radio", name: "cost", value: key, id: `cost-${key}`, onchange: () => store.set({ cost: key }) });
+    element("input", {
+      type: "radio",
+      name: "cost",
+      value: key,
+      id: `cost-${key}`,
+      onchange: () => store.set({ cost: key }),
+    });
   const inputs = Object.keys(COSTS).map(radio);
   const labels = inputs.map((input) => element("label", {}, input, COSTS[input.value]));
   const choice = element("fieldset", { class: "picks" }, element("legend", {}, "Cost"), ...labels);
@@ -60,7 +66,8 @@ function runCloud(run) {
     multiply_adds: network.multiply_adds,
     values: testsOf(network, run.measure).filter(isNumber),
   }));
-  return { name: "cost", title: `Test ${title}`, unit, higher, groups: networkLines(run.networks), points };
+  const groups = networkLines(run.networks);
+  return { name: "cost", title: `Test ${title}`, unit, higher, groups, points };
 }
 
 /** A cloud for each data set of a comparison; a point is one search, of one seed. */
@@ -82,19 +89,24 @@ function comparisonClouds(comparison) {
 function cloudContent({ title, unit, groups, points }, cost) {
   const shown = points
     .filter((point) => isNumber(point[cost]) && point.values.length)
-    .map((point) => ({ ...point, line: groups.get(point.group), cost: point[cost], found: statistics(point.values) }));
+    .map((point) => {
+      const found = statistics(point.values);
+      return { ...point, line: groups.get(point.group), cost: point[cost], found };
+    });
   if (!shown.length) return null;
   const several = shown.some(({ found }) => found.deviation !== null);
   const told = ({ name, cost: at, found }) => `${name} ${meanAndSpread(found, unit)} with ${brief(at)}`;
   const used = new Set(shown.map(({ group }) => group));
   const means = several ? [] : groupMeans(shown);
+  const bars = means.length ? ` A bar is the mean of a method's seeds; ${LINE}.` : "";
+  const kinds = [...groups].filter(([name]) => used.has(name));
   return {
     title: `${title} over ${COSTS[cost]}`,
     note: several
       ? `A point is the mean of a network's seeds; ${LINE}.`
-      : `A point is one network.${means.length ? ` A bar is the mean of a method's seeds; ${LINE}.` : ""}`,
+      : `A point is one network.${bars}`,
     label: `Scatter plot, ${title} by ${COSTS[cost]}: ${someOf(shown.map(told))}.`,
-    legend: [...groups].filter(([name]) => used.has(name)).map(([name, line]) => ({ name, line, bare: true })),
+    legend: kinds.map(([name, line]) => ({ name, line, bare: true })),
     numbers: () => ({
       title,
       header: ["network", COSTS[cost], withUnit("mean", unit && `(${unit})`), "deviation", "seeds"],
@@ -125,7 +137,9 @@ function drawCloud({ shown: points, means, groups, label, unit }, width) {
   const costs = points.map(({ cost }) => cost);
   const log = logarithmic(costs);
   const values = [...points.map(({ found }) => found.mean), ...spread.map(low), ...spread.map(high)];
-  const title = ({ name, cost, found }) => `${name}\n${meanAndSpread(found, unit)}\n${brief(cost)} ${label}`;
+  const title = ({ name, cost, found }) =>
+    `${name}\n${meanAndSpread(found, unit)}\n${brief(cost)} ${label}`;
+  const color = { stroke: ({ line }) => line.color };
   const place = { x: "cost", y: ({ found }) => found.mean };
   return plotted(width, {
     height: 300,
@@ -139,10 +153,13 @@ function drawCloud({ shown: points, means, groups, label, unit }, width) {
     },
     y: { domain: extent(values), label: null, grid: true, ticks: 5 },
     marks: [
-      Plot.ruleX(spread, { x: "cost", y1: low, y2: high, stroke: ({ line }) => line.color, strokeWidth: 1.5 }),
-      Plot.dot(means, { ...place, r: 6, symbol: DASH, stroke: ({ line }) => line.color, strokeWidth: 3 }),
+      Plot.ruleX(spread, { x: "cost", y1: low, y2: high, ...color, strokeWidth: 1.5 }),
+      Plot.dot(means, { ...place, r: 6, symbol: DASH, ...color, strokeWidth: 3 }),
       ...[...groups].map(([name, line]) =>
-        Plot.dot(points.filter(({ group }) => group === name), { ...place, r: 5, ...dotOptions(line), fillOpacity: 0.7 }),
+        Plot.dot(
+          points.filter(({ group }) => group === name),
+          { ...place, r: 5, ...dotOptions(line), fillOpacity: 0.7 },
+        ),
       ),
       Plot.tip(points, Plot.pointer({ ...place, title, fontSize: 12 })),
     ],

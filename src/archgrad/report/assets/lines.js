@@ -5,7 +5,7 @@
  * than half of the epochs is joined over the epochs between: there a gap would not mean a failure.
  */
 function seriesOf(name, line, xs, ys, factor = 1) {
-  const all = xs.map((x, i) => ({ x, y: isNumber(ys?.[i]) ? ys[i] * factor : null }));
+  const all = (xs ?? []).map((x, i) => ({ x, y: isNumber(ys?.[i]) ? ys[i] * factor : null }));
   const points = all.filter((point) => isNumber(point.x));
   const known = points.filter((point) => point.y !== null);
   const sparse = known.length < points.length / 2;
@@ -25,8 +25,9 @@ function within(series, range) {
  * The content of a chart of curves; null where there is nothing to draw.
  *
  * spec: title, note, unit, xName, higher (whether more is better; undefined where neither is),
- * series, range and whole ([first, last] of x to be shown and of all, or undefined), marks, levels [{ y, name }], legend (in place of one
- * entry a series), wide (logarithmic where the values ask for it), least and most (to be shown).
+ * series, range and whole ([first, last] of x to be shown and of all, or undefined), marks, levels
+ * [{ y, name }], legend (in place of one entry a series), wide (logarithmic where the values ask for
+ * it), least and most (the ends of the y axis).
  */
 function lineContent(spec) {
   const series = within(spec.series.filter((one) => one.known), spec.range);
@@ -43,6 +44,8 @@ function lineContent(spec) {
   };
 }
 
+const LOG = { type: "log", tickFormat: (value) => d3.format(value < 1000 ? "~g" : "~s")(value) };
+
 const legendOf = (series) =>
   series.length > 1 ? series.map((one) => ({ ...one, bare: one.loose })) : [];
 
@@ -52,12 +55,13 @@ function drawLines(spec, width) {
   const xs = series.flatMap((one) => one.points.map(({ x }) => x));
   const xDomain = widened(range ?? whole ?? d3.extent(xs));
   const yDomain = yEnds(spec, shownLevels);
+  const xTicks = xFormat ? { tickFormat: xFormat, ticks: 5 } : wholeTicks(xDomain, width);
   const few = d3.max(series, (one) => one.points.length) <= 16;
   return plotted(width, {
     marginTop: marks.length ? 24 : 10,
     marginLeft: 48,
-    x: { domain: xDomain, label: xName, ...(xFormat ? { tickFormat: xFormat, ticks: 5 } : wholeTicks(xDomain, width)) },
-    y: { domain: yDomain, label: null, type: log ? "log" : "linear", ticks: 5, grid: true, tickFormat: log ? ".2~s" : undefined },
+    x: { domain: xDomain, label: xName, ...xTicks },
+    y: { domain: yDomain, label: null, ticks: 5, grid: true, ...(log ? LOG : {}) },
     marks: [
       Plot.ruleX([xDomain[0]], { stroke: "currentColor", strokeOpacity: 0.4 }),
       ...markRules(marks, xDomain, width),
@@ -83,42 +87,42 @@ function wholeTicks([low, high], width) {
 }
 
 /** Of a series: its band, its line (none where it is loose), and its markers (none where thin). */
-function lineMarks({ points, line, sparse, thin, loose }, few) {
+function lineMarks({ points, line, sparse, thin, loose, steps }, few) {
   const band = points.some(({ low, high }) => isNumber(low) && isNumber(high));
   const alone = (i) => (points[i - 1]?.y ?? null) === null && (points[i + 1]?.y ?? null) === null;
-  const marked = points.filter(({ y }, i) => y !== null && (alone(i) || loose || (!thin && (few || sparse))));
-  const stroke = { stroke: line.color, strokeDasharray: line.dash, strokeWidth: thin ? 1.25 : 2 };
+  const every = loose || (!thin && (few || sparse));
+  const marked = points.filter(({ y }, i) => y !== null && (every || alone(i)));
+  const path = { stroke: line.color, strokeDasharray: line.dash, curve: steps ? "step-after" : "linear" };
+  const weight = thin ? { strokeWidth: 1.25, strokeOpacity: 0.75 } : { strokeWidth: 2 };
   return [
     band && Plot.areaY(points, { x: "x", y1: "low", y2: "high", fill: line.color, fillOpacity: 0.15 }),
-    !loose && Plot.line(points, { x: "x", y: "y", ...stroke, strokeOpacity: thin ? 0.75 : 1 }),
+    !loose && Plot.line(points, { x: "x", y: "y", ...path, ...weight }),
     Plot.dot(marked, { x: "x", y: "y", r: loose ? 2.5 : 3, ...dotOptions(line) }),
   ].filter(Boolean);
 }
 
 function levelRule({ y, name }, xDomain) {
-  const text = { x: xDomain[0], y, text: () => name, textAnchor: "start", dx: 4, dy: -7 };
+  const text = { x: "x", y: "y", text: () => name, textAnchor: "start", dx: 4, dy: -7 };
   const halo = { stroke: "var(--chart-ground)", strokeWidth: 4 };
   return [
     Plot.ruleY([y], { stroke: "currentColor", strokeOpacity: 0.5, strokeDasharray: "1 4" }),
-    Plot.text([y], { ...text, y: (value) => value, x: () => xDomain[0], fill: "var(--chart-quiet)", ...halo }),
+    Plot.text([{ x: xDomain[0], y }], { ...text, fill: "var(--chart-quiet)", ...halo }),
   ];
 }
 
 /** What the pointer is told: all curves at its x, or of many curves the nearest one. */
 function tipsOf(series, xName, unit) {
   const told = (y) => withUnit(amount(y), unit);
-  const options = { x: "x", y: "y", title: "text", fontSize: 12, lineWidth: 30 };
+  const options = { x: "x", y: "y", title: "text", fontSize: 12, lineHeight: 1.3, lineWidth: 30 };
+  const points = series
+    .flatMap((one) => one.points.map(({ x, y }) => ({ x, y, name: one.name })))
+    .filter(({ y }) => y !== null);
   if (series.length > 6) {
-    const single = series.flatMap(({ name, points }) =>
-      points.filter(({ y }) => y !== null).map(({ x, y }) => ({ x, y, text: `${name}\n${xName} ${amount(x)}: ${told(y)}` })),
-    );
+    const text = ({ name, x, y }) => `${name}\n${xName} ${amount(x)}: ${told(y)}`;
+    const single = points.map((point) => ({ ...point, text: text(point) }));
     return Plot.tip(single, Plot.pointer(options));
   }
-  const rows = d3.groups(
-    series.flatMap(({ name, points }) => points.filter(({ y }) => y !== null).map((point) => ({ ...point, name }))),
-    ({ x }) => x,
-  );
-  const joint = rows.map(([x, found]) => ({
+  const joint = d3.groups(points, ({ x }) => x).map(([x, found]) => ({
     x,
     y: d3.max(found, ({ y }) => y),
     text: [`${xName} ${amount(x)}`, ...found.map(({ name, y }) => `${name}: ${told(y)}`)].join("\n"),
@@ -127,18 +131,22 @@ function tipsOf(series, xName, unit) {
 }
 
 /** The picture in words: where each curve begins and ends, and its best value. */
-function wordsOfLines({ title, unit, xName, higher, marks = [] }, series) {
+function wordsOfLines({ title, unit, xName, xFormat, higher, marks = [], range }, series) {
   const told = (y) => withUnit(amount(y), unit);
+  const place = xFormat ? brief : amount;
   const one = ({ name, points }) => {
     const known = points.filter(({ y }) => y !== null);
     const [first, last] = [known[0], known.at(-1)];
-    if (known.length === 1) return `${name} ${told(first.y)} at ${xName} ${amount(first.x)}`;
-    const ends = `${name} from ${told(first.y)} at ${xName} ${amount(first.x)} to ${told(last.y)} at ${amount(last.x)}`;
+    const start = `${told(first.y)} at ${xName} ${place(first.x)}`;
+    if (known.length === 1) return `${name} ${start}`;
+    const ends = `${name} from ${start} to ${told(last.y)} at ${place(last.x)}`;
     if (higher === undefined) return ends;
-    const best = higher ? d3.greatest(known, (a, b) => a.y - b.y) : d3.least(known, (a, b) => a.y - b.y);
-    return `${ends}, best ${told(best.y)} at ${amount(best.x)}`;
+    const best = d3.least(known, ({ y }) => (higher ? -y : y));
+    return `${ends}, best ${told(best.y)} at ${place(best.x)}`;
   };
-  const marked = marks.length ? `. Marked: ${marks.map((mark) => `${mark.kind} at epoch ${mark.epoch}`).join(", ")}` : "";
+  const shown = marks.filter(({ epoch }) => !range || (epoch >= range[0] && epoch <= range[1]));
+  const named = shown.map(({ kind, number, epoch }) => `${kind} ${number} at epoch ${epoch}`);
+  const marked = named.length ? `. Marked: ${someOf(named)}` : "";
   return `Line chart, ${title} by ${xName}: ${someOf(series.map(one), 8)}${marked}.`;
 }
 

@@ -14,7 +14,8 @@ const MEANINGS = [
     chart: "eigenvalue",
     meaning:
       "The search has settled in a sharp minimum: rounding the mixing weights to one operation an " +
-      "edge moves far from it. A cell from before the rise is often the better one.",
+      "edge moves far from it, which arXiv:1909.09656 found to go with worse cells. Look at the " +
+      "cell from before the rise.",
   },
   {
     words: /derived operations alone/,

@@ -1,6 +1,6 @@
 // A chart: its title, its legend, its picture in words, and its numbers as a table.
 
-/** How the series of a chart are drawn, one after the other: no two alike in grey either. */
+/** How the series of a chart are drawn, one after the other; told apart in grey by dash or marker. */
 const LINES = [
   { color: "var(--c1)", dash: "none", symbol: "circle" },
   { color: "var(--c2)", dash: "7 4", symbol: "triangle" },
@@ -11,7 +11,12 @@ const LINES = [
   { color: "var(--c7)", dash: "12 3 2 3 2 3", symbol: "cross" },
   { color: "var(--c8)", dash: "1 2", symbol: "times" },
 ];
-const lineOf = (index) => LINES[index % LINES.length];
+/** The line of a series by its place; from the ninth on colors come again, with other dashes. */
+function lineOf(index) {
+  const round = Math.floor(index / LINES.length);
+  const { color } = LINES[index % LINES.length];
+  return { ...LINES[(index + round) % LINES.length], color };
+}
 const ROWS = 300; // of a table of numbers, at most
 
 const amount = (value) => (isNumber(value) ? d3.format(".4~g")(value) : "–");
@@ -19,8 +24,10 @@ const brief = (value) => (isNumber(value) ? d3.format(".3~s")(value) : "–");
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 const withUnit = (text, unit) => (unit ? `${text} ${unit}` : text);
 /** The first of many texts for a sentence. */
-const someOf = (texts, most = 12) =>
-  [...texts.slice(0, most), ...(texts.length > most ? [`and ${texts.length - most} more`] : [])].join("; ");
+function someOf(texts, most = 12) {
+  const rest = texts.length > most ? [`and ${texts.length - most} more`] : [];
+  return [...texts.slice(0, most), ...rest].join("; ");
+}
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** Mean, sample standard deviation (null of fewer than two), least and most of the numbers. */
@@ -28,7 +35,8 @@ function statistics(values) {
   const known = values.filter(isNumber);
   if (!known.length) return null;
   const deviation = known.length > 1 ? d3.deviation(known) : null;
-  return { count: known.length, mean: d3.mean(known), deviation, low: d3.min(known), high: d3.max(known) };
+  const [low, high] = d3.extent(known);
+  return { count: known.length, mean: d3.mean(known), deviation, low, high };
 }
 
 /** "91.20 ± 0.31 %", of one value without a spread. */
@@ -42,7 +50,10 @@ function meanAndSpread(found, unit) {
 function extent(values, log = false) {
   const [low, high] = d3.extent(values.filter(isNumber));
   if (low === undefined) return [0, 1];
-  if (log) return low === high ? [low / 2, high * 2] : [low * (low / high) ** 0.04, high * (high / low) ** 0.04];
+  if (log) {
+    const room = low === high ? 2 : (high / low) ** 0.04;
+    return [low / room, high * room];
+  }
   const room = high > low ? 0.05 * (high - low) : Math.abs(low) * 0.1 || 1;
   return [low - room, high + room];
 }
@@ -57,7 +68,8 @@ function logarithmic(values) {
 /** What all pictures of this page have in common. */
 function plotted(width, options) {
   const style = { fontSize: "12px", fontFamily: "inherit", background: "none" };
-  return Plot.plot({ width, height: 240, marginTop: 24, marginBottom: 36, marginRight: 16, style, ...options });
+  const margins = { marginTop: 24, marginBottom: 36, marginRight: 16 };
+  return Plot.plot({ width, height: 240, ...margins, style, ...options });
 }
 
 /** A chart without content; `show` gives it one: title, note, label, legend, numbers, draw(width). */
@@ -78,7 +90,11 @@ function chartFigure(name) {
   function show(next) {
     content = next;
     node.hidden = next === null;
-    if (next === null) return;
+    if (next === null) {
+      plot.replaceChildren();
+      made.svg = null;
+      return;
+    }
     title.textContent = next.title;
     note.textContent = next.note ?? "";
     note.hidden = !next.note;
@@ -103,7 +119,9 @@ function chartFigure(name) {
     if (!isNumber(at) || !scale || at < scale.domain[0] || at > scale.domain[1]) return;
     const x = scale.apply(at);
     const [bottom, top] = made.svg.scale("y").range;
-    made.svg.append(drawn("line", { class: "cursor", "data-epoch": at, x1: x, x2: x, y1: bottom, y2: top }));
+    const place = { "data-epoch": at, x1: x, x2: x, y1: bottom, y2: top };
+    const tip = made.svg.lastChild; // stays above
+    made.svg.insertBefore(drawn("line", { class: "cursor", ...place }), tip);
   }
 
   new ResizeObserver(([entry]) => {
@@ -175,14 +193,15 @@ function numbersTable({ title, header, rows }) {
   const left = header.map((_, i) => rows.some((row) => /[a-z]{2}/i.test(String(row[i] ?? ""))));
   const side = (i) => ({ class: i === 0 || left[i] ? null : "number" });
   const some = kept.length < rows.length ? ` (${kept.length} of ${rows.length} rows)` : "";
-  const line = (row) =>
-    row.map((text, i) => element(i ? "td" : "th", { scope: i ? null : "row", ...side(i) }, String(text)));
+  const cell = (text, i) =>
+    element(i ? "td" : "th", { scope: i ? null : "row", ...side(i) }, String(text));
+  const head = header.map((text, i) => element("th", { scope: "col", ...side(i) }, text));
   return element(
     "table",
     { class: "numbers" },
     element("caption", {}, `${title}${some}`),
-    element("thead", {}, element("tr", {}, ...header.map((text, i) => element("th", { scope: "col", ...side(i) }, text)))),
-    element("tbody", {}, ...kept.map((row) => element("tr", {}, ...line(row)))),
+    element("thead", {}, element("tr", {}, ...head)),
+    element("tbody", {}, ...kept.map((row) => element("tr", {}, ...row.map(cell)))),
   );
 }
 
@@ -190,14 +209,15 @@ function numbersTable({ title, header, rows }) {
 function scrolled(table) {
   const found = typeof table.header === "object" ? numbersTable(table) : table;
   const name = found.querySelector("caption")?.textContent ?? "table";
-  return element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": name }, found);
+  const box = { class: "scroll", tabindex: "0", role: "region", "aria-label": name };
+  return element("div", box, found);
 }
 
 /** A function that tells whether any of its arguments is another than in the call before. */
 function changes() {
   let before = null;
   return (...now) => {
-    const same = before !== null && now.length === before.length && now.every((one, i) => Object.is(one, before[i]));
+    const same = before !== null && now.every((one, i) => Object.is(one, before[i]));
     before = now;
     return !same;
   };

@@ -48,15 +48,18 @@ function retrainingSection() {
 function trainingContent(run, title, measure, factor, unit, higher, range) {
   const lines = networkLines(run.networks);
   const all = run.networks.flatMap(({ label, seeds }) => seeds.map((one) => ({ label, ...one })));
-  const role = all.some(({ columns }) => columns[`valid_${measure}`]?.some(isNumber)) ? "valid" : "train";
+  const validated = all.some(({ columns }) => columns[`valid_${measure}`]?.some(isNumber));
+  const role = validated ? "valid" : "train";
   const series = all.map(({ label, seed, columns }) => {
     const name = all.length === run.networks.length ? label : `${label}, seed ${seed}`;
     const line = lines.get(kindOf(label));
-    return { ...seriesOf(name, line, columns.epoch ?? [], columns[`${role}_${measure}`], factor), thin: all.length > 3 };
+    const one = seriesOf(name, line, columns.epoch, columns[`${role}_${measure}`], factor);
+    return { ...one, thin: all.length > 3 };
   });
   const legend = [...lines].map(([name, line]) => ({ name, line }));
   const data = role === "valid" ? "Validation" : "Training";
-  return lineContent({ title: `${data} ${title}`, unit, xName: "epoch", higher, wide: unit === "", series, range, legend });
+  const spec = { title: `${data} ${title}`, unit, xName: "epoch", higher, wide: unit === "" };
+  return lineContent({ ...spec, series, range, legend });
 }
 
 /** Final tests: a dot a seed, the mean as a bar, a line of one standard deviation. */
@@ -83,7 +86,8 @@ function testsContent(run) {
 function spreadContent({ title, note, unit, rows, legend }) {
   if (!rows.length) return null;
   const found = rows.map((row) => ({ ...row, found: statistics(row.values) }));
-  const told = (row) => `${row.name} ${meanAndSpread(row.found, unit)} (${counted(row.found.count, "seed")})`;
+  const told = (row) =>
+    `${row.name} ${meanAndSpread(row.found, unit)} (${counted(row.found.count, "seed")})`;
   return {
     title,
     note: note ?? "A dot a seed; the bar is their mean, the line one standard deviation to each side.",
@@ -111,8 +115,10 @@ function drawSpread(rows, title, width) {
     name, line, low: found.mean - found.deviation, high: found.mean + found.deviation,
   }));
   const longest = d3.max(rows, ({ name }) => name.length);
-  const domain = extent([...dots.map(({ value }) => value), ...spread.flatMap(({ low, high }) => [low, high])]);
+  const ends = spread.flatMap(({ low, high }) => [low, high]);
+  const domain = extent([...dots.map(({ value }) => value), ...ends]);
   const color = { stroke: ({ line }) => line.color };
+  const bar = { strokeWidth: 3, insetTop: 5, insetBottom: 5 };
   return plotted(width, {
     height: 64 + 28 * rows.length,
     marginLeft: Math.min(width * 0.4, 16 + 7 * longest),
@@ -121,7 +127,7 @@ function drawSpread(rows, title, width) {
     color: { type: "identity" },
     marks: [
       Plot.ruleY(spread, { y: "name", x1: "low", x2: "high", ...color, strokeWidth: 2 }),
-      Plot.tickX(several, { y: "name", x: ({ found }) => found.mean, ...color, strokeWidth: 3, insetTop: 5, insetBottom: 5 }),
+      Plot.tickX(several, { y: "name", x: ({ found }) => found.mean, ...color, ...bar }),
       ...rows.map(({ name, line }) =>
         Plot.dot(
           dots.filter((dot) => dot.name === name),
@@ -143,13 +149,15 @@ function testWords(run) {
   const what = title.replace(/,.*/, "");
   const over = counted(found.count, "seed");
   const mine = `The found network: test ${what} ${meanAndSpread(found, unit)} over ${over}.`;
-  if (!chance) return `${mine} No random cells were trained beside it, so this says little of the search.`;
+  const alone = "No random cells were trained beside it, so this says little of the search.";
+  if (!chance) return `${mine} ${alone}`;
   return `${mine} Random cells: ${meanAndSpread(chance, unit)} over ${counted(chance.count, "cell")}.`;
 }
 
 function networksTable(run) {
   const { title, unit } = run.measure;
-  const header = ["network", "parameters", "multiply-adds", "seeds", `test ${title}`, "worst", "best", "time a seed, s"];
+  const sizes = ["parameters", "multiply-adds", "seeds"];
+  const header = ["network", ...sizes, `test ${title}`, "worst", "best", "time a seed, s"];
   const rows = run.networks.map((network) => {
     const found = statistics(testsOf(network, run.measure));
     const seconds = statistics(network.seeds.map((seed) => seed.seconds));
@@ -164,5 +172,6 @@ function networksTable(run) {
       amount(seconds?.mean),
     ];
   });
-  return { title: "Networks trained from scratch; ± is the standard deviation over seeds", header, rows };
+  const caption = "Networks trained from scratch; ± is the standard deviation over seeds";
+  return { title: caption, header, rows };
 }

@@ -10,13 +10,17 @@ const RUN_COLUMNS = [
   { key: "epochs", title: "epochs", of: epochsOf, shown: (value) => value, number: true },
   { key: "valid", title: "best validation", of: bestValid, shown: measured, number: true },
   { key: "test", title: "test, mean", of: testMean, shown: measured, number: true },
-  { key: "parameters", title: "parameters", of: (run) => ownNetwork(run)?.parameters, shown: brief, number: true },
+  { key: "parameters", title: "parameters", of: parametersOf, shown: brief, number: true },
   { key: "state", title: "state", of: (run) => run.state },
 ];
 
 /** The network that stands for a run: the found one where there is one. */
 function ownNetwork({ networks }) {
   return networks.find(({ label }) => kindOf(label) === "found") ?? networks[0];
+}
+
+function parametersOf(run) {
+  return ownNetwork(run)?.parameters;
 }
 
 function measured(value, { measure }) {
@@ -48,7 +52,8 @@ function runNames(runs) {
     const others = same.filter((other) => other !== run).map((other) => String(other.path ?? ""));
     let count = 1;
     const ending = () => parts.slice(-count).join("/");
-    while (count < parts.length && others.some((path) => `/${path}`.endsWith(`/${ending()}`))) count += 1;
+    const taken = () => others.some((path) => `/${path}`.endsWith(`/${ending()}`));
+    while (count < parts.length && taken()) count += 1;
     names.set(run.id, same.length === 1 || !parts.length ? run.name : ending());
   }
   return names;
@@ -65,7 +70,8 @@ function runsSection() {
   const all = button("Choose all listed", () => store.set({ shown: visible.map(({ id }) => id) }));
   const none = button("Choose none", () => store.set({ shown: [] }));
   const count = element("span", { role: "status" });
-  const controls = element("div", { class: "picks" }, element("label", {}, "Filter", filter), all, none, count);
+  const label = element("label", {}, "Filter", filter);
+  const controls = element("div", { class: "picks" }, label, all, none, count);
   const table = runsTable();
   const beside = chosenPart();
   const node = section("runs", "Runs", controls, table.node, beside.node);
@@ -78,7 +84,8 @@ function runsSection() {
     if (filter.value !== view.filter) filter.value = view.filter;
     visible = sortedRuns(found.runs.filter((run) => matches(run, names, view.filter)), names, view.sort);
     const chosen = chosenRuns(found.runs, view);
-    count.textContent = `${visible.length} of ${found.runs.length} listed, ${chosen.length} side by side`;
+    const listed = `${visible.length} of ${found.runs.length} listed`;
+    count.textContent = `${listed}, ${chosen.length} side by side`;
     table.update(visible, names, view, chosen);
     beside.update(found, names, chosen);
   }
@@ -91,7 +98,10 @@ function matches(run, names, filter) {
   return filter.toLowerCase().split(/\s+/).every((word) => text.includes(word));
 }
 
-/** By the column that is chosen; what has no value comes last in either direction. */
+/**
+ * By the column that is chosen; what has no value comes last in either direction, and runs that are
+ * judged by different measures stand apart.
+ */
 function sortedRuns(runs, names, sort) {
   const column = RUN_COLUMNS.find(({ key }) => key === sort?.key);
   if (!column) return runs;
@@ -99,7 +109,9 @@ function sortedRuns(runs, names, sort) {
   const known = runs.filter((run) => value(run) !== null);
   const texts = new Intl.Collator("en", { numeric: true });
   const order = (a, b) => (column.number ? value(a) - value(b) : texts.compare(value(a), value(b)));
-  const placed = [...known].sort((a, b) => (sort.down ? order(b, a) : order(a, b)));
+  const apart = (a, b) =>
+    column.shown === measured ? texts.compare(a.measure.name, b.measure.name) : 0;
+  const placed = d3.sort(known, (a, b) => apart(a, b) || (sort.down ? order(b, a) : order(a, b)));
   return [...placed, ...runs.filter((run) => value(run) === null)];
 }
 
@@ -121,7 +133,8 @@ function runsTable() {
       rows.get(run.id).update(run, names, chosen.includes(run));
       return rows.get(run.id).node;
     });
-    const same = shown.length === body.children.length && shown.every((row, i) => body.children[i] === row);
+    const before = body.children;
+    const same = shown.length === before.length && shown.every((row, i) => row === before[i]);
     if (!same) body.replaceChildren(...shown);
   }
   return { node: scrolled(table), update };
@@ -141,7 +154,8 @@ function runsHead({ key, title, number }) {
 function runRow(id) {
   const box = element("input", { type: "checkbox", onchange: () => pick(id, box.checked) });
   const open = element("button", { type: "button", onclick: () => store.set({ run: id }) });
-  const cells = RUN_COLUMNS.slice(1).map(({ number }) => element("td", { class: number ? "number" : null }));
+  const cell = ({ number }) => element("td", { class: number ? "number" : null });
+  const cells = RUN_COLUMNS.slice(1).map(cell);
   const parts = [element("td", {}, box), element("th", { scope: "row" }, open), ...cells];
   const node = element("tr", { "data-run": id }, ...parts);
 

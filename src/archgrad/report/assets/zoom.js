@@ -20,7 +20,8 @@ function zoomControl(name) {
   const first = slider("first", "first epoch shown");
   const last = slider("last", "last epoch shown");
   const text = element("output", { for: `${first.id} ${last.id}` });
-  const reset = element("button", { type: "button", id: `${name}-zoom-reset`, onclick: () => setZoom(chart, null) }, "Show all epochs");
+  const clear = () => setZoom(chart, null);
+  const reset = element("button", { type: "button", id: `${name}-zoom-reset`, onclick: clear }, "Show all");
   const from = element("label", {}, "From", first);
   const to = element("label", {}, "to", last);
   const node = element("div", { class: "zoom", role: "group", "aria-label": "zoom" }, from, to, text, reset);
