@@ -124,7 +124,7 @@ function mapFigure({ title, rows, candidates }, kind) {
   const data = rows.flatMap((_, i) => candidates.map((candidate) => ({ i, candidate })));
   const labels = rows.map(({ label }) => label);
   const chart = mapPlot(data, labels, candidates);
-  const rects = [...chart.querySelectorAll("g[aria-label='cell'] rect")];
+  const rects = [...chart.querySelectorAll("rect")];
   const caption = element("figcaption", {}, title);
   const scale = element("div", { class: "scale" });
   let last = null;
@@ -162,8 +162,7 @@ function mapPlot(data, labels, candidates) {
     y: { domain: d3.range(labels.length), tickFormat: (i) => labels[i], tickSize: 0, label: null },
     marks: [Plot.cell(data, { x: "candidate", y: "i", fill: "gray", title: () => " " })],
   });
-  chart.setAttribute("role", "img");
-  return chart;
+  return asPicture(chart);
 }
 
 /** Cividis: one lightness after another, so it is read in grey and by the color-blind. */
