@@ -129,7 +129,7 @@ function architectureFigure(architecture, title) {
   const pictures = graphs.map((cell) => {
     const { node, paint } = cellPicture(cellGraph(cell));
     paint(cell);
-    return element("figure", { class: "cell static" }, element("figcaption", {}, cell.name), scrolling(`${cell.name}, drawn`, node));
+    return element("figure", { class: "cell static" }, element("figcaption", {}, cell.name), scrolling(`${title}: ${cell.name}, drawn`, node));
   });
   return element(
     "div",

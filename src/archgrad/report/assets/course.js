@@ -61,8 +61,7 @@ function coursePlot(data, names, weights, width) {
       }),
     ],
   });
-  chart.setAttribute("role", "img");
-  return chart;
+  return asPicture(chart);
 }
 
 function courseInWords(data, epochs) {

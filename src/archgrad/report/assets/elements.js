@@ -30,9 +30,14 @@ function section(id, title, ...children) {
   return element("section", { id, "aria-labelledby": `${id}-title` }, heading, ...children);
 }
 
+/** What names a column; above the names of rows there may be nothing. */
+function columnHead(text) {
+  return text ? element("th", { scope: "col" }, text) : element("td");
+}
+
 /** A table of texts; the first cell of a row names it. */
 function textTable(header, rows, caption = null) {
-  const head = element("tr", {}, ...header.map((text) => element("th", { scope: "col" }, text)));
+  const head = element("tr", {}, ...header.map(columnHead));
   const body = rows.map(([first, ...rest]) =>
     element(
       "tr",
@@ -93,4 +98,11 @@ const ICONS = {
 function icon(name) {
   const path = drawn("path", { d: ICONS[name], fill: "currentColor" });
   return drawn("svg", { class: "icon", viewBox: "0 0 24 24", width: 18, height: 18, "aria-hidden": "true" }, path);
+}
+
+/** A plot as one picture for those who hear it: its parts have no names of their own. */
+function asPicture(plot) {
+  plot.setAttribute("role", "img");
+  for (const part of plot.querySelectorAll("[aria-label]")) part.removeAttribute("aria-label");
+  return plot;
 }

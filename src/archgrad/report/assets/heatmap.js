@@ -1,6 +1,6 @@
 // Heat maps of alpha and of the mixing weights: at the slider's epoch, and of an edge over time.
 
-const KINDS = [
+const WEIGHT_KINDS = [
   ["strength", "mixing weights"],
   ["alpha", "alpha"],
 ];
@@ -29,16 +29,16 @@ function weightsSection() {
 }
 
 function anyWeights(run, group) {
-  return KINDS.some(([kind]) => weightsOf(run, group, kind) !== null);
+  return WEIGHT_KINDS.some(([kind]) => weightsOf(run, group, kind) !== null);
 }
 
 /** Which weights are shown, and of which edge over time. */
 function weightControls() {
   const choose = (changes) => store.set({ weights: { ...store.view.weights, ...changes } });
-  const radios = KINDS.map(([kind]) =>
+  const radios = WEIGHT_KINDS.map(([kind]) =>
     element("input", { type: "radio", name: "weights-kind", value: kind, onchange: () => choose({ kind }) }),
   );
-  const labels = KINDS.map(([, text], i) => element("label", {}, radios[i], text));
+  const labels = WEIGHT_KINDS.map(([, text], i) => element("label", {}, radios[i], text));
   const kinds = element("fieldset", { class: "segmented" }, element("legend", {}, "Show"), ...labels);
   const select = element("select", { id: "weights-edge" });
   select.addEventListener("change", () =>
@@ -124,14 +124,14 @@ function mapFigure({ title, rows, candidates }, kind) {
   const data = rows.flatMap((_, i) => candidates.map((candidate) => ({ i, candidate })));
   const labels = rows.map(({ label }) => label);
   const chart = mapPlot(data, labels, candidates);
-  const rects = [...chart.querySelectorAll("g[aria-label='cell'] rect")];
+  const rects = [...chart.querySelectorAll("rect")];
   const caption = element("figcaption", {}, title);
   const scale = element("div", { class: "scale" });
   let last = null;
   const table = unfolding("The values as a table", () => mapTable(...last));
   const box = scrolling(`heat map of the ${title}`, chart);
   const node = element("figure", { class: "map" }, caption, scale, box, table.node);
-  const name = KINDS.find(([one]) => one === kind)[1];
+  const name = WEIGHT_KINDS.find(([one]) => one === kind)[1];
   const update = (sheet, index) => {
     const color = weightColor(sheet);
     data.forEach(({ i, candidate }, at) => {
@@ -162,8 +162,7 @@ function mapPlot(data, labels, candidates) {
     y: { domain: d3.range(labels.length), tickFormat: (i) => labels[i], tickSize: 0, label: null },
     marks: [Plot.cell(data, { x: "candidate", y: "i", fill: "gray", title: () => " " })],
   });
-  chart.setAttribute("role", "img");
-  return chart;
+  return asPicture(chart);
 }
 
 /** Cividis: one lightness after another, so it is read in grey and by the color-blind. */

@@ -109,7 +109,7 @@ function overviewParts(run) {
     problemNotice(run),
     factList(run.facts),
     sentences.length || table ? element("div", { class: "outcome" }, ...sentences, table) : null,
-    markList(run),
+    marksOfOverview(run),
   ].filter(Boolean);
 }
 
@@ -135,7 +135,7 @@ function factList(facts) {
 const MARK_KINDS = { warning: "warning", stage: "stage", stop: "stop", rollback: "rollback" };
 
 /** The guard's sentences, each with a button that moves the slider to its epoch. */
-function markList(run) {
+function marksOfOverview(run) {
   if (run.marks.length === 0) return null;
   const entries = run.marks.map(({ epoch, kind, text }) =>
     element(

@@ -70,7 +70,7 @@ function logarithmic(values) {
 function plotted(width, options) {
   const style = { fontSize: "12px", fontFamily: "inherit", background: "none" };
   const margins = { marginTop: 24, marginBottom: 36, marginRight: 16 };
-  return Plot.plot({ width, height: 240, ...margins, style, ...options });
+  return asPicture(Plot.plot({ width, height: 240, ...margins, style, ...options }));
 }
 
 /** A chart without content; `show` gives it one: title, note, label, legend, numbers, draw(width). */
@@ -196,7 +196,7 @@ function numbersTable({ title, header, rows }) {
   const some = kept.length < rows.length ? ` (${kept.length} of ${rows.length} rows)` : "";
   const cell = (text, i) =>
     element(i ? "td" : "th", { scope: i ? null : "row", ...side(i) }, String(text));
-  const head = header.map((text, i) => element("th", { scope: "col", ...side(i) }, text));
+  const head = header.map((text, i) => element(text ? "th" : "td", { scope: text ? "col" : null, ...side(i) }, text));
   return element(
     "table",
     { class: "numbers" },
