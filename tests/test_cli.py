@@ -71,7 +71,8 @@ def test_search_leaves_a_complete_run_folder(searched: Path) -> None:
     names = {path.name for path in searched.iterdir()}
     assert names == {
         "config.yaml", "environment.json", "metrics.jsonl", "alphas.jsonl", "architecture.json",
-        "checkpoints", "classes.json", "cells.svg", "cells.png", "groups.json", "report.html", ".lock",
+        "checkpoints", "classes.json", "cells.svg", "cells.png", "groups.json", "report.html",
+        ".lock",
     }  # fmt: skip
     config = yaml.safe_load((searched / "config.yaml").read_text())
     assert config["search"]["channels"] == 2

@@ -94,7 +94,9 @@ def operations(architecture: Architecture) -> set[str]:
 
 def report(search: SearchResult) -> Report:
     scores: Any = {
-        label: [{"seed": s, "accuracy": v, "test_images": 10, "seconds": 1.0} for s, v in enumerate(vs)]
+        label: [
+            {"seed": s, "accuracy": v, "test_images": 10, "seconds": 1.0} for s, v in enumerate(vs)
+        ]
         for label, vs in (("found", [0.9, 0.8]), ("random-1", [0.7, 0.6]), ("random-2", [0.5, 0.7]))
     }  # fmt: skip
     costs = {label: Cost(7, 10) for label in scores}
