@@ -183,7 +183,7 @@ def test_a_search_goes_as_its_outlook_says(name: str, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(BilevelSearch, "alpha_step", alpha_step)
     found = archgrad.search(
-        "darts-cnn", "digits", method=name, channels=2, cells=3, nodes=1, epochs=6,
+        "s2", "digits", method=name, channels=2, cells=3, nodes=1, epochs=4,
         batch_size=10, subset=40, kernel="torch", device="cpu", callbacks=[heard],
     )  # fmt: skip
     (outlook,) = heard.outlooks
