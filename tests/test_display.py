@@ -10,16 +10,18 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+import archgrad
 from archgrad import display as displays
 from archgrad import terminal
 from archgrad.architecture import Architecture, Cell, published
-from archgrad.callbacks import Beginning, EpochEnd, report
+from archgrad.bilevel import BilevelSearch
+from archgrad.callbacks import Beginning, Callback, EpochEnd, report
 from archgrad.compact import changed, compact, short
 from archgrad.config import OWN, RunConfig, SearchConfig
 from archgrad.display import Display
 from archgrad.folder import Run
 from archgrad.spaces import SPACES, space
-from archgrad.timeleft import Outlook
+from archgrad.timeleft import Kind, Outlook
 
 METRICS = {
     "train_loss": 2.0, "valid_accuracy": 0.5, "skip_share": 0.0, "entropy": 1.0,
@@ -132,6 +134,67 @@ def test_no_control_sequences_where_they_are_not_wanted(
     assert "\x1b" not in shown
     assert "search   3/4" in shown
     assert "row" in shown
+
+
+def test_retrainings_are_told_with_the_time_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = Clock()
+    config = RunConfig(search=SearchConfig(epochs=4, kernel="torch", device="cpu"))
+    with Display(Run.create(tmp_path / "run", config), now=clock) as display:
+        for done in ((0, 0), (1, 1), (2, 2), (3, 3), (4, 4)):
+            clock.at += 20
+            display.retraining(done, (4, 4), 1)
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        "retrain  0/8 epochs  time left not yet known",
+        "retrain  2/8 epochs  time left not yet known",
+        "retrain  4/8 epochs  1:20 left",
+        "retrain  6/8 epochs  0:40 left",
+        "retrain  8/8 epochs",
+    ]
+
+
+class Heard(Callback):
+    """The outlook of a search, and the kinds of the steps that were made."""
+
+    def __init__(self) -> None:
+        self.outlooks: list[Outlook] = []
+        self.kinds: list[Kind] = []
+        self.epoch = 0
+
+    def begin(self, beginning: Beginning) -> None:
+        assert beginning.outlook is not None
+        self.outlooks.append(beginning.outlook)
+
+    def step(self, done: int, steps: int) -> None:
+        self.kinds.append(self.outlooks[0].kind(self.epoch, done - 1, steps))
+
+    def epoch_end(self, event: EpochEnd) -> None:
+        self.epoch = event.epoch
+
+
+@pytest.mark.parametrize("name", ["proxyless", "p_darts"])
+def test_a_search_goes_as_its_outlook_says(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where alpha moves, which stage it is, and which diagnostics are due after which epoch."""
+    moved, heard = [], Heard()
+    original = BilevelSearch.alpha_step
+
+    def alpha_step(search: BilevelSearch, *given: Any) -> Any:
+        moved.append((search.stage, len(heard.kinds)))
+        return original(search, *given)
+
+    monkeypatch.setattr(BilevelSearch, "alpha_step", alpha_step)
+    found = archgrad.search(
+        "s2", "digits", method=name, channels=2, cells=3, nodes=1, epochs=4,
+        batch_size=10, subset=40, kernel="torch", device="cpu", callbacks=[heard],
+    )  # fmt: skip
+    (outlook,) = heard.outlooks
+    expected = [(k.stage, number) for number, k in enumerate(heard.kinds) if k.alpha]
+    assert moved == expected
+    assert 0 < len(expected) < len(heard.kinds)
+    for line, due in zip(found.metrics, outlook.due, strict=True):
+        assert {key for key in line if key in set().union(*outlook.due)} == due
+    assert len(set(outlook.due)) > 1
 
 
 # --- cells in short -------------------------------------------------------------------------------

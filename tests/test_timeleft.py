@@ -260,6 +260,8 @@ def test_a_comparison_waits_for_a_search_of_each_method() -> None:
     took = {"darts": [100.0], "drnas": [200.0]}
     assert of_jobs(left, took, 1) == exactly(470.0)
     assert of_jobs(left, took, 2) == exactly(270.0)
+    late = of_jobs([("darts", 101.0), ("drnas", 0.0)], took, 2)
+    assert str(late) == "at least 3:20 left (darts takes longer than before)"
 
 
 def test_words() -> None:

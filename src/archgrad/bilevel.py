@@ -27,6 +27,7 @@ from archgrad.loops import (
     Meter,
     check_interval,
     cosine,
+    drawn_seed,
     first_infinite,
     peak_memory_mb,
     resolve_device,
@@ -199,12 +200,12 @@ class BilevelSearch:
             at = self._progress(epoch + step / steps) if progress is None else progress
             self.leg.weight_optimizer.param_groups[0]["lr"] = self.task.rate(rate, train)
             self.leg.net.advance(at)
-            state = self._augmented(self.state(train, valid, at, _seed(), step))
+            state = self._augmented(self.state(train, valid, at, drawn_seed(), step))
             resting = progress is None and self._resting(epoch + step / steps)
             with noted(f"in epoch {epoch + 1}, step {step + 1}"):
                 if not resting and step % self.method.interval == 0:
                     state = self.alpha_step(state, meter)
-                self.weight_step(replace(state, seed=_seed()), meter)
+                self.weight_step(replace(state, seed=drawn_seed()), meter)
             meter.next()
             self._check(meter, epoch)
             if callback is not None:
@@ -395,8 +396,3 @@ class BilevelSearch:
             undecided=undecided(self, self.verdict.epoch if self.verdict else self.done),
             replay=self.records.alphas,
         )
-
-
-def _seed() -> int:
-    """A seed from the search's own random state."""
-    return int(torch.randint(2**62, ()))

@@ -59,6 +59,11 @@ def seeded(seed: int, threads: int, device: torch.device) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
+def drawn_seed() -> int:
+    """A seed from torch's random state."""
+    return int(torch.randint(2**62, ()))
+
+
 def random_state(device: torch.device) -> dict[str, Tensor]:
     """The random states that a checkpoint must hold."""
     states = {"cpu": torch.get_rng_state()}

@@ -269,15 +269,19 @@ def of_jobs(
 ) -> Left:
     """Of jobs of a kind, the seconds since each began; ``took``: seconds of finished ones by kind.
 
-    0 seconds: not begun.
+    0 seconds: not begun. What takes longer than others of its kind did may take any time.
     """
-    known = [max(0.0, median_low(took[kind]) - since) for kind, since in left if took.get(kind)]
+    usual = {kind: median_low(times) for kind, times in took.items() if times}
+    known = [max(0.0, usual[kind] - since) for kind, since in left if kind in usual]
     seconds = span(known, workers)
-    missing = list(dict.fromkeys(kind for kind, _ in left if not took.get(kind)))
-    if not missing:
-        return exactly(seconds)
-    more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-    return Left(seconds, math.inf, f"no search of {missing[0]}{more} has ended yet")
+    missing = list(dict.fromkeys(kind for kind, _ in left if kind not in usual))
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        return Left(seconds, math.inf, f"no search of {missing[0]}{more} has ended yet")
+    late = [kind for kind, since in left if since > usual[kind]]
+    if late:
+        return Left(seconds, math.inf, f"{late[0]} takes longer than before")
+    return exactly(seconds)
 
 
 def span(seconds: Sequence[float], workers: int) -> float:
