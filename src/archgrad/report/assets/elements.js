@@ -30,9 +30,9 @@ function section(id, title, ...children) {
   return element("section", { id, "aria-labelledby": `${id}-title` }, heading, ...children);
 }
 
-/** A table of texts; the first cell of a row names it. */
+/** A table of texts, its header null where there is none; the first cell of a row names it. */
 function textTable(header, rows, caption = null) {
-  const head = element("tr", {}, ...header.map((text) => element("th", { scope: "col" }, text)));
+  const head = header?.map((text) => element("th", { scope: "col" }, text));
   const body = rows.map(([first, ...rest]) =>
     element(
       "tr",
@@ -45,7 +45,7 @@ function textTable(header, rows, caption = null) {
     "table",
     {},
     caption === null ? null : element("caption", {}, caption),
-    element("thead", {}, head),
+    head ? element("thead", {}, element("tr", {}, ...head)) : null,
     element("tbody", {}, ...body),
   );
 }
