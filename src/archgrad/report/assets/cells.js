@@ -81,6 +81,7 @@ function edgePicture({ edge, path, tip: [x, y], ...label }, room) {
     const operation = chosen.get(`${edge.from},${edge.to}`)?.[edge.slot] ?? null;
     paintFaint(faint, edge.slot === 0 ? strength(edge.index) : 0, widest);
     bold.style.display = operation === null ? "none" : "";
+    faint.style.display = operation === null ? "" : "none";
     if (operation === null) return bold.removeAttribute("data-operation");
     const { color, dash } = operationStyle(operation);
     const weight = strength(edge.index, operation);
@@ -97,8 +98,8 @@ function edgePicture({ edge, path, tip: [x, y], ...label }, room) {
 /** The thin line under an edge: the stronger its strongest candidate, the wider and darker. */
 function paintFaint(path, strength, widest) {
   const part = strength === null ? 0.2 : share(strength, widest);
-  path.style.strokeWidth = 0.6 + 3.4 * part;
-  path.style.opacity = 0.16 + 0.34 * part;
+  path.style.strokeWidth = 0.6 + 2.2 * part;
+  path.style.opacity = 0.16 + 0.3 * part;
 }
 
 function share(value, whole) {
@@ -112,6 +113,11 @@ function nodePicture({ id, x, y, width, height, label }) {
   return drawn("g", { class: `node ${kind}`, "data-node": id }, drawn("rect", box), text);
 }
 
+/** "normal cell"; a cell that is named so already is only called so. */
+function cellTitle({ name }) {
+  return name.endsWith("cell") ? name : `${name} cell`;
+}
+
 /** A cell in words, for those who do not see its drawing. */
 function cellInWords(graph, cell) {
   if (!cell) return `${graph.name}: no cell was derived here`;
@@ -121,7 +127,7 @@ function cellInWords(graph, cell) {
     return `${names[cell.inputs + i][1]} is ${parts.join(" and ") || "left out"}`;
   });
   const joined = cell.output.map((i) => names[i]?.[0]).join(", ");
-  return `${graph.name} cell: ${nodes.join("; ")}; its output is made of ${joined}`;
+  return `${cellTitle(graph)}: ${nodes.join("; ")}; its output is made of ${joined}`;
 }
 
 /** Whether a cell is one choice between operations: there is no graph to draw then. */
@@ -191,27 +197,30 @@ function kept(map, key, make) {
   return map.get(key);
 }
 
+/** The groups of a run's supernet, with the graph of each that is one. */
+const groupsOf = remembered((run) => {
+  const known = [...(run.replay?.architectures ?? []), ...(run.found ? [run.found] : [])];
+  return run.groups.map((group) =>
+    group.edges.length > 1 ? withKey({ group, graph: groupGraph(group, known) }) : { group },
+  );
+});
+
 /** What there is to draw of a run: groups of the supernet, and cells that belong to none. */
 function cellParts(run, view) {
-  const architecture = shownArchitecture(run, view);
-  const cells = architecture?.cells ?? [];
-  const cellOf = (name) => cells.find((cell) => cell.name === name) ?? null;
+  const cells = shownArchitecture(run, view)?.cells ?? [];
+  const cellOf = ({ name }) => cells.find((cell) => cell.name === name) ?? null;
   const index = moment(run, view);
-  const known = [...(run.replay?.architectures ?? []), ...(run.found ? [run.found] : [])];
-  const groups = run.groups.map((group) => ({ group, cell: cellOf(group.name), run, index }));
-  const grouped = groups
-    .filter(({ group }) => group.edges.length > 1)
-    .map((part) => withKey({ ...part, graph: groupGraph(part.group, known) }));
+  const groups = groupsOf(run).map((part) => ({ ...part, cell: cellOf(part.group), run, index }));
   const named = new Set(run.groups.map((group) => group.name));
   const alone = cells.filter((cell) => !named.has(cell.name));
   const lone = alone
     .filter((cell) => !isSingle(cell))
     .map((cell) => withKey({ cell, graph: cellGraph(cell), group: null, run, index }));
   const singles = [
-    ...groups.filter(({ group }) => group.edges.length === 1),
+    ...groups.filter(({ graph }) => !graph),
     ...alone.filter(isSingle).map((cell) => ({ group: null, cell, run, index })),
   ];
-  return { graphs: [...grouped, ...lone], singles };
+  return { graphs: [...groups.filter(({ graph }) => graph), ...lone], singles };
 }
 
 function withKey(part) {
@@ -221,18 +230,23 @@ function withKey(part) {
 /** One cell: its drawing, and the same as a table. */
 function cellFigure(graph) {
   const picture = cellPicture(graph);
-  const caption = element("figcaption", {}, `${graph.name} cell`);
+  const caption = element("figcaption", {}, cellTitle(graph));
   let last = null;
   const table = unfolding("The edges as a table", () => edgeTable(graph, last));
-  const box = scrolling(`drawing of the ${graph.name} cell`, picture.node);
+  const box = scrolling(`drawing of the ${cellTitle(graph)}`, picture.node);
   const node = element("figure", { class: "cell" }, caption, box, table.node);
   const update = (part) => {
     const weights = part.group && weightsOf(part.run, part.group, "strength");
-    picture.paint(part.cell, strengthAt(part, weights), weights?.high ?? 1);
+    picture.paint(part.cell, strengthAt(part, weights), widestOf(part, weights));
     last = part;
     table.update();
   };
   return { node, update };
+}
+
+/** The weight with the widest line: the largest of the run, but a tie is no strong line. */
+function widestOf({ group }, weights) {
+  return weights ? Math.max(weights.high, 2 / d3.max(group.candidates, (names) => names.length)) : 1;
 }
 
 /** The strength of an edge's operation at a moment, or of its strongest; null where unknown. */
@@ -259,7 +273,7 @@ function edgeTable(graph, { group, cell, run, index }) {
       return [edgeName, operations.join(", ") || "–", weights.join(", "), readable(strength(edge))];
     });
   const header = ["edge", "operation in the cell", "its weight", "largest weight on the edge"];
-  return scrolling(`edges of the ${graph.name} cell`, textTable(header, rows));
+  return scrolling(`edges of the ${cellTitle(graph)}`, textTable(header, rows));
 }
 
 function updateLegend(legend, run, graphs) {

@@ -80,8 +80,13 @@ function edgeLabels(group) {
   return group.edges.map(([from, to]) => `${names[from][0]} → ${names[to][0]}`);
 }
 
-/** One sheet for a cell, and one for all single choices: {title, rows, candidates, low, high}. */
-function weightSheets(run, kind) {
+/** One sheet for a cell, and one for all single choices of a kind: {title, rows, candidates, low, high}. */
+const weightSheets = (run, kind) => sheetsByKind(run)[kind];
+const sheetsByKind = remembered((run) =>
+  Object.fromEntries(KINDS.map(([kind]) => [kind, sheetsOf(run, kind)])),
+);
+
+function sheetsOf(run, kind) {
   const row = (group, label, edge) => ({
     label,
     edge,
@@ -91,10 +96,17 @@ function weightSheets(run, kind) {
   });
   const cells = run.groups
     .filter((group) => group.edges.length > 1)
-    .map((group) => ({ title: `${group.name} cell`, rows: edgeLabels(group).map((label, edge) => row(group, label, edge)) }));
+    .map((group) => ({
+      title: cellTitle(group),
+      rows: edgeLabels(group).map((label, edge) => row(group, label, edge)),
+    }));
   const singles = run.groups.filter((group) => group.edges.length === 1);
-  const chain = { title: "choices", rows: singles.map((group) => row(group, group.name, 0)) };
-  return [...cells, ...(singles.length ? [chain] : [])]
+  const alike = d3.group(singles, ({ candidates }) => candidates[0][0]); // of one kind of choice
+  const chains = [...alike.values()].map((groups) => ({
+    title: groups.length > 1 ? `${groups[0].name} to ${groups.at(-1).name}` : groups[0].name,
+    rows: groups.map((group) => row(group, group.name, 0)),
+  }));
+  return [...cells, ...chains]
     .filter((sheet) => sheet.rows.some(({ weights }) => weights))
     .map((sheet) => ({
       ...sheet,
