@@ -3,14 +3,14 @@
 // the first key found in a name decides; no two styles share both color and dash
 const OPERATION_STYLES = [
   ["sep_conv", { color: "var(--op-blue)", dash: null }],
-  ["dil_conv", { color: "var(--op-vermilion)", dash: "11 4" }],
+  ["dil_conv", { color: "var(--op-vermilion)", dash: "10 4" }],
   ["conv", { color: "var(--op-sky)", dash: null }],
   ["max_pool", { color: "var(--op-green)", dash: "5 5" }],
   ["pool", { color: "var(--op-green)", dash: "5 5" }],
-  ["skip", { color: "var(--op-black)", dash: "0.1 6" }],
-  ["identity", { color: "var(--op-black)", dash: "0.1 6" }],
+  ["skip", { color: "var(--op-black)", dash: "2 4" }],
+  ["identity", { color: "var(--op-black)", dash: "2 4" }],
   ["tanh", { color: "var(--op-blue)", dash: null }],
-  ["relu", { color: "var(--op-vermilion)", dash: "11 4" }],
+  ["relu", { color: "var(--op-vermilion)", dash: "10 4" }],
   ["sigmoid", { color: "var(--op-green)", dash: "5 5" }],
 ];
 const OTHER_STYLE = { color: "var(--op-grey)", dash: null };
@@ -23,10 +23,10 @@ function operationStyle(name) {
 /** A short line in the manner of an operation, for legends. */
 function operationSwatch(name) {
   const { color, dash } = operationStyle(name);
-  const line = { x1: 2, x2: 34, y1: 6, y2: 6, "stroke-width": 3.5, "stroke-linecap": "round" };
+  const line = { x1: 1, x2: 37, y1: 6, y2: 6, "stroke-width": 3.5 };
   return drawn(
     "svg",
-    { class: "swatch", width: 36, height: 12, "aria-hidden": "true" },
+    { class: "swatch", width: 38, height: 12, "aria-hidden": "true" },
     drawn("line", { ...line, "stroke-dasharray": dash, style: `stroke: ${color}` }),
   );
 }
@@ -45,7 +45,13 @@ function cellPicture(graph) {
   const nodes = plan.nodes.map(nodePicture);
   const node = drawn(
     "svg",
-    { role: "img", viewBox: `0 0 ${plan.width} ${plan.height}`, width: plan.width, height: plan.height },
+    {
+      role: "img",
+      viewBox: `0 0 ${plan.width} ${plan.height}`,
+      width: plan.width,
+      height: plan.height,
+      style: `min-width: ${0.85 * plan.width}px`, // else its words become too small to read
+    },
     drawn("g", {}, ...edges.map((one) => one.faint), ...joints),
     drawn("g", {}, ...edges.map((one) => one.bold)),
     drawn("g", {}, ...nodes),
@@ -69,11 +75,13 @@ function edgePicture({ edge, path, tip: [x, y], ...label }, room) {
   const head = drawn("path", { class: "head", d: `M${x},${y}l-9,-5v10z` });
   const plate = { x: label.x - room / 2, y: label.y - LABEL / 2, width: room, height: LABEL };
   const text = drawn("text", { x: label.x, y: label.y, dy: "0.35em" });
-  const bold = drawn("g", { class: "chosen" }, line, head, drawn("rect", plate), text);
+  const title = drawn("title");
+  const bold = drawn("g", { class: "chosen" }, title, line, head, drawn("rect", plate), text);
   const paint = (chosen, strength, widest) => {
     const operation = chosen.get(`${edge.from},${edge.to}`)?.[edge.slot] ?? null;
     paintFaint(faint, edge.slot === 0 ? strength(edge.index) : 0, widest);
     bold.style.display = operation === null ? "none" : "";
+    faint.style.display = operation === null ? "" : "none";
     if (operation === null) return bold.removeAttribute("data-operation");
     const { color, dash } = operationStyle(operation);
     const weight = strength(edge.index, operation);
@@ -82,6 +90,7 @@ function edgePicture({ edge, path, tip: [x, y], ...label }, room) {
     line.style.strokeWidth = weight === null ? 3 : 1.8 + 4.7 * share(weight, widest);
     line.setAttribute("stroke-dasharray", dash ?? "none");
     text.textContent = operation;
+    title.textContent = weight === null ? operation : `${operation}, weight ${readable(weight)}`;
   };
   return { faint, bold, paint };
 }
@@ -89,8 +98,8 @@ function edgePicture({ edge, path, tip: [x, y], ...label }, room) {
 /** The thin line under an edge: the stronger its strongest candidate, the wider and darker. */
 function paintFaint(path, strength, widest) {
   const part = strength === null ? 0.2 : share(strength, widest);
-  path.style.strokeWidth = 0.6 + 3.4 * part;
-  path.style.opacity = 0.16 + 0.34 * part;
+  path.style.strokeWidth = 0.6 + 2.2 * part;
+  path.style.opacity = 0.16 + 0.3 * part;
 }
 
 function share(value, whole) {
@@ -104,6 +113,11 @@ function nodePicture({ id, x, y, width, height, label }) {
   return drawn("g", { class: `node ${kind}`, "data-node": id }, drawn("rect", box), text);
 }
 
+/** "normal cell"; a cell that is named so already is only called so. */
+function cellTitle({ name }) {
+  return name.endsWith("cell") ? name : `${name} cell`;
+}
+
 /** A cell in words, for those who do not see its drawing. */
 function cellInWords(graph, cell) {
   if (!cell) return `${graph.name}: no cell was derived here`;
@@ -113,7 +127,7 @@ function cellInWords(graph, cell) {
     return `${names[cell.inputs + i][1]} is ${parts.join(" and ") || "left out"}`;
   });
   const joined = cell.output.map((i) => names[i]?.[0]).join(", ");
-  return `${graph.name} cell: ${nodes.join("; ")}; its output is made of ${joined}`;
+  return `${cellTitle(graph)}: ${nodes.join("; ")}; its output is made of ${joined}`;
 }
 
 /** Whether a cell is one choice between operations: there is no graph to draw then. */
@@ -169,7 +183,10 @@ function cellsSection() {
     }
     parts.graphs.forEach((part, i) => wanted[i].update(part));
     choices.update(run, view, parts.singles);
-    if (!node.hidden) updateLegend(legend, intro, run, parts.graphs);
+    legend.hidden = intro.hidden = parts.graphs.length === 0;
+    if (legend.hidden) return;
+    intro.textContent = weightsText(run);
+    updateLegend(legend, run, parts.graphs);
   };
   return { node, update };
 }
@@ -180,27 +197,30 @@ function kept(map, key, make) {
   return map.get(key);
 }
 
+/** The groups of a run's supernet, with the graph of each that is one. */
+const groupsOf = remembered((run) => {
+  const known = [...(run.replay?.architectures ?? []), ...(run.found ? [run.found] : [])];
+  return run.groups.map((group) =>
+    group.edges.length > 1 ? withKey({ group, graph: groupGraph(group, known) }) : { group },
+  );
+});
+
 /** What there is to draw of a run: groups of the supernet, and cells that belong to none. */
 function cellParts(run, view) {
-  const architecture = shownArchitecture(run, view);
-  const cells = architecture?.cells ?? [];
-  const cellOf = (name) => cells.find((cell) => cell.name === name) ?? null;
+  const cells = shownArchitecture(run, view)?.cells ?? [];
+  const cellOf = ({ name }) => cells.find((cell) => cell.name === name) ?? null;
   const index = moment(run, view);
-  const known = [...(run.replay?.architectures ?? []), ...(run.found ? [run.found] : [])];
-  const groups = run.groups.map((group) => ({ group, cell: cellOf(group.name), run, index }));
-  const grouped = groups
-    .filter(({ group }) => group.edges.length > 1)
-    .map((part) => withKey({ ...part, graph: groupGraph(part.group, known) }));
+  const groups = groupsOf(run).map((part) => ({ ...part, cell: cellOf(part.group), run, index }));
   const named = new Set(run.groups.map((group) => group.name));
   const alone = cells.filter((cell) => !named.has(cell.name));
   const lone = alone
     .filter((cell) => !isSingle(cell))
     .map((cell) => withKey({ cell, graph: cellGraph(cell), group: null, run, index }));
   const singles = [
-    ...groups.filter(({ group }) => group.edges.length === 1),
+    ...groups.filter(({ graph }) => !graph),
     ...alone.filter(isSingle).map((cell) => ({ group: null, cell, run, index })),
   ];
-  return { graphs: [...grouped, ...lone], singles };
+  return { graphs: [...groups.filter(({ graph }) => graph), ...lone], singles };
 }
 
 function withKey(part) {
@@ -210,18 +230,23 @@ function withKey(part) {
 /** One cell: its drawing, and the same as a table. */
 function cellFigure(graph) {
   const picture = cellPicture(graph);
-  const caption = element("figcaption", {}, `${graph.name} cell`);
+  const caption = element("figcaption", {}, cellTitle(graph));
   let last = null;
   const table = unfolding("The edges as a table", () => edgeTable(graph, last));
-  const box = scrolling(`drawing of the ${graph.name} cell`, picture.node);
+  const box = scrolling(`drawing of the ${cellTitle(graph)}`, picture.node);
   const node = element("figure", { class: "cell" }, caption, box, table.node);
   const update = (part) => {
     const weights = part.group && weightsOf(part.run, part.group, "strength");
-    picture.paint(part.cell, strengthAt(part, weights), weights?.high ?? 1);
+    picture.paint(part.cell, strengthAt(part, weights), widestOf(part, weights));
     last = part;
     table.update();
   };
   return { node, update };
+}
+
+/** The weight with the widest line: the largest of the run, but a tie is no strong line. */
+function widestOf({ group }, weights) {
+  return weights ? Math.max(weights.high, 2 / d3.max(group.candidates, (names) => names.length)) : 1;
 }
 
 /** The strength of an edge's operation at a moment, or of its strongest; null where unknown. */
@@ -248,10 +273,10 @@ function edgeTable(graph, { group, cell, run, index }) {
       return [edgeName, operations.join(", ") || "–", weights.join(", "), readable(strength(edge))];
     });
   const header = ["edge", "operation in the cell", "its weight", "largest weight on the edge"];
-  return scrolling(`edges of the ${graph.name} cell`, textTable(header, rows));
+  return scrolling(`edges of the ${cellTitle(graph)}`, textTable(header, rows));
 }
 
-function updateLegend(legend, intro, run, graphs) {
+function updateLegend(legend, run, graphs) {
   const known = [...(run.replay?.architectures ?? []), ...graphs.map(({ cell }) => ({ cells: [cell] }))];
   const wanted = new Set(graphs.map(({ graph }) => graph.name));
   const cells = known.flatMap(({ cells }) => cells).filter((cell) => cell && wanted.has(cell.name));
@@ -259,7 +284,6 @@ function updateLegend(legend, intro, run, graphs) {
   if (legend.dataset.names === names.join()) return;
   legend.dataset.names = names.join();
   legend.replaceChildren(operationLegend(names));
-  intro.textContent = weightsText(run);
 }
 
 function weightsText(run) {

@@ -13,6 +13,7 @@ function choiceList() {
   const update = (run, view, singles) => {
     last = singles;
     node.hidden = singles.length === 0;
+    if (node.hidden) return;
     const names = [...new Set(singles.flatMap(candidatesOf))];
     const shades = candidateShades(names);
     const key = JSON.stringify(singles.map((one) => [nameOf(one), candidatesOf(one)]));

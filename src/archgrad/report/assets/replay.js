@@ -16,9 +16,14 @@ function replaySection() {
   const player = playing(parts.play);
   let ticked = null;
 
-  parts.slider.addEventListener("input", () => store.move(store.run(), Number(parts.slider.value)));
-  parts.previous.addEventListener("click", () => toChange(-1));
-  parts.next.addEventListener("click", () => toChange(1));
+  const byHand = (action) => () => {
+    player.stop();
+    action();
+  };
+  const toValue = () => store.move(store.run(), Number(parts.slider.value));
+  parts.slider.addEventListener("input", byHand(toValue));
+  parts.previous.addEventListener("click", byHand(() => toChange(-1)));
+  parts.next.addEventListener("click", byHand(() => toChange(1)));
 
   const update = (found, view) => {
     const run = store.run();
