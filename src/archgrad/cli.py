@@ -19,7 +19,7 @@ from archgrad.cli_report import report_command
 from archgrad.config import DataConfig, SearchConfig, TrainConfig
 from archgrad.errors import ArchgradError, out_of_memory
 from archgrad.options import Given, with_options
-from archgrad.report.ending import leave_report
+from archgrad.reporting.ending import leave_report
 from archgrad.terminal import Config, Out, Resume, interruptible, refuse_options, tell
 
 app = typer.Typer(
@@ -151,7 +151,7 @@ def search_command(
     from archgrad.display import Display
     from archgrad.folder import Run, free_folder
     from archgrad.prepared import prepare
-    from archgrad.report.cells import save_drawing
+    from archgrad.reporting.cells import save_drawing
     from archgrad.spending import shown
 
     if resume is not None:
@@ -240,7 +240,7 @@ def train_command(
     from archgrad.folder import Run, free_folder
     from archgrad.prepared import retraining_space
     from archgrad.processes import epochs_done, retrain_all
-    from archgrad.report.cells import save_drawing
+    from archgrad.reporting.cells import save_drawing
     from archgrad.retraining import Paused, check, load_data, retrainings
     from archgrad.transfer import transferred_from
 

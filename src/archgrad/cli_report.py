@@ -20,7 +20,7 @@ def report_command(
     as_json: Annotated[bool, typer.Option("--json", help="print it as JSON")] = False,
 ) -> None:
     """Draw runs and comparisons as one HTML page that works offline: cells, curves, costs."""
-    from archgrad.report.page import report
+    from archgrad.reporting.page import report
 
     path = report(runs, out)
     size = path.stat().st_size

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import run_folders as folders
-from archgrad.report.reading import read_run
+from archgrad.reporting.reading import read_run
 
 SUMMARY = """\
             test accuracy, %  over

@@ -12,7 +12,7 @@ import run_folders as folders
 from archgrad.comparing import tables
 from archgrad.comparing.results import Budget, Phase, Point, Results
 from archgrad.comparing.statistics import bands
-from archgrad.report.document import document
+from archgrad.reporting.document import document
 from comparisons import COSTS, done, results
 
 MADE = results({"darts": (0.9, 0.7), "random": (0.6, 0.8)})

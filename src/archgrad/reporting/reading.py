@@ -21,12 +21,12 @@ from archgrad.files import (
     RESULTS,
 )
 from archgrad.measure import MEASURES
-from archgrad.report import facts
-from archgrad.report.networks import found, networks
-from archgrad.report.outcome import outcome
-from archgrad.report.replay import WHOLE, Detail, groups, replay
-from archgrad.report.source import LIMIT_YAML, Source
-from archgrad.report.values import (
+from archgrad.reporting import facts
+from archgrad.reporting.networks import found, networks
+from archgrad.reporting.outcome import outcome
+from archgrad.reporting.replay import WHOLE, Detail, groups, replay
+from archgrad.reporting.source import LIMIT_YAML, Source
+from archgrad.reporting.values import (
     Value,
     architecture,
     columns,

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import run_folders as folders
-from archgrad.report.document import document
+from archgrad.reporting.document import document
 
 TEXTS = st.text(st.characters(codec=None), max_size=6) | st.sampled_from(
     ["<script>alert(1)</script>", "</script>", "\ud800", "epoch", "normal", "archgrad-groups/1"]
@@ -188,7 +188,7 @@ def test_several_runs_share_the_room(tmp_path: Path) -> None:
 
 def test_no_torch_is_imported() -> None:
     code = (
-        "import archgrad.report.document, archgrad.report.page, archgrad.report.ending, sys; "
+        "import archgrad.reporting.document, archgrad.reporting.page, sys; "
         "print('torch' in sys.modules)"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -15,9 +15,9 @@ import archgrad
 import run_folders as folders
 from archgrad.architecture import Architecture
 from archgrad.errors import ArchgradError
-from archgrad.report.document import document
-from archgrad.report.ending import leave_report
-from archgrad.report.page import MARK, page, report
+from archgrad.reporting.document import document
+from archgrad.reporting.ending import leave_report
+from archgrad.reporting.page import MARK, page, report
 from small import OPTIONS
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import run_folders as folders
-from archgrad.report.reading import read_run
+from archgrad.reporting.reading import read_run
 
 
 def read(path: Path) -> dict[str, Any]:

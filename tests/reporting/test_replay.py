@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import run_folders as folders
-from archgrad.report.reading import read_run
-from archgrad.report.replay import Detail
+from archgrad.reporting.reading import read_run
+from archgrad.reporting.replay import Detail
 
 
 def read(path: Path, **detail: Any) -> dict[str, Any]:
