@@ -35,7 +35,7 @@ def test_the_page_of_a_run_is_in_its_folder(tmp_path: Path) -> None:
     found = held(path)
     assert found["runs"][0]["method"] == "darts"
     assert not found["live"]
-    assert report(str(tmp_path / "run")) == path, "its own page is replaced"
+    assert archgrad.report(str(tmp_path / "run")) == path, "its own page is replaced"
 
 
 def test_the_page_of_several_is_where_one_works(
