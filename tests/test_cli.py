@@ -71,7 +71,8 @@ def test_search_leaves_a_complete_run_folder(searched: Path) -> None:
     names = {path.name for path in searched.iterdir()}
     assert names == {
         "config.yaml", "environment.json", "metrics.jsonl", "alphas.jsonl", "architecture.json",
-        "checkpoints", "classes.json", "cells.svg", "cells.png", ".lock",
+        "checkpoints", "classes.json", "cells.svg", "cells.png", ".lock", "groups.json",
+        "report.html",
     }  # fmt: skip
     config = yaml.safe_load((searched / "config.yaml").read_text())
     assert config["search"]["channels"] == 2
@@ -88,6 +89,7 @@ def test_search_prints_the_cells_and_what_to_do_next(
     out, err = capsys.readouterr()
     assert str(Architecture.load(searched / "architecture.json")) in out  # the same run again
     assert f"next: archgrad train {tmp_path / 'b'}" in out
+    assert f"report   {tmp_path / 'b' / 'report.html'}\n" in err
     assert "search   1/1" in err
     assert (tmp_path / "b" / "alphas.jsonl").read_text() == (searched / "alphas.jsonl").read_text()
 

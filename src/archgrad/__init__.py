@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from archgrad.methods import Method, method
     from archgrad.operations import Zero
     from archgrad.planning import Plan
+    from archgrad.reporting.page import report
     from archgrad.result import SearchResult
     from archgrad.spaces import space
     from archgrad.supernet import Supernet
@@ -62,6 +63,7 @@ _HOMES = {
     "method": "archgrad.methods",
     "plan": "archgrad.api",
     "published": "archgrad.architecture",
+    "report": "archgrad.reporting.page",
     "run": "archgrad.api",
     "search": "archgrad.api",
     "space": "archgrad.spaces",
@@ -103,6 +105,7 @@ __all__ = [
     "methods",
     "plan",
     "published",
+    "report",
     "run",
     "search",
     "space",

@@ -35,7 +35,7 @@ from archgrad.prepared import (
     search_method,
     section,
 )
-from archgrad.report.ending import leave_report
+from archgrad.reporting.ending import leave_report
 from archgrad.result import SearchResult
 from archgrad.retraining import Score, check, retrain, retrainings
 from archgrad.sizing import retrained

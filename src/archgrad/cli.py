@@ -16,7 +16,7 @@ from archgrad.cli_train import train_command
 from archgrad.config import DataConfig, SearchConfig, TrainConfig
 from archgrad.errors import ArchgradError, out_of_memory
 from archgrad.options import Given, with_options
-from archgrad.report.ending import leave_report
+from archgrad.reporting.ending import leave_report
 from archgrad.terminal import (
     Config,
     Out,
@@ -164,7 +164,7 @@ def search_command(
     from archgrad.display import Display
     from archgrad.folder import Run, free_folder
     from archgrad.prepared import prepare
-    from archgrad.report.cells import save_drawing
+    from archgrad.reporting.cells import save_drawing
     from archgrad.spending import shown
 
     if resume is not None:

@@ -26,7 +26,7 @@ from archgrad.loops import resolve_device
 from archgrad.measure import ACCURACY, Measure
 from archgrad.prepared import Prepared, prepare
 from archgrad.processes import retrain_all
-from archgrad.report.cells import save_drawing
+from archgrad.reporting.cells import save_drawing
 from archgrad.result import SearchResult
 from archgrad.retraining import Score, check, retrainings
 from archgrad.sizing import retrained

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from archgrad.report.document import document
+from archgrad.reporting.document import document
 from browser import folders
 from browser.folders import KINDS
 

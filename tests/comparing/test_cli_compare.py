@@ -34,7 +34,9 @@ def test_processes_side_by_side_reach_the_same_as_one(
     assert "2/2" in told.err
     assert "random" in told.out
     assert f"everything is in {two}" in told.out
+    assert f"report   {two / 'report.html'}\n" in told.err
     one = archgrad.compare(methods, text, out=tmp_path / "one", **OPTIONS)
+    assert (tmp_path / "one" / "report.html").is_file()
     other = Results.load(two / "results.json")
     assert timeless(other) == timeless(one).replace('"parallel": 1', '"parallel": 2')
     assert run("--resume", two, "--seeds", "4", "--out", two) == 2
@@ -72,7 +74,7 @@ def test_a_failed_search_is_told_with_what_to_do(
     assert run("--methods", "random", "--data", text, "--out", folder, *FLAGS) == 0
     told = capsys.readouterr()
     assert "1/1  random on npz:" in told.err
-    assert told.err.rstrip().endswith(", failed")
+    assert told.err.splitlines()[-2].endswith(", failed")
     assert f"1 of 1 searches failed; try them again with: archgrad compare --resume {folder}" in (
         told.out
     )

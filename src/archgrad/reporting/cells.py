@@ -6,7 +6,7 @@ from pathlib import Path
 
 from archgrad.architecture import Architecture
 from archgrad.folder import write
-from archgrad.report.drawing import png, svg
+from archgrad.reporting.drawing import png, svg
 
 
 def save_drawing(architecture: Architecture, folder: Path) -> list[Path]:

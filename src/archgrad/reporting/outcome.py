@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from itertools import takewhile
 
 from archgrad.files import FAILED, RESULTS, SUMMARY
-from archgrad.report.source import Source
-from archgrad.report.values import Value, text
+from archgrad.reporting.source import Source
+from archgrad.reporting.values import Value, text
 
 LIMIT = 2**18  # characters of a summary
 COLUMNS = re.compile(r"\S {2,}\S|^ {2,}\S")

@@ -14,7 +14,7 @@ def leave_report(folder: Path, tell: Callable[[str], object] | None = None) -> N
     lost for a page that can be made again.
     """
     try:
-        from archgrad.report.page import report  # a tenth of a second, at the end of hours
+        from archgrad.reporting.page import report  # a tenth of a second, at the end of hours
 
         line = f"report   {report(folder)}"
     except Exception as error:

@@ -13,7 +13,7 @@ import pytest
 from archgrad import cli
 from archgrad.display import Display
 from archgrad.errors import ArchgradError
-from archgrad.report import serving
+from archgrad.reporting import serving
 from small import FLAGS
 
 TINY = "--channels 2 --cells 3 --epochs 2".split()

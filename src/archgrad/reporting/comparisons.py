@@ -12,9 +12,9 @@ from archgrad.comparing.results import Results
 from archgrad.comparing.statistics import bands
 from archgrad.errors import ArchgradError
 from archgrad.files import COMPARISON, RESULTS
-from archgrad.report import facts
-from archgrad.report.source import LIMIT_YAML, Source
-from archgrad.report.values import Value, items, mapping, text, whole
+from archgrad.reporting import facts
+from archgrad.reporting.source import LIMIT_YAML, Source
+from archgrad.reporting.values import Value, items, mapping, text, whole
 
 FORMAT = "archgrad-comparison/1"
 SEARCHES = "searches/*/*/seed-*"  # data, method, seed

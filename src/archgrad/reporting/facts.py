@@ -12,8 +12,8 @@ from typing import Any
 from archgrad import __version__
 from archgrad.config import OWN, DataConfig, SearchConfig, TrainConfig
 from archgrad.files import ARCHITECTURE, CONFIG, ENVIRONMENT
-from archgrad.report.source import Source
-from archgrad.report.values import Value, items, mapping, number, text
+from archgrad.reporting.source import Source
+from archgrad.reporting.values import Value, items, mapping, number, text
 from archgrad.section import Section
 
 LIMIT = "limit.json"

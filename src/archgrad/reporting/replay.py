@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 from archgrad.architecture import RECURRENT
 from archgrad.errors import ArchgradError
 from archgrad.files import ALPHAS, GROUPS
-from archgrad.report.packing import pack
-from archgrad.report.source import Source
-from archgrad.report.values import Value, architecture, items, mapping, number, text, whole
+from archgrad.reporting.packing import pack
+from archgrad.reporting.source import Source
+from archgrad.reporting.values import Value, architecture, items, mapping, number, text, whole
 
 FORMAT = "archgrad-groups/1"
 EPOCHS = 2000  # of a replay
+LARGEST = 1e100  # weight, so that differences are finite
 MOST = 100_000  # nodes, edges or candidates that a page can hold
 
 
@@ -50,7 +51,9 @@ def _group(value: Value) -> Value | None:
     rows = [[text(name) for name in items(row)] for row in items(value.get("candidates"))]
     output = None if value.get("output") is None else [whole(n) for n in items(value["output"])]
     known = [name, inputs, *(n for edge in edges for n in edge), *(c for row in rows for c in row)]
-    if None in known or None in (output or []) or len(known) > MOST or not inputs:
+    if None in known or None in (output or []) or len(known) > MOST:
+        return None
+    if not 0 < inputs < MOST:  # type: ignore[operator]
         return None
     widths = {len(row) for row in rows}
     if len(edges) != len(rows) or not edges or len(widths) != 1 or widths == {0}:
@@ -154,6 +157,11 @@ def _packed(source: Source, lines: Sequence[Value], key: str, group: Value) -> V
     return None if all(rows is empty for rows in table) else pack(table)
 
 
+def _weight(value: Any) -> float:
+    found = number(value)
+    return math.nan if found is None or abs(found) > LARGEST else found
+
+
 def _rows(line: Mapping[str, Any], key: str, name: str, names: list[list[str]]) -> Any:
     """Rows of numbers that fit the candidates; None where they do not."""
     rows = mapping(line.get(key)).get(name)
@@ -166,7 +174,7 @@ def _rows(line: Mapping[str, Any], key: str, name: str, names: list[list[str]]) 
     for row, some, every in zip(rows, offered, names):
         if not isinstance(row, list) or not isinstance(some, list) or len(row) != len(some):
             return None
-        numbers = [math.nan if (n := number(value)) is None else n for value in row]
+        numbers = [_weight(value) for value in row]
         if some != every:
             by_name = {text(one): n for one, n in zip(some, numbers)}
             numbers = [by_name.get(one, math.nan) for one in every]

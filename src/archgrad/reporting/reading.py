@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,12 @@ from archgrad.files import (
     RESULTS,
 )
 from archgrad.measure import MEASURES
-from archgrad.report import facts
-from archgrad.report.networks import found, networks
-from archgrad.report.outcome import outcome
-from archgrad.report.replay import WHOLE, Detail, groups, replay
-from archgrad.report.source import LIMIT_YAML, Source
-from archgrad.report.values import (
+from archgrad.reporting import facts
+from archgrad.reporting.networks import found, networks
+from archgrad.reporting.outcome import outcome
+from archgrad.reporting.replay import WHOLE, Detail, groups, replay
+from archgrad.reporting.source import LIMIT_YAML, Source
+from archgrad.reporting.values import (
     Value,
     architecture,
     columns,
@@ -237,6 +238,7 @@ def _evaluations(
 
 
 def _scored(source: Source, lines: Sequence[Value]) -> tuple[list[Value], list[int]]:
+    known: dict[str, int] = {}
     found: list[Value] = []
     at: list[int] = []
     for index, line in enumerate(lines, start=1):
@@ -247,7 +249,9 @@ def _scored(source: Source, lines: Sequence[Value]) -> tuple[list[Value], list[i
                 source.problems.append(f"{error}; its cells are not shown")
             at.append(-1)
             continue
-        if one not in found:
+        key = json.dumps(one)
+        if key not in known:
+            known[key] = len(found)
             found.append(one)
-        at.append(found.index(one))
+        at.append(known[key])
     return found, at

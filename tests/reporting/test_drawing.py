@@ -12,7 +12,7 @@ from itertools import combinations
 import pytest
 
 from archgrad.architecture import Architecture, Cell, published
-from archgrad.report.drawing import Box, Edge, Layout, layout, png, style, svg
+from archgrad.reporting.drawing import Box, Edge, Layout, layout, png, style, svg
 from archgrad.spaces.nas_bench_201 import from_string
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from archgrad import files
-from archgrad.report.values import Value, mapping
+from archgrad.reporting.values import Value, mapping
 
 LIMIT = 256 * 2**20  # bytes of a file that is read
 LIMIT_YAML = 2**20  # its parser takes seconds for more

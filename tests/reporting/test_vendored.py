@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from archgrad import report
-from archgrad.report.page import LIBRARIES, SCRIPTS
+from archgrad import reporting
+from archgrad.reporting.page import LIBRARIES, SCRIPTS
 
-OURS = Path(report.__file__).parent
+OURS = Path(reporting.__file__).parent
 FOLDERS = [OURS / "vendor", Path(__file__).parent.parent / "browser" / "vendor"]
 
 

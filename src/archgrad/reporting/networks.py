@@ -7,8 +7,8 @@ from typing import Any
 from archgrad.errors import ArchgradError
 from archgrad.files import ARCHITECTURE, METRICS, RESULT, TEST
 from archgrad.measure import MEASURES
-from archgrad.report.source import Source
-from archgrad.report.values import Value, architecture, columns, items, number, whole
+from archgrad.reporting.source import Source
+from archgrad.reporting.values import Value, architecture, columns, items, number, whole
 
 OF_SEARCH = SHORT, FULL = "short", "full"  # retrainings of a comparison's search
 

@@ -6,14 +6,14 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from archgrad import report
-from archgrad.report.page import SCRIPTS
+from archgrad import reporting
+from archgrad.reporting.page import SCRIPTS
 
 DECLARED = re.compile(r"^(?:async )?(?:function\*?|const|let|class) (\w+)", re.MULTILINE)
 
 
 def test_no_two_scripts_declare_the_same_name() -> None:
-    folder = Path(report.__file__).parent / "assets"
+    folder = Path(reporting.__file__).parent / "assets"
     names = Counter(
         name
         for script in SCRIPTS

@@ -21,8 +21,8 @@ from threading import Lock, Thread
 from typing import Any, NamedTuple
 
 from archgrad.errors import ArchgradError
-from archgrad.report.document import document
-from archgrad.report.page import page
+from archgrad.reporting.document import document
+from archgrad.reporting.page import page
 
 ADDRESS = "127.0.0.1"
 # a name that leads to this machine in the address books of others must not open the page

@@ -18,8 +18,8 @@ from threading import Thread
 import pytest
 
 from archgrad.errors import ArchgradError
-from archgrad.report import serving
-from archgrad.report.serving import Server, followed, watch
+from archgrad.reporting import serving
+from archgrad.reporting.serving import Server, followed, watch
 
 
 @pytest.fixture
@@ -257,7 +257,7 @@ def test_a_server_that_cannot_start_harms_nothing(
 def test_the_server_ends_when_its_command_is_killed(folder: Path) -> None:
     program = (
         "import pathlib, time\n"
-        "from archgrad.report.serving import followed\n"
+        "from archgrad.reporting.serving import followed\n"
         "tell = lambda text: print(text, flush=True)\n"
         f"with followed(pathlib.Path({str(folder)!r}), True, tell):\n"
         "    time.sleep(60)\n"

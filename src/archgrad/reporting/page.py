@@ -14,7 +14,7 @@ from typing import Any
 
 from archgrad.errors import ArchgradError
 from archgrad.files import REPORT, write
-from archgrad.report.document import document
+from archgrad.reporting.document import document
 
 LIBRARIES = ("d3", "plot", "dagre")
 SCRIPTS = (
@@ -97,7 +97,7 @@ def page(document: Mapping[str, Any]) -> str:
 
 
 def _asset(name: str) -> str:
-    return resources.files("archgrad.report").joinpath(name).read_text(encoding="utf-8")
+    return resources.files("archgrad.reporting").joinpath(name).read_text(encoding="utf-8")
 
 
 def _digest(text: str) -> str:

@@ -10,10 +10,10 @@ from typing import Any
 
 from archgrad import __version__
 from archgrad.architecture import Architecture
-from archgrad.report.comparisons import is_comparison, read_comparison, searches
-from archgrad.report.reading import read_run
-from archgrad.report.replay import EPOCHS, Detail
-from archgrad.report.values import Value, writable
+from archgrad.reporting.comparisons import is_comparison, read_comparison, searches
+from archgrad.reporting.reading import read_run
+from archgrad.reporting.replay import EPOCHS, Detail
+from archgrad.reporting.values import Value, writable
 
 FORMAT = "archgrad-report/1"
 IN_ALL = 1600  # epochs of all replays on a page of several runs, so that it stays below 2 MB

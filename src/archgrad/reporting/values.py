@@ -12,26 +12,27 @@ from archgrad.errors import ArchgradError
 
 Value = dict[str, Any]
 DIGITS = 6  # of a number on the page
+EXACT = 2**53  # integers up to here are themselves in JavaScript
 
 
 def number(value: Any) -> float | int | None:
     """A finite number, to six digits if it is a fraction."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
+    if isinstance(value, int) and abs(value) <= EXACT:
+        return value
     try:
-        finite = math.isfinite(value)
+        found = float(value)
     except OverflowError:  # an integer beyond all floats
         return None
-    if not finite:
-        return None
-    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+    return float(f"{found:.{DIGITS}g}") if math.isfinite(found) else None
 
 
 def whole(value: Any) -> int | None:
-    """An integer that is not negative."""
-    if isinstance(value, bool) or not isinstance(value, int) or number(value) is None:
+    """An integer that is not negative, nor too large for a page."""
+    if isinstance(value, bool) or not isinstance(value, int):
         return None
-    return value if value >= 0 else None
+    return value if 0 <= value <= EXACT else None
 
 
 def text(value: Any) -> str | None:
