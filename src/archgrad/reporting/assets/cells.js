@@ -3,14 +3,14 @@
 // the first key found in a name decides; no two styles share both color and dash
 const OPERATION_STYLES = [
   ["sep_conv", { color: "var(--op-blue)", dash: null }],
-  ["dil_conv", { color: "var(--op-vermilion)", dash: "11 4" }],
+  ["dil_conv", { color: "var(--op-vermilion)", dash: "10 4" }],
   ["conv", { color: "var(--op-sky)", dash: null }],
   ["max_pool", { color: "var(--op-green)", dash: "5 5" }],
   ["pool", { color: "var(--op-green)", dash: "5 5" }],
-  ["skip", { color: "var(--op-black)", dash: "0.1 6" }],
-  ["identity", { color: "var(--op-black)", dash: "0.1 6" }],
+  ["skip", { color: "var(--op-black)", dash: "2 4" }],
+  ["identity", { color: "var(--op-black)", dash: "2 4" }],
   ["tanh", { color: "var(--op-blue)", dash: null }],
-  ["relu", { color: "var(--op-vermilion)", dash: "11 4" }],
+  ["relu", { color: "var(--op-vermilion)", dash: "10 4" }],
   ["sigmoid", { color: "var(--op-green)", dash: "5 5" }],
 ];
 const OTHER_STYLE = { color: "var(--op-grey)", dash: null };
@@ -23,10 +23,10 @@ function operationStyle(name) {
 /** A short line in the manner of an operation, for legends. */
 function operationSwatch(name) {
   const { color, dash } = operationStyle(name);
-  const line = { x1: 2, x2: 34, y1: 6, y2: 6, "stroke-width": 3.5, "stroke-linecap": "round" };
+  const line = { x1: 1, x2: 37, y1: 6, y2: 6, "stroke-width": 3.5 };
   return drawn(
     "svg",
-    { class: "swatch", width: 36, height: 12, "aria-hidden": "true" },
+    { class: "swatch", width: 38, height: 12, "aria-hidden": "true" },
     drawn("line", { ...line, "stroke-dasharray": dash, style: `stroke: ${color}` }),
   );
 }
@@ -45,7 +45,13 @@ function cellPicture(graph) {
   const nodes = plan.nodes.map(nodePicture);
   const node = drawn(
     "svg",
-    { role: "img", viewBox: `0 0 ${plan.width} ${plan.height}`, width: plan.width, height: plan.height },
+    {
+      role: "img",
+      viewBox: `0 0 ${plan.width} ${plan.height}`,
+      width: plan.width,
+      height: plan.height,
+      style: `min-width: ${0.85 * plan.width}px`, // else its words become too small to read
+    },
     drawn("g", {}, ...edges.map((one) => one.faint), ...joints),
     drawn("g", {}, ...edges.map((one) => one.bold)),
     drawn("g", {}, ...nodes),
@@ -69,7 +75,8 @@ function edgePicture({ edge, path, tip: [x, y], ...label }, room) {
   const head = drawn("path", { class: "head", d: `M${x},${y}l-9,-5v10z` });
   const plate = { x: label.x - room / 2, y: label.y - LABEL / 2, width: room, height: LABEL };
   const text = drawn("text", { x: label.x, y: label.y, dy: "0.35em" });
-  const bold = drawn("g", { class: "chosen" }, line, head, drawn("rect", plate), text);
+  const title = drawn("title");
+  const bold = drawn("g", { class: "chosen" }, title, line, head, drawn("rect", plate), text);
   const paint = (chosen, strength, widest) => {
     const operation = chosen.get(`${edge.from},${edge.to}`)?.[edge.slot] ?? null;
     paintFaint(faint, edge.slot === 0 ? strength(edge.index) : 0, widest);
@@ -82,6 +89,7 @@ function edgePicture({ edge, path, tip: [x, y], ...label }, room) {
     line.style.strokeWidth = weight === null ? 3 : 1.8 + 4.7 * share(weight, widest);
     line.setAttribute("stroke-dasharray", dash ?? "none");
     text.textContent = operation;
+    title.textContent = weight === null ? operation : `${operation}, weight ${readable(weight)}`;
   };
   return { faint, bold, paint };
 }
@@ -169,7 +177,10 @@ function cellsSection() {
     }
     parts.graphs.forEach((part, i) => wanted[i].update(part));
     choices.update(run, view, parts.singles);
-    if (!node.hidden) updateLegend(legend, intro, run, parts.graphs);
+    legend.hidden = intro.hidden = parts.graphs.length === 0;
+    if (legend.hidden) return;
+    intro.textContent = weightsText(run);
+    updateLegend(legend, run, parts.graphs);
   };
   return { node, update };
 }
@@ -251,7 +262,7 @@ function edgeTable(graph, { group, cell, run, index }) {
   return scrolling(`edges of the ${graph.name} cell`, textTable(header, rows));
 }
 
-function updateLegend(legend, intro, run, graphs) {
+function updateLegend(legend, run, graphs) {
   const known = [...(run.replay?.architectures ?? []), ...graphs.map(({ cell }) => ({ cells: [cell] }))];
   const wanted = new Set(graphs.map(({ graph }) => graph.name));
   const cells = known.flatMap(({ cells }) => cells).filter((cell) => cell && wanted.has(cell.name));
@@ -259,7 +270,6 @@ function updateLegend(legend, intro, run, graphs) {
   if (legend.dataset.names === names.join()) return;
   legend.dataset.names = names.join();
   legend.replaceChildren(operationLegend(names));
-  intro.textContent = weightsText(run);
 }
 
 function weightsText(run) {

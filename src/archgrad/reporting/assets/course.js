@@ -31,6 +31,10 @@ function courseFigure(run, { group, edge, text }, weights, width, open) {
   const [from, to] = [chart.scale("x"), chart.scale("y")];
   const rule = drawn("line", { class: "now", y1: Math.min(...to.range), y2: Math.max(...to.range) });
   chart.append(rule);
+  chart.addEventListener("click", (event) => {
+    const [x] = d3.pointer(event, chart);
+    store.move(store.run(), Math.round(from.invert(x)));
+  });
   const table = unfolding("The values as a table", () => courseTable(data, epochs, names), { open, class: "long" });
   table.update();
   const box = scrolling(`weights of ${text} over time`, chart);
@@ -45,7 +49,7 @@ function coursePlot(data, names, weights, width) {
   const chart = Plot.plot({
     width,
     height: 44 + 24 * names.length,
-    marginLeft: 14 + 6.6 * Math.max(...names.map((text) => text.length)),
+    marginLeft: 14 + 7.4 * Math.max(...names.map((text) => text.length)),
     marginTop: 6,
     x: { label: "epoch", tickFormat: (epoch) => (Number.isInteger(epoch) ? String(epoch) : "") },
     y: { domain: names, label: null, tickSize: 0, padding: 0.06 },

@@ -35,9 +35,9 @@ function columnHead(text) {
   return text ? element("th", { scope: "col" }, text) : element("td");
 }
 
-/** A table of texts; the first cell of a row names it. */
+/** A table of texts, its header null where there is none; the first cell of a row names it. */
 function textTable(header, rows, caption = null) {
-  const head = element("tr", {}, ...header.map(columnHead));
+  const head = header?.map(columnHead);
   const body = rows.map(([first, ...rest]) =>
     element(
       "tr",
@@ -50,7 +50,7 @@ function textTable(header, rows, caption = null) {
     "table",
     {},
     caption === null ? null : element("caption", {}, caption),
-    element("thead", {}, head),
+    head ? element("thead", {}, element("tr", {}, ...head)) : null,
     element("tbody", {}, ...body),
   );
 }

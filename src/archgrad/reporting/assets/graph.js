@@ -97,7 +97,16 @@ function placed(graph) {
   for (const from of graph.output) made.setEdge(String(from), "output", { joint: true, from }, "0");
   if (graph.recurrent) addState(made, add);
   dagre.layout(made);
+  if (graph.inputs > 1 && made.node("0").y > made.node("1").y) turnOver(made);
   return routed(made, graph.room);
+}
+
+/** The first input comes above the second. */
+function turnOver(made) {
+  const { height } = made.graph();
+  const edges = made.edges().map((key) => made.edge(key));
+  const things = [...made.nodes().map((id) => made.node(id)), ...edges.filter(({ edge }) => edge)];
+  for (const one of [...things, ...edges.flatMap(({ points }) => points)]) one.y = height - one.y;
 }
 
 /** What the first state of a recurrent cell is made of. */
@@ -112,10 +121,13 @@ function addState(made, add) {
 function routed(made, room) {
   const nodes = made.nodes().map((id) => ({ id, ...made.node(id) }));
   const all = made.edges().map((key) => ({ key, ...made.edge(key) }));
-  const labels = new Set(all.filter((one) => one.edge).map((one) => Math.round(one.x)));
+  const halves = new Map([
+    ...nodes.map(({ x }) => [Math.round(x), NODE / 2]),
+    ...all.filter((one) => one.edge).map(({ x }) => [Math.round(x), room / 2]),
+  ]);
   const widened = ({ x, y }) => {
-    const half = labels.has(Math.round(x)) ? room / 2 : NODE / 2;
-    return [[x - half, y], [x + half, y]];
+    const half = halves.get(Math.round(x)) ?? 0;
+    return half > 0 ? [[x - half, y], [x + half, y]] : [[x, y]];
   };
   const starts = ports(made, all, "v", 1);
   const ends = ports(made, all, "w", -1);

@@ -10,7 +10,7 @@ function weightsSection() {
   const controls = weightControls();
   const maps = element("div", { class: "maps" });
   const course = element("div", { class: "course" });
-  const intro = element("p", { class: "lead" }, "Bright is much, dark is little; the scale is that of the whole run, so that epochs compare.");
+  const intro = element("p", { class: "lead" }, "Bright is much, dark is little, on one scale for the whole run; a dot marks what the cell of this epoch has.");
   const over = element("h3", {}, "Over time");
   const node = section("weights", "The weights", intro, controls.kinds, maps, over, controls.edge, course);
   const [showMaps, showCourse] = [mapsIn(maps), courseIn(course)];
@@ -22,7 +22,7 @@ function weightsSection() {
     if (node.hidden) return;
     controls.update(run, view);
     const index = moment(run, view);
-    showMaps(sheets, index, view.weights.kind);
+    showMaps(sheets, index, view.weights.kind, shownArchitecture(run, view)?.cells ?? []);
     showCourse(run, edgeOf(run, view), index, view.weights.kind);
   };
   return { node, update };
@@ -82,7 +82,13 @@ function edgeLabels(group) {
 
 /** One sheet for a cell, and one for all single choices: {title, rows, candidates, low, high}. */
 function weightSheets(run, kind) {
-  const row = (group, label, edge) => ({ label, edge, names: group.candidates[edge], weights: weightsOf(run, group, kind) });
+  const row = (group, label, edge) => ({
+    label,
+    edge,
+    group,
+    names: group.candidates[edge],
+    weights: weightsOf(run, group, kind),
+  });
   const cells = run.groups
     .filter((group) => group.edges.length > 1)
     .map((group) => ({ title: `${group.name} cell`, rows: edgeLabels(group).map((label, edge) => row(group, label, edge)) }));
@@ -104,27 +110,38 @@ function valueAt({ weights, names, edge }, index, candidate) {
   return k < 0 || !weights ? null : weights.at(index, edge, k);
 }
 
+/** The operations of a sheet's row in the cells of an epoch. */
+function chosenIn({ group, edge }, cells) {
+  const cell = cells.find((one) => one.name === group.name);
+  return (cell && operationsByPair(cell).get(group.edges[edge].join())) ?? [];
+}
+
 /** The maps at one epoch: drawn by Plot once, then only recolored. */
 function mapsIn(place) {
   let key = null;
   let figures = [];
-  return (sheets, index, kind) => {
-    const wanted = JSON.stringify([kind, sheets.map((s) => [s.title, s.candidates, s.rows.map((r) => r.label)])]);
+  return (sheets, index, kind, cells) => {
+    const columns = sheets.length > 1 && place.clientWidth > 960 ? 2 : 1;
+    const width = place.clientWidth / columns - 42;
+    const wanted = JSON.stringify([kind, width, sheets.map((s) => [s.title, s.candidates, s.rows.map((r) => r.label)])]);
     if (key !== wanted) {
-      figures = sheets.map((sheet) => mapFigure(sheet, kind));
+      figures = sheets.map((sheet) => mapFigure(sheet, kind, width));
       place.replaceChildren(...figures.map((one) => one.node));
       key = wanted;
     }
-    sheets.forEach((sheet, i) => figures[i].update(sheet, index));
+    sheets.forEach((sheet, i) => figures[i].update(sheet, index, cells));
   };
 }
 
 /** One map, edges down and candidates across. */
-function mapFigure({ title, rows, candidates }, kind) {
+function mapFigure({ title, rows, candidates }, kind, width) {
   const data = rows.flatMap((_, i) => candidates.map((candidate) => ({ i, candidate })));
   const labels = rows.map(({ label }) => label);
-  const chart = mapPlot(data, labels, candidates);
+  const chart = mapPlot(data, labels, candidates, width);
   const rects = [...chart.querySelectorAll("rect")];
+  const dots = rects.map((rect) => drawn("circle", { class: "picked", r: 4, ...centerOf(rect) }));
+  chart.append(...dots);
+  rects.forEach((rect, at) => rect.addEventListener("click", () => chooseEdge(rows[data[at].i])));
   const caption = element("figcaption", {}, title);
   const scale = element("div", { class: "scale" });
   let last = null;
@@ -132,11 +149,13 @@ function mapFigure({ title, rows, candidates }, kind) {
   const box = scrolling(`heat map of the ${title}`, chart);
   const node = element("figure", { class: "map" }, caption, scale, box, table.node);
   const name = WEIGHT_KINDS.find(([one]) => one === kind)[1];
-  const update = (sheet, index) => {
+  const update = (sheet, index, cells) => {
     const color = weightColor(sheet);
+    const chosen = sheet.rows.map((row) => chosenIn(row, cells));
     data.forEach(({ i, candidate }, at) => {
       const value = valueAt(sheet.rows[i], index, candidate);
       rects[at].setAttribute("fill", value === null ? "var(--absent)" : color(value));
+      dots[at].style.display = chosen[i].includes(candidate) ? "" : "none";
       rects[at].firstChild.textContent = `${labels[i]}, ${candidate}: ${readable(value)}`;
     });
     chart.setAttribute("aria-label", `${name} of the ${title}: ${strongestInWords(sheet, index)}`);
@@ -147,17 +166,30 @@ function mapFigure({ title, rows, candidates }, kind) {
   return { node, update };
 }
 
-function mapPlot(data, labels, candidates) {
-  const left = 18 + 7 * Math.max(...labels.map((text) => text.length));
+function centerOf(rect) {
+  const [x, y, width, height] = ["x", "y", "width", "height"].map((key) => Number(rect.getAttribute(key)));
+  return { cx: x + width / 2, cy: y + height / 2 };
+}
+
+/** A click on a row shows that edge over time, as its list does for the keyboard. */
+function chooseEdge({ group, edge }) {
+  const run = store.run();
+  const choice = edgeChoices(run).find((one) => one.group.name === group.name && one.edge === edge);
+  const { weights } = store.view;
+  store.set({ weights: { ...weights, edge: { ...weights.edge, [run.id]: choice.value } } });
+}
+
+function mapPlot(data, labels, candidates, width) {
+  const left = 16 + 7.4 * Math.max(...labels.map((text) => text.length));
   const top = 14 + 4.6 * Math.max(...candidates.map((text) => text.length));
   const chart = Plot.plot({
-    width: left + Math.max(260, 46 * candidates.length) + 40,
-    height: top + 20 * labels.length,
+    width: left + 50 + candidates.length * Math.min(110, Math.max(24, (width - left - 50) / candidates.length)),
+    height: top + 21 * labels.length,
     marginLeft: left,
     marginTop: top,
     marginRight: 50,
     marginBottom: 0,
-    padding: 0.04,
+    padding: 0.08,
     x: { domain: candidates, axis: "top", tickRotate: -35, tickSize: 0, label: null },
     y: { domain: d3.range(labels.length), tickFormat: (i) => labels[i], tickSize: 0, label: null },
     marks: [Plot.cell(data, { x: "candidate", y: "i", fill: "gray", title: () => " " })],

@@ -49,7 +49,7 @@ function environmentTable(starts) {
   const keys = [...new Set(starts.flatMap((start) => Object.keys(start)))];
   const told = (value) => (value !== null && typeof value === "object" ? JSON.stringify(value) : value ?? "–");
   const rows = keys.map((key) => [key.replaceAll("_", " "), ...starts.map((start) => told(start[key]))]);
-  const header = ["", ...starts.map((_, i) => (starts.length === 1 ? "value" : `start ${i + 1}`))];
+  const header = starts.length > 1 ? ["", ...starts.map((_, i) => `start ${i + 1}`)] : null;
   return scrolling("what it ran on", textTable(header, rows, "What it ran on"));
 }
 
