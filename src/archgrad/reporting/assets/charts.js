@@ -6,8 +6,8 @@ const ROLES = {
   watch: ["held-out images", 2],
   discrete: ["derived operations alone", 3],
 };
-const LOST = "lost by keeping one operation an edge";
-const OVERFIT = "more than on held-out images";
+const LOST = "over derived operations alone";
+const OVERFIT = "over held-out images";
 
 /** Charts { name, content(run, columns, shared) } of a search, by what they are about. */
 const CURVES = [
@@ -201,11 +201,11 @@ function diagnosticsSection() {
     const names = new Set();
     for (const [i, chart] of charts.entries()) {
       const own = chart.node.hidden ? [] : marks.filter((mark) => mark.chart === DIAGNOSTICS[i].name);
-      chart.below.replaceChildren(...(own.length ? [markList(own)] : []));
+      chart.below.replaceChildren(...(own.length ? [markSentences(own)] : []));
       if (own.length) names.add(DIAGNOSTICS[i].name);
     }
     const others = unplaced(marks, names);
-    top.replaceChildren(...(others.length ? [markList(others)] : []));
+    top.replaceChildren(...(others.length ? [markSentences(others)] : []));
   });
 }
 
@@ -236,7 +236,7 @@ function epochsSection(id, title, kinds, explain) {
     explain(run, marks, charts, top);
     zoom.update(run.id, xs, xName, view);
     const empty = charts.every((chart) => chart.node.hidden);
-    node.hidden = empty && !top.querySelector(".marks");
+    node.hidden = empty && !top.querySelector(".chart-marks");
     grid.hidden = empty;
     zoom.node.hidden ||= empty;
   }

@@ -7,11 +7,12 @@ function methodLines({ points, curves }) {
   return new Map([...methods].map((method, i) => [method, lineOf(i)]));
 }
 
-/** How the test measure of a data set is shown: as its curve says, else as accuracy. */
+/** How the test measure of a data set is shown: in the unit of its curve, else as accuracy. */
 function measureOf({ curves }, data) {
   const found = (curves ?? []).find((curve) => curve.data === data);
-  const { factor = 100, higher = true, title = "accuracy, %" } = found ?? {};
-  return { factor, higher, title, unit: factor === 100 ? "%" : "" };
+  const { factor = 100, higher = true } = found ?? {};
+  const accuracy = { title: "accuracy, %", unit: "%" };
+  return { factor, higher, ...(factor === 100 ? accuracy : { title: "perplexity", unit: "" }) };
 }
 
 function comparisonSection() {
@@ -87,7 +88,7 @@ function spentContent({ data, unit, title, factor, higher, series }, lines) {
   const banded = made.some(({ points }) => points.some(({ low }) => low !== null));
   const band = banded ? ", in a band from low to high" : "";
   return lineContent({
-    title: `${data}: best validation ${title} so far, by what was spent`,
+    title: `${data}: ${title}, over what was spent`,
     note:
       `The mean over the searches that are done${band}. It is of what a search looks at, a ` +
       "supernet or a child: compare a method with itself.",

@@ -1,14 +1,16 @@
 // Curves over epochs, evaluations or what was spent: what they show, drawn and in words.
 
 /**
- * Points { x, y } of a column times a factor, null where it has no value. What is measured at less
- * than half of the epochs is joined over the epochs between: there a gap would not mean a failure.
+ * Points { x, y } of a column times a factor, null where it has no value. What is measured at few
+ * epochs, less than half or no two in a row, is joined over those between: a gap would not mean a
+ * failure there.
  */
 function seriesOf(name, line, xs, ys, factor = 1) {
   const all = (xs ?? []).map((x, i) => ({ x, y: isNumber(ys?.[i]) ? ys[i] * factor : null }));
   const points = all.filter((point) => isNumber(point.x));
   const known = points.filter((point) => point.y !== null);
-  const sparse = known.length < points.length / 2;
+  const row = points.some(({ y }, i) => i > 0 && y !== null && points[i - 1].y !== null);
+  const sparse = known.length < points.length / 2 || !row;
   return { name, line, points: sparse ? known : points, sparse, known: known.length };
 }
 
@@ -38,7 +40,7 @@ function lineContent(spec) {
     title: spec.title + (log ? " (logarithmic)" : ""),
     note: spec.note,
     label: wordsOfLines(spec, series),
-    legend: spec.legend ?? legendOf(series),
+    legend: spec.legend ?? legendOf(series, spec.series.length),
     numbers: () => numbersOfLines(spec, series),
     draw: (width) => drawLines({ ...spec, series, values, log }, width),
   };
@@ -46,8 +48,8 @@ function lineContent(spec) {
 
 const LOG = { type: "log", tickFormat: (value) => d3.format(value < 1000 ? "~g" : "~s")(value) };
 
-const legendOf = (series) =>
-  series.length > 1 ? series.map((one) => ({ ...one, bare: one.loose })) : [];
+const legendOf = (series, all) =>
+  all > 1 ? series.map((one) => ({ ...one, bare: one.loose })) : [];
 
 function drawLines(spec, width) {
   const { series, values, log, range, whole, marks = [], levels = [], xName, unit, xFormat } = spec;
@@ -92,7 +94,8 @@ function lineMarks({ points, line, sparse, thin, loose, steps }, few) {
   const alone = (i) => (points[i - 1]?.y ?? null) === null && (points[i + 1]?.y ?? null) === null;
   const every = loose || (!thin && (few || sparse));
   const marked = points.filter(({ y }, i) => y !== null && (every || alone(i)));
-  const path = { stroke: line.color, strokeDasharray: line.dash, curve: steps ? "step-after" : "linear" };
+  const curve = steps ? "step-after" : "linear";
+  const path = { stroke: line.color, strokeDasharray: line.dash, curve };
   const weight = thin ? { strokeWidth: 1.25, strokeOpacity: 0.75 } : { strokeWidth: 2 };
   return [
     band && Plot.areaY(points, { x: "x", y1: "low", y2: "high", fill: line.color, fillOpacity: 0.15 }),

@@ -51,13 +51,13 @@ const MEANINGS = [
       "cells of the same cost.",
   },
 ];
-const KINDS = {
+const MARK_RULES = {
   warning: { color: "var(--c2)", dash: "5 3" },
   stage: { color: "currentColor", dash: "1 3" },
   stop: { color: "var(--c4)", dash: "none" },
   rollback: { color: "var(--c4)", dash: "9 3" },
 };
-const KIND_MEANINGS = {
+const MARK_MEANINGS = {
   stage: "From here on the search goes on with another set of candidates or another network.",
   stop: "The search ended here, before its last epoch.",
   rollback: "The search went back to an earlier epoch.",
@@ -67,7 +67,7 @@ const KIND_MEANINGS = {
 function marksOf(run) {
   return (run.marks ?? []).map((mark, i) => {
     const found = mark.kind === "warning" ? MEANINGS.find(({ words }) => words.test(mark.text)) : null;
-    const meaning = found?.meaning ?? KIND_MEANINGS[mark.kind] ?? null;
+    const meaning = found?.meaning ?? MARK_MEANINGS[mark.kind] ?? null;
     return { ...mark, number: i + 1, chart: found?.chart ?? null, meaning };
   });
 }
@@ -77,7 +77,7 @@ function markRules(marks, [low, high], width) {
   const shown = marks.filter(({ epoch }) => epoch >= low && epoch <= high);
   const labels = markLabels(shown, (30 * (high - low)) / width);
   const end = low + 0.7 * (high - low);
-  const room = fitting(labels, end, (width / (high - low)));
+  const room = fitting(labels, end, (width - 64) / (high - low));
   const text = (side, anchor, dx) =>
     Plot.text(labels.filter(side), {
       x: "epoch",
@@ -91,7 +91,7 @@ function markRules(marks, [low, high], width) {
     });
   return [
     ...shown.map(({ epoch, kind }) => {
-      const { color, dash } = KINDS[kind] ?? KINDS.stage;
+      const { color, dash } = MARK_RULES[kind] ?? MARK_RULES.stage;
       return Plot.ruleX([epoch], { stroke: color, strokeDasharray: dash, strokeWidth: 1.5 });
     }),
     text(({ epoch }) => epoch <= end, "start", -2),
@@ -102,7 +102,7 @@ function markRules(marks, [low, high], width) {
 /** Whether the long labels stand clear of each other: they run right before `end`, left behind. */
 function fitting(labels, end, scale) {
   const sides = labels.map(({ epoch, long }) => {
-    const [at, length] = [epoch * scale, 7.5 * long.length];
+    const [at, length] = [epoch * scale, 10 + 7.5 * long.length];
     return epoch <= end ? [at, at + length] : [at - length, at];
   });
   return sides.every(([from], i) => i === 0 || from > sides[i - 1][1]);
@@ -125,7 +125,7 @@ function markLabels(marks, near) {
 }
 
 /** The sentences of marks, numbered as in the charts. */
-function markList(marks) {
+function markSentences(marks) {
   const first = (mark) => marks.find(({ meaning }) => meaning === mark.meaning) === mark;
   const items = marks.map((mark) => {
     const { number, epoch, kind, text, meaning } = mark;
@@ -138,5 +138,5 @@ function markList(marks) {
       explained ? element("span", { class: "mark-meaning" }, meaning) : null,
     );
   });
-  return element("ul", { class: "marks" }, ...items);
+  return element("ul", { class: "chart-marks" }, ...items);
 }

@@ -46,7 +46,7 @@ function meanAndSpread(found, unit) {
   return withUnit(`${found.mean.toFixed(2)}${spread}`, unit);
 }
 
-/** The ends of an axis over these values, with a little room; a single value stands in the middle. */
+/** The ends of an axis over these values, with a little room, and more around what hardly differs. */
 function extent(values, log = false) {
   const [low, high] = d3.extent(values.filter(isNumber));
   if (low === undefined) return [0, 1];
@@ -54,7 +54,8 @@ function extent(values, log = false) {
     const room = low === high ? 2 : (high / low) ** 0.04;
     return [low / room, high * room];
   }
-  const room = high > low ? 0.05 * (high - low) : Math.abs(low) * 0.1 || 1;
+  const least = 0.01 * Math.max(Math.abs(low), Math.abs(high)) || 1;
+  const room = Math.max(0.05 * (high - low), (least - (high - low)) / 2);
   return [low - room, high + room];
 }
 
@@ -76,7 +77,7 @@ function plotted(width, options) {
 function chartFigure(name) {
   const title = element("h3");
   const note = element("p", { class: "chart-note" });
-  const legend = element("ul", { class: "legend" });
+  const legend = element("ul", { class: "chart-legend" });
   const plot = element("div", { class: "plot" });
   const below = element("div", { class: "below" });
   const numbers = numbersFold();
@@ -209,7 +210,7 @@ function numbersTable({ title, header, rows }) {
 function scrolled(table) {
   const found = typeof table.header === "object" ? numbersTable(table) : table;
   const name = found.querySelector("caption")?.textContent ?? "table";
-  const box = { class: "scroll", tabindex: "0", role: "region", "aria-label": name };
+  const box = { class: "table-box", tabindex: "0", role: "region", "aria-label": name };
   return element("div", box, found);
 }
 

@@ -148,9 +148,10 @@ function testWords(run) {
   if (!found) return "";
   const what = title.replace(/,.*/, "");
   const over = counted(found.count, "seed");
-  const mine = `The found network: test ${what} ${meanAndSpread(found, unit)} over ${over}.`;
+  const trained = run.kind === "train";
+  const mine = `The ${trained ? "" : "found "}network: test ${what} ${meanAndSpread(found, unit)} over ${over}.`;
   const alone = "No random cells were trained beside it, so this says little of the search.";
-  if (!chance) return `${mine} ${alone}`;
+  if (!chance) return trained ? mine : `${mine} ${alone}`;
   return `${mine} Random cells: ${meanAndSpread(chance, unit)} over ${counted(chance.count, "cell")}.`;
 }
 

@@ -14,9 +14,11 @@ const RUN_COLUMNS = [
   { key: "state", title: "state", of: (run) => run.state },
 ];
 
-/** The network that stands for a run: the found one where there is one. */
+/** The network that stands for a run: the found one, else one that was tested. */
 function ownNetwork({ networks }) {
-  return networks.find(({ label }) => kindOf(label) === "found") ?? networks[0];
+  const found = networks.find(({ label }) => kindOf(label) === "found");
+  const tested = networks.find(({ seeds }) => seeds.some(({ test }) => isNumber(test)));
+  return found ?? tested ?? networks[0];
 }
 
 function parametersOf(run) {
