@@ -18,7 +18,7 @@ test: check
 
 test-browser: .venv/dev
 	$(BIN)/python tests/browser/chromium.py
-	ARCHGRAD_BROWSER_REQUIRED=1 $(BIN)/python -m pytest tests/browser tests/report
+	ARCHGRAD_BROWSER_REQUIRED=1 $(BIN)/python -m pytest tests/browser tests/reporting
 
 bench: .venv/core
 	$(BIN)/python benchmarks/bench.py

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from archgrad.model_summary import summary
     from archgrad.operations import Zero
     from archgrad.planning import Plan
+    from archgrad.reporting.page import report
     from archgrad.result import SearchResult
     from archgrad.spaces import space
     from archgrad.supernet import Supernet
@@ -66,6 +67,7 @@ _HOMES = {
     "method": "archgrad.methods",
     "plan": "archgrad.api",
     "published": "archgrad.architecture",
+    "report": "archgrad.reporting.page",
     "run": "archgrad.api",
     "search": "archgrad.api",
     "space": "archgrad.spaces",
@@ -110,6 +112,7 @@ __all__ = [
     "methods",
     "plan",
     "published",
+    "report",
     "run",
     "search",
     "space",

@@ -34,7 +34,7 @@ from archgrad.prepared import (
     search_method,
     section,
 )
-from archgrad.report.ending import leave_report
+from archgrad.reporting.ending import leave_report
 from archgrad.result import SearchResult
 from archgrad.retraining import Score, check, retrain, retrainings
 from archgrad.sizing import retrained
@@ -280,7 +280,7 @@ class TrainResult:
         return of_training(self.architecture, network, score, self.scores, self.vocabulary)
 
     def _repr_html_(self) -> str:
-        from archgrad.report.markup import of_retraining
+        from archgrad.reporting.markup import of_retraining
 
         return of_retraining(self)
 

@@ -67,7 +67,7 @@ class Cell(BaseModel):
         return f"{self.name:<7} " + " | ".join(nodes)
 
     def _repr_html_(self) -> str:
-        from archgrad.report.markup import of_cell
+        from archgrad.reporting.markup import of_cell
 
         return of_cell(self)
 
@@ -141,12 +141,12 @@ class Architecture(BaseModel):
         fit, and less where they do not. ``strength``: of edges, (cell, operation, source, node) ->
         a number, such as ``result.strength``: lines are as wide. How to save it: docs/figures.md.
         """
-        from archgrad.report.figures import of_architecture
+        from archgrad.reporting.figures import of_architecture
 
         return of_architecture(self, width, strength)
 
     def _repr_html_(self) -> str:
-        from archgrad.report.markup import of_architecture
+        from archgrad.reporting.markup import of_architecture
 
         return of_architecture(self)
 

@@ -60,7 +60,7 @@ class EpochEnd:
         return self.architecture != self.before
 
     def _repr_html_(self) -> str:
-        from archgrad.report.markup import of_epoch
+        from archgrad.reporting.markup import of_epoch
 
         return of_epoch(self)
 

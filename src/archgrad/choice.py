@@ -192,7 +192,7 @@ class Choice(nn.Module):
         return self.mixture(inputs, options)
 
     def _repr_html_(self) -> str:
-        from archgrad.report.markup import of_choice
+        from archgrad.reporting.markup import of_choice
 
         return of_choice(self)
 

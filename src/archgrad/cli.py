@@ -16,7 +16,7 @@ from archgrad.cli_train import train_command
 from archgrad.config import DataConfig, SearchConfig, TrainConfig
 from archgrad.errors import ArchgradError, out_of_memory
 from archgrad.options import Given, with_options
-from archgrad.report.ending import leave_report
+from archgrad.reporting.ending import leave_report
 from archgrad.terminal import (
     AsJson,
     Config,
@@ -176,7 +176,7 @@ def search_command(
     from archgrad import answers
     from archgrad.folder import Run, free_folder
     from archgrad.prepared import prepare
-    from archgrad.report.cells import save_drawing
+    from archgrad.reporting.cells import save_drawing
     from archgrad.session import session
     from archgrad.spending import shown
 

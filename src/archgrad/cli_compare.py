@@ -7,7 +7,7 @@ import typer
 from archgrad.compare_config import UNUSED, CompareConfig, RetrainingConfig
 from archgrad.config import DataConfig, SearchConfig
 from archgrad.options import Given, with_options
-from archgrad.report.ending import leave_report
+from archgrad.reporting.ending import leave_report
 from archgrad.terminal import (
     AsJson,
     Out,

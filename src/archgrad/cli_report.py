@@ -32,10 +32,10 @@ def report_command(
     ] = False,
 ) -> None:
     """Draw runs and comparisons as one HTML page that works offline: cells, curves, costs."""
-    from archgrad.report.page import existing, report
+    from archgrad.reporting.page import existing, report
 
     if watch:
-        from archgrad.report import serving
+        from archgrad.reporting import serving
 
         if out is not None or as_json:
             raise ArchgradError("--watch writes no file; leave out --out and --json")

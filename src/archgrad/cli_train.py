@@ -14,7 +14,7 @@ from archgrad import measure
 from archgrad.config import DataConfig, TrainConfig
 from archgrad.errors import ArchgradError
 from archgrad.options import Given, with_options
-from archgrad.report.ending import leave_report
+from archgrad.reporting.ending import leave_report
 from archgrad.terminal import (
     AsJson,
     Config,
@@ -64,7 +64,7 @@ def train_command(
     from archgrad.folder import Run, free_folder
     from archgrad.prepared import retraining_space
     from archgrad.processes import epochs_done, retrain_all
-    from archgrad.report.cells import save_drawing
+    from archgrad.reporting.cells import save_drawing
     from archgrad.retraining import Paused, check, load_data, retrainings
     from archgrad.session import session
     from archgrad.transfer import transferred_from

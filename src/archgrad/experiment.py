@@ -26,7 +26,7 @@ from archgrad.loops import resolve_device
 from archgrad.measure import ACCURACY, Measure
 from archgrad.prepared import Prepared, prepare
 from archgrad.processes import Progress, retrain_all, silent
-from archgrad.report.cells import save_drawing
+from archgrad.reporting.cells import save_drawing
 from archgrad.result import SearchResult
 from archgrad.retraining import Score, check, retrainings
 from archgrad.sizing import retrained
@@ -72,12 +72,12 @@ class Report:
 
         The measure of every seed with the mean of each cell, and the means over the parameters.
         """
-        from archgrad.report.figures import of_run
+        from archgrad.reporting.figures import of_run
 
         return of_run(self, width)
 
     def _repr_html_(self) -> str:
-        from archgrad.report.markup import of_run
+        from archgrad.reporting.markup import of_run
 
         return of_run(self, rows(self), verdict(self))
 

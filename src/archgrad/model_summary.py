@@ -85,7 +85,7 @@ class Summary:
         return "\n".join([self.title, *lines])
 
     def _repr_html_(self) -> str:
-        from archgrad.report.markup import frame, table
+        from archgrad.reporting.markup import frame, table
 
         header, *body = self.rows
         return frame(self.title, table(header, body))

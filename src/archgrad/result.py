@@ -65,7 +65,7 @@ class SearchResult:
 
         Where the architecture was derived; empty of a baseline.
         """
-        from archgrad.report.courses import strengths
+        from archgrad.reporting.courses import strengths
 
         return strengths(self)
 
@@ -77,12 +77,12 @@ class SearchResult:
         columns is 6.75 inches wide, a column 3.25: there the panels stand below one another. How
         to save it: docs/figures.md.
         """
-        from archgrad.report.figures import of_search
+        from archgrad.reporting.figures import of_search
 
         return of_search(self, width)
 
     def _repr_html_(self) -> str:
-        from archgrad.report.markup import of_search
+        from archgrad.reporting.markup import of_search
 
         return of_search(self)
 

@@ -14,7 +14,7 @@ from archgrad.callbacks import Beginning, Callback, EpochEnd
 from archgrad.config import SearchConfig, TrainConfig
 from archgrad.errors import ArchgradError
 from archgrad.folder import read_lines
-from archgrad.report.drawing import png
+from archgrad.reporting.drawing import png
 
 PARTS = ("train", "valid", "discrete", "watch", "alpha")  # of loss, accuracy, ...
 COSTS = ("seconds", "memory_mb", "spent", "expected_cost")

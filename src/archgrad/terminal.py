@@ -117,7 +117,7 @@ def tell(line: str) -> None:
 
 def followed(folder: Path, watch: bool) -> AbstractContextManager[None]:
     """Serve the page of a run while it works, if that is wanted."""
-    from archgrad.report import serving
+    from archgrad.reporting import serving
 
     return serving.followed(folder, watch, tell)
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from archgrad.report.document import document
-from archgrad.report.page import page
+from archgrad.reporting.document import document
+from archgrad.reporting.page import page
 from browser.chromium import HOW, found
 
 if TYPE_CHECKING:

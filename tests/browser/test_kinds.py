@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from archgrad.report.document import document
+from archgrad.reporting.document import document
 from browser import folders
 from browser.folders import KINDS
 
@@ -91,9 +91,7 @@ THOROUGH = ("recurrent", "mbconv", "main job", "comparison")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_opens_for_everyone(
-    kind: str, show: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_every_kind_opens_for_everyone(kind: str, show: Callable[..., Any], tmp_path: Path) -> None:
     folder = KINDS[kind](tmp_path / kind)
     with show(folder) as page:
         text = page.inner_text("body")

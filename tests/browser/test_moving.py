@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from archgrad import cli
-from archgrad.report.serving import Server
+from archgrad.reporting.serving import Server
 from browser import folders
 
 if TYPE_CHECKING:

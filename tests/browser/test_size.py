@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from archgrad.report.document import document
-from archgrad.report.page import page
+from archgrad.reporting.document import document
+from archgrad.reporting.page import page
 from browser import folders
 
 if TYPE_CHECKING:

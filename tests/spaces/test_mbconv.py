@@ -29,7 +29,7 @@ from archgrad.parts.discretization import StrongestEdges, Threshold
 from archgrad.parts.edge import AuxiliarySkip, EdgeDropPath, PartialChannels, SkipDropout
 from archgrad.parts.relaxation import Softmax
 from archgrad.parts.state import State
-from archgrad.report.cells import save_drawing
+from archgrad.reporting.cells import save_drawing
 from archgrad.spaces.mbconv import Layer, MBConv, inverted_residual
 from archgrad.supernet import Supernet
 

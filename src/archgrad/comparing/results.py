@@ -247,12 +247,12 @@ class Results(_Value):
         A row a data set: the test value of every search with the mean and its 95 % t interval,
         and the mean of the best validation value so far over what was spent.
         """
-        from archgrad.report.figures import of_comparison
+        from archgrad.reporting.figures import of_comparison
 
         return of_comparison(self, width)
 
     def _repr_html_(self) -> str:
-        from archgrad.report.markup import of_comparison
+        from archgrad.reporting.markup import of_comparison
 
         return of_comparison(self)
 

@@ -20,7 +20,7 @@ from archgrad.data import DATASETS
 from archgrad.errors import ArchgradError, explain
 from archgrad.folder import free_folder
 from archgrad.prepared import prepare_data
-from archgrad.report.ending import leave_report
+from archgrad.reporting.ending import leave_report
 
 # A comma is part of a path unless the name of a data set, npz: or folder: comes after it.
 _NAMES = "|".join(name.partition(":")[0] + (":" if ":" in name else "(?:,|$)") for name in DATASETS)

@@ -1,0 +1,104 @@
+"""One HTML file that needs nothing else: the document, compressed, and the code that draws it."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import html
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from archgrad.errors import ArchgradError
+from archgrad.files import REPORT, write
+from archgrad.reporting.document import document
+
+LIBRARIES = ("d3", "plot", "dagre")
+SCRIPTS = (
+    "data", "elements", "overview", "graph", "cells", "choices", "replay", "heatmap", "course",
+    "plotting", "lines", "marks", "zoom", "charts", "retraining", "costs", "runs", "chosen",
+    "comparison", "reproduce", "watch", "main",
+)  # fmt: skip
+MARK = b'<script type="text/plain" id="document">'  # is in every page
+
+
+def report(runs: str | Path | Sequence[str | Path], out: str | Path | None = None) -> Path:
+    """Write one HTML page about runs and comparisons, which works offline; returns its path.
+
+    ``runs``: a folder that run, search, train or compare wrote, finished or not, or several, to
+    see side by side; ``out``: the file (default: report.html in the folder; of several in the
+    current folder). What is missing or damaged in a folder is said on the page. Raises
+    `ArchgradError` where there is no such folder, and for an ``out`` that is not a page of this
+    library.
+    """
+    folders = existing(runs)
+    path = Path(out) if out is not None else (folders[0] if len(folders) == 1 else Path()) / REPORT
+    _refuse_other(path)
+    write(path, page(document(folders)))
+    return path
+
+
+def existing(runs: str | Path | Sequence[str | Path]) -> list[Path]:
+    """The folders; `ArchgradError` where there is none of that name."""
+    folders = [Path(runs)] if isinstance(runs, str | Path) else list(map(Path, runs))
+    if not folders:
+        raise ArchgradError("found no folder; give one or several that run, search or train wrote")
+    for folder in folders:
+        if not folder.is_dir():
+            found = "a file" if folder.exists() else "nothing"
+            raise ArchgradError(
+                f"found {found} at {folder}, expected the folder of a run; give one that archgrad "
+                "run, search, train or compare wrote"
+            )
+    return folders
+
+
+def _refuse_other(path: Path) -> None:
+    """Only a page of this library is replaced."""
+    if path.is_dir():
+        raise ArchgradError(
+            f"found a folder at {path}, expected a file; give --out {path / REPORT}"
+        )
+    if path.exists() and (path.stat().st_size > 2**28 or MARK not in path.read_bytes()):
+        raise ArchgradError(
+            f"{path} exists and is no report of archgrad, so it is not replaced; give another --out"
+        )
+
+
+def page(document: Mapping[str, Any]) -> str:
+    """The page of a document; its code is named by hash, and nothing else may run or be loaded."""
+    code = [_asset(f"vendor/{name}.min.js") for name in LIBRARIES]
+    own = "\n".join(_asset(f"assets/{name}.js") for name in SCRIPTS)
+    code.append(f'(() => {{\n"use strict";\n{own}\n}})();')
+    policy = {
+        "default-src": "'none'",
+        "script-src": " ".join(f"'sha256-{_digest(text)}'" for text in code),
+        "style-src": "'unsafe-inline'",
+        "img-src": "data: blob:",
+        "connect-src": "'self'" if document["live"] else "'none'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    text = json.dumps(document, allow_nan=False).encode()
+    parts = {
+        "policy": html.escape("; ".join(f"{k} {v}" for k, v in policy.items())),
+        "title": html.escape(document["title"]),
+        "style": _asset("assets/page.css") + _asset("assets/charts.css"),
+        "data": base64.b64encode(gzip.compress(text, mtime=0)).decode(),
+        "scripts": "\n".join(f"<script>{text}</script>" for text in code),
+    }
+    made = _asset("assets/page.html")
+    for name, part in parts.items():
+        made = made.replace(f"<!--{name}-->", part)
+    return made
+
+
+def _asset(name: str) -> str:
+    return resources.files("archgrad.reporting").joinpath(name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
