@@ -103,6 +103,18 @@ def test_a_retraining_is_finished_with_its_last_seed(tmp_path: Path) -> None:
     assert run["reproduce"]["commands"] == [again]
 
 
+def test_a_retraining_of_text_is_judged_by_its_perplexity(tmp_path: Path) -> None:
+    folders.write(tmp_path / "config.yaml", {"data": {"data": "ptb"}, "train": {"epochs": 2}})
+    folders.write(tmp_path / "architecture.json", folders.architecture(space="darts-rnn"))
+    folders.retrained(tmp_path / "found")
+    score = {"seed": 0, "perplexity": 60.5, "loss": 4.1}
+    folders.write(tmp_path / "found" / "seed-0" / "result.json", score)
+    run = read(tmp_path)
+    assert run["measure"]["name"] == "perplexity"
+    assert run["networks"][0]["seeds"][0]["test"] == 60.5
+    assert run["outcome"]["table"][1][:2] == ["0", "60.50"]
+
+
 def test_a_search_of_a_comparison_is_tested_after_its_full_retraining(tmp_path: Path) -> None:
     folders.search(tmp_path)
     folders.retrained(tmp_path / "short", accuracy=0.6)

@@ -54,7 +54,6 @@ def read_run(folder: Path, ident: str, detail: Detail = WHOLE, name: str | None 
     alphas = _epochs(source, ALPHAS)
     cells = found(source)
     made = networks(source, cells)
-    measure = _measure([*metrics, *evaluations], search)
     offered = groups(source)
     environment = facts.environments(source)
     _say_what_lacks(source, config, kind, metrics, alphas, offered)
@@ -63,6 +62,7 @@ def read_run(folder: Path, ident: str, detail: Detail = WHOLE, name: str | None 
     planned = None if baseline else _planned(search or train)
     ended = (kind == "search" and finished) or (kind == "run" and cells is not None)
     space = text(search.get("space")) or (cells["space"] if cells else None)
+    measure = _measure([*metrics, *evaluations], space)
     run = {
         "id": ident,
         "name": name or folder.name or folder.resolve().name,
@@ -202,10 +202,11 @@ def _progress(
     return [["epochs", f"{done} of {planned}" if planned is not None else str(done)]]
 
 
-def _measure(lines: Sequence[Value], search: Value) -> Value:
+def _measure(lines: Sequence[Value], space: str | None) -> Value:
+    """What the lines are in; of a retraining, which has none, the space tells."""
     of_text = any("valid_perplexity" in line or "perplexity" in line for line in lines)
     if not lines:
-        of_text = search.get("space") == "darts-rnn"
+        of_text = space == "darts-rnn"
     measure = MEASURES["perplexity" if of_text else "accuracy"]
     return {key: getattr(measure, key) for key in ("name", "title", "unit", "factor", "higher")}
 
