@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from archgrad.errors import ArchgradError
-from archgrad.terminal import tell
+from archgrad.terminal import AsJson, print_result, tell
 
 
 def report_command(
@@ -20,7 +19,7 @@ def report_command(
         Path | None,
         typer.Option(help="write to this HTML file [report.html in RUN; of several in ./]"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print it as JSON")] = False,
+    as_json: AsJson = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="serve a page that follows the runs, until Ctrl-C")
     ] = False,
@@ -42,7 +41,5 @@ def report_command(
         return serving.watch(existing(runs), port, tell, browser=not no_browser)
     path = report(runs, out)
     size = path.stat().st_size
-    if as_json:
-        typer.echo(json.dumps({"path": str(path), "bytes": size}, indent=2))
-    else:
-        typer.echo(f"report   {path} ({size / 1e6:.2f} MB)")
+    told = f"report   {path} ({size / 1e6:.2f} MB)"
+    print_result({"path": path, "bytes": size}, told, as_json)
