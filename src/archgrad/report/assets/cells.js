@@ -143,7 +143,9 @@ function architectureFigure(architecture, title) {
   const pictures = graphs.map((cell) => {
     const { node, paint } = cellPicture(cellGraph(cell));
     paint(cell);
-    return element("figure", { class: "cell static" }, element("figcaption", {}, cell.name), scrolling(`${cell.name}, drawn`, node));
+    const caption = element("figcaption", {}, cellTitle(cell));
+    const box = scrolling(`drawing of the ${cellTitle(cell)}`, node);
+    return element("figure", { class: "cell static" }, caption, box);
   });
   return element(
     "div",

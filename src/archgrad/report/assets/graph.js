@@ -7,7 +7,8 @@ const LANE = 9; // between the ends of edges at a node
 
 /** The names of a cell's nodes: written, and spoken. */
 function nodeNames({ inputs, count, recurrent }) {
-  const inner = d3.range(count).map((i) => [String(i + (recurrent ? 1 : 0)), `node ${i + (recurrent ? 1 : 0)}`]);
+  const first = recurrent ? 1 : 0; // node 0 of a recurrent cell is its first state
+  const inner = d3.range(first, first + count).map((i) => [String(i), `node ${i}`]);
   if (recurrent) return [["0", "node 0"], ...inner];
   const outer =
     inputs === 2
@@ -91,8 +92,8 @@ function placed(graph) {
   names.forEach((name, i) => add(String(i), name, Math.max(entries.get(i) ?? 0, exits.get(i) ?? 0)));
   add("output", graph.recurrent ? ["hₜ", "output h t"] : ["cₖ", "output c k"], graph.output.length);
   for (const edge of graph.edges) {
-    const size = { width: graph.room, height: LABEL, labelpos: "c", weight: edge.to - edge.from === 1 ? 2 : 1 };
-    made.setEdge(String(edge.from), String(edge.to), { ...size, edge }, String(edge.slot));
+    const label = { width: graph.room, height: LABEL, labelpos: "c" };
+    made.setEdge(String(edge.from), String(edge.to), { ...label, edge }, String(edge.slot));
   }
   for (const from of graph.output) made.setEdge(String(from), "output", { joint: true, from }, "0");
   if (graph.recurrent) addState(made, add);
