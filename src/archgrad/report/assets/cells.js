@@ -50,7 +50,7 @@ function cellPicture(graph) {
       viewBox: `0 0 ${plan.width} ${plan.height}`,
       width: plan.width,
       height: plan.height,
-      style: `min-width: ${0.85 * plan.width}px`, // else its words become too small to read
+      style: `min-width: ${0.75 * plan.width}px`, // else its words become too small to read
     },
     drawn("g", {}, ...edges.map((one) => one.faint), ...joints),
     drawn("g", {}, ...edges.map((one) => one.bold)),
