@@ -50,7 +50,7 @@ function cellPicture(graph) {
       viewBox: `0 0 ${plan.width} ${plan.height}`,
       width: plan.width,
       height: plan.height,
-      style: `min-width: ${0.85 * plan.width}px`, // else its words become too small to read
+      style: `min-width: ${0.75 * plan.width}px`, // else its words become too small to read
     },
     drawn("g", {}, ...edges.map((one) => one.faint), ...joints),
     drawn("g", {}, ...edges.map((one) => one.bold)),
@@ -143,7 +143,9 @@ function architectureFigure(architecture, title) {
   const pictures = graphs.map((cell) => {
     const { node, paint } = cellPicture(cellGraph(cell));
     paint(cell);
-    return element("figure", { class: "cell static" }, element("figcaption", {}, cell.name), scrolling(`${title}: ${cell.name}, drawn`, node));
+    const caption = element("figcaption", {}, cellTitle(cell));
+    const box = scrolling(`${title}: ${cellTitle(cell)}, drawn`, node);
+    return element("figure", { class: "cell static" }, caption, box);
   });
   return element(
     "div",

@@ -20,14 +20,17 @@ function courseIn(place) {
 }
 
 function courseFigure(run, { group, edge, text }, weights, width, open) {
-  if (!weights) return { node: element("p", {}, "This run kept no such weights of this edge."), line: () => {} };
+  if (!weights) {
+    return { node: element("p", {}, "This run kept no such weights of this edge."), line: () => {} };
+  }
   const { epochs } = timeline(run);
   const names = group.candidates[edge];
   const data = epochs.flatMap((epoch, i) =>
     names.map((name, k) => ({ epoch, name, value: weights.at(i, edge, k) })).filter((d) => d.value !== null),
   );
   const chart = coursePlot(data, names, weights, width);
-  chart.setAttribute("aria-label", `weights of ${text} over ${epochs.length} epochs: ${courseInWords(data, epochs)}`);
+  const words = courseInWords(data, epochs);
+  chart.setAttribute("aria-label", `weights of ${text} over ${epochs.length} epochs: ${words}`);
   const [from, to] = [chart.scale("x"), chart.scale("y")];
   const rule = drawn("line", { class: "now", y1: Math.min(...to.range), y2: Math.max(...to.range) });
   chart.append(rule);
@@ -35,7 +38,8 @@ function courseFigure(run, { group, edge, text }, weights, width, open) {
     const [x] = d3.pointer(event, chart);
     store.move(store.run(), Math.round(from.invert(x)));
   });
-  const table = unfolding("The values as a table", () => courseTable(data, epochs, names), { open, class: "long" });
+  const makeTable = () => courseTable(data, epochs, names);
+  const table = unfolding("The values as a table", makeTable, { open, class: "long" });
   table.update();
   const box = scrolling(`weights of ${text} over time`, chart);
   const line = (epoch) => {
@@ -71,12 +75,14 @@ function coursePlot(data, names, weights, width) {
 function courseInWords(data, epochs) {
   const strongest = (epoch) => d3.greatest(data.filter((d) => d.epoch === epoch), (d) => d.value);
   const [first, last] = [strongest(epochs[0]), strongest(epochs.at(-1))];
-  const words = (one, when) => (one ? `strongest in the ${when} is ${one.name} with ${readable(one.value)}` : "");
+  const words = (one, when) =>
+    one ? `strongest in the ${when} is ${one.name} with ${readable(one.value)}` : "";
   return [words(first, "first"), words(last, "last")].filter(Boolean).join(", ");
 }
 
 function courseTable(data, epochs, names) {
   const values = new Map(data.map((d) => [`${d.epoch}/${d.name}`, d.value]));
-  const rows = epochs.map((epoch) => [epoch, ...names.map((name) => readable(values.get(`${epoch}/${name}`)))]);
+  const told = (epoch) => names.map((name) => readable(values.get(`${epoch}/${name}`)));
+  const rows = epochs.map((epoch) => [epoch, ...told(epoch)]);
   return scrolling("weights by epoch", textTable(["epoch", ...names], rows));
 }

@@ -97,7 +97,8 @@ const ICONS = {
 /** A small drawing on a button, of the color of its text. */
 function icon(name) {
   const path = drawn("path", { d: ICONS[name], fill: "currentColor" });
-  return drawn("svg", { class: "icon", viewBox: "0 0 24 24", width: 18, height: 18, "aria-hidden": "true" }, path);
+  const size = { viewBox: "0 0 24 24", width: 18, height: 18 };
+  return drawn("svg", { class: "icon", ...size, "aria-hidden": "true" }, path);
 }
 
 /** A plot as one picture for those who hear it: its parts have no names of their own. */

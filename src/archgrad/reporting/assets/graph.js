@@ -7,7 +7,8 @@ const LANE = 9; // between the ends of edges at a node
 
 /** The names of a cell's nodes: written, and spoken. */
 function nodeNames({ inputs, count, recurrent }) {
-  const inner = d3.range(count).map((i) => [String(i + (recurrent ? 1 : 0)), `node ${i + (recurrent ? 1 : 0)}`]);
+  const first = recurrent ? 1 : 0; // node 0 of a recurrent cell is its first state
+  const inner = d3.range(first, first + count).map((i) => [String(i), `node ${i}`]);
   if (recurrent) return [["0", "node 0"], ...inner];
   const outer =
     inputs === 2
@@ -82,7 +83,8 @@ function laidOut(graph) {
 
 function placed(graph) {
   const made = new dagre.graphlib.Graph({ multigraph: true });
-  made.setGraph({ rankdir: "LR", nodesep: 14, edgesep: 6, ranksep: 44, marginx: 8, marginy: 8 });
+  const ranksep = graph.count > 5 ? 30 : 44; // a long cell is to fit the page
+  made.setGraph({ rankdir: "LR", nodesep: 14, edgesep: 6, ranksep, marginx: 8, marginy: 8 });
   const names = nodeNames(graph);
   const degree = (key) => d3.rollup(graph.edges, (all) => all.length, (edge) => edge[key]);
   const [entries, exits] = [degree("to"), degree("from")];
@@ -91,8 +93,9 @@ function placed(graph) {
   names.forEach((name, i) => add(String(i), name, Math.max(entries.get(i) ?? 0, exits.get(i) ?? 0)));
   add("output", graph.recurrent ? ["hₜ", "output h t"] : ["cₖ", "output c k"], graph.output.length);
   for (const edge of graph.edges) {
-    const size = { width: graph.room, height: LABEL, labelpos: "c", weight: edge.to - edge.from === 1 ? 2 : 1 };
-    made.setEdge(String(edge.from), String(edge.to), { ...size, edge }, String(edge.slot));
+    const weight = edge.to - edge.from === 1 ? 2 : 1; // what follows at once lies straight
+    const label = { width: graph.room, height: LABEL, labelpos: "c", weight };
+    made.setEdge(String(edge.from), String(edge.to), { ...label, edge }, String(edge.slot));
   }
   for (const from of graph.output) made.setEdge(String(from), "output", { joint: true, from }, "0");
   if (graph.recurrent) addState(made, add);

@@ -4,13 +4,16 @@ const WEIGHT_KINDS = [
   ["strength", "mixing weights"],
   ["alpha", "alpha"],
 ];
+const WEIGHTS_TEXT =
+  "Bright is much, dark is little, on one scale for the whole run; " +
+  "a dot marks what the cell of this epoch has.";
 
 /** The heat maps of a run; hidden where it kept no weights. */
 function weightsSection() {
   const controls = weightControls();
   const maps = element("div", { class: "maps" });
   const course = element("div", { class: "course" });
-  const intro = element("p", { class: "lead" }, "Bright is much, dark is little, on one scale for the whole run; a dot marks what the cell of this epoch has.");
+  const intro = element("p", { class: "lead" }, WEIGHTS_TEXT);
   const over = element("h3", {}, "Over time");
   const node = section("weights", "The weights", intro, controls.kinds, maps, over, controls.edge, course);
   const [showMaps, showCourse] = [mapsIn(maps), courseIn(course)];
@@ -135,7 +138,8 @@ function mapsIn(place) {
   return (sheets, index, kind, cells) => {
     const columns = sheets.length > 1 && place.clientWidth > 960 ? 2 : 1;
     const width = place.clientWidth / columns - 42;
-    const wanted = JSON.stringify([kind, width, sheets.map((s) => [s.title, s.candidates, s.rows.map((r) => r.label)])]);
+    const shapes = sheets.map((one) => [one.title, one.candidates, one.rows.map(({ label }) => label)]);
+    const wanted = JSON.stringify([kind, width, shapes]);
     if (key !== wanted) {
       figures = sheets.map((sheet) => mapFigure(sheet, kind, width));
       place.replaceChildren(...figures.map((one) => one.node));
@@ -194,8 +198,9 @@ function chooseEdge({ group, edge }) {
 function mapPlot(data, labels, candidates, width) {
   const left = 16 + 7.4 * Math.max(...labels.map((text) => text.length));
   const top = 14 + 4.6 * Math.max(...candidates.map((text) => text.length));
+  const step = Math.min(110, Math.max(24, (width - left - 50) / candidates.length));
   const chart = Plot.plot({
-    width: left + 50 + candidates.length * Math.min(110, Math.max(24, (width - left - 50) / candidates.length)),
+    width: left + 50 + candidates.length * step,
     height: top + 21 * labels.length,
     marginLeft: left,
     marginTop: top,
@@ -230,6 +235,7 @@ function strongestInWords({ rows, candidates }, index) {
 }
 
 function mapTable({ title, rows, candidates }, index) {
-  const body = rows.map((row) => [row.label, ...candidates.map((name) => readable(valueAt(row, index, name)))]);
+  const told = (row) => candidates.map((name) => readable(valueAt(row, index, name)));
+  const body = rows.map((row) => [row.label, ...told(row)]);
   return scrolling(`weights of the ${title}`, textTable(["edge", ...candidates], body));
 }

@@ -11,10 +11,11 @@ const SECTIONS = [
   retrainingSection,
   reproduceSection,
 ];
+const FAILED = "This part could not be drawn; the console of the browser says why.";
 
 /** A component that cannot blank the page: of its errors a sentence is left in its place. */
 function guarded(make) {
-  const said = element("p", { class: "notice", hidden: true }, "This part could not be drawn; the console of the browser says why.");
+  const said = element("p", { class: "notice", hidden: true }, FAILED);
   const node = element("div", { class: "part" }, said);
   const attempt = (action) => {
     try {
@@ -48,8 +49,8 @@ function contents() {
     const key = shown.map((one) => one.id).join();
     if (key === known) return;
     known = key;
-    const links = shown.map((one) => element("a", { href: `#${one.id}` }, one.querySelector("h2").textContent));
-    node.replaceChildren(...links);
+    const title = (one) => one.querySelector("h2").textContent;
+    node.replaceChildren(...shown.map((one) => element("a", { href: `#${one.id}` }, title(one))));
   };
   return { node, update };
 }
@@ -58,7 +59,7 @@ function footerText({ archgrad, made }) {
   const when = new Date(made);
   const date = Number.isNaN(when.getTime()) ? "" : ` on ${when.toLocaleString()}`;
   return [
-    element("p", {}, `Made by archgrad ${archgrad ?? ""}${date}. One file, nothing is loaded from elsewhere.`),
+    element("p", {}, `Made by archgrad ${archgrad ?? ""}${date}. It loads nothing from elsewhere.`),
     element("p", {}, "Drawn with Observable Plot and D3 (ISC license) and dagre (MIT license)."),
   ];
 }

@@ -141,13 +141,18 @@ function marksOfOverview(run) {
     element(
       "li",
       { "data-kind": kind },
-      element("button", { type: "button", "data-epoch": epoch, title: "show this epoch", onclick: () => toEpoch(epoch) }, `epoch ${epoch}`),
+      epochButton(epoch),
       element("span", { class: "kind" }, MARK_KINDS[kind] ?? "note"),
       element("span", { class: "text" }, sentence(text)),
     ),
   );
   const list = element("ol", { class: "marks" }, ...entries);
   return element("div", { class: "guard" }, element("h3", {}, "What the guard said"), list);
+}
+
+function epochButton(epoch) {
+  const attributes = { type: "button", "data-epoch": epoch, title: "show this epoch" };
+  return element("button", { ...attributes, onclick: () => toEpoch(epoch) }, `epoch ${epoch}`);
 }
 
 /** Move the slider and look at what it shows there. */

@@ -34,18 +34,20 @@ function replaySection() {
     setSlider(parts, time, index, run);
     if (ticked !== run) parts.ticks.replaceChildren(...ticks(run, time));
     ticked = run;
-    say(parts, run, time, index, found.live && view.epochs[run.id] == null);
+    const following = found.live && run.state === "unfinished" && view.epochs[run.id] == null;
+    say(parts, run, time, index, following);
   };
   return { node, update };
 }
 
 /** The controls, made once: they keep focus whatever happens to the document. */
 function replayParts() {
-  const button = (attributes, child) => element("button", { type: "button", ...attributes }, child);
+  const button = (id, name, label) =>
+    element("button", { type: "button", id, title: label, "aria-label": label }, icon(name));
   return {
-    play: button({ id: "play", "aria-label": "play", title: "play" }, icon("play")),
-    previous: button({ id: "previous-change", "aria-label": "to the previous change of the cell", title: "previous change of the cell" }, icon("previous")),
-    next: button({ id: "next-change", "aria-label": "to the next change of the cell", title: "next change of the cell" }, icon("next")),
+    play: button("play", "play", "play"),
+    previous: button("previous-change", "previous", "to the previous change of the cell"),
+    next: button("next-change", "next", "to the next change of the cell"),
     slider: element("input", { type: "range", id: "epoch", step: 1, "aria-label": "epoch" }),
     ticks: drawn("svg", { class: "ticks", "aria-hidden": "true", preserveAspectRatio: "none" }),
     label: element("output", { id: "epoch-label", for: "epoch" }),
@@ -68,7 +70,8 @@ function setSlider({ slider, previous, next }, { epochs, changes, unit }, index,
 function ticks(run, { epochs, changes }) {
   const [first, last] = [epochs[0], epochs.at(-1)];
   const place = (epoch) => `${(100 * (epoch - first)) / Math.max(1, last - first)}%`;
-  const tick = (epoch, kind, y1, y2) => drawn("line", { class: kind, x1: place(epoch), x2: place(epoch), y1, y2 });
+  const tick = (epoch, kind, y1, y2) =>
+    drawn("line", { class: kind, x1: place(epoch), x2: place(epoch), y1, y2 });
   const marks = run.marks.filter(({ epoch }) => epoch >= first && epoch <= last);
   return [
     ...changes.map((epoch) => tick(epoch, "change", 8, 14)),

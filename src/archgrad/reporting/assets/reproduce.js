@@ -47,8 +47,9 @@ async function copied(text) {
 /** What each start of the run ran on, a column each. */
 function environmentTable(starts) {
   const keys = [...new Set(starts.flatMap((start) => Object.keys(start)))];
-  const told = (value) => (value !== null && typeof value === "object" ? JSON.stringify(value) : value ?? "–");
-  const rows = keys.map((key) => [key.replaceAll("_", " "), ...starts.map((start) => told(start[key]))]);
+  const told = (value) => (value && typeof value === "object" ? JSON.stringify(value) : value ?? "–");
+  const title = (key) => key.replaceAll("_", " ");
+  const rows = keys.map((key) => [title(key), ...starts.map((start) => told(start[key]))]);
   const header = starts.length > 1 ? ["", ...starts.map((_, i) => `start ${i + 1}`)] : null;
   return scrolling("what it ran on", textTable(header, rows, "What it ran on"));
 }
