@@ -96,7 +96,8 @@ def test_more_channels_need_more_memory_an_image(foretold: Need) -> None:
     narrow, wide = measure(wanted(4), None).pairs[0], foretold.pairs[0]
     slopes = [pair.at(1).memory - pair.at(0).memory for pair in (narrow, wide)]
     assert 0 < 1.4 * slopes[0] < slopes[1]
-    assert all(s.seconds > s.weights > 0 for s in wide)  # alpha's step takes time as well
+    assert all(s.seconds > 0 < s.weights for s in wide)
+    assert all(s.spent > s.spent_weights > 0 for s in wide)  # alpha's step costs as well
 
 
 def test_every_stage_is_measured() -> None:
