@@ -156,7 +156,7 @@ def _facts(config: Value, results: Results | None, environment: Sequence[Value])
         ("space", text(mapping(first.get("search")).get("space"))),
         ("data", text(mapping(first.get("data")).get("data"))),
         ("device", text(started.get("device"))),
-        ("started", text(started.get("started"))),
+        ("started", facts.moment(started.get("started"))),
     ]
     if results is not None:
         budget, asked = results.budget, results.settings
