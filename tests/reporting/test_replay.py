@@ -57,7 +57,12 @@ def test_a_candidate_that_a_stage_does_not_offer_has_no_value(tmp_path: Path) ->
     np.testing.assert_allclose(found, [[np.nan, 3.0], [4.0, np.nan]], atol=1e-3)
     told = [mark for mark in run["marks"] if mark["kind"] == "stage"]
     assert told == [
-        {"epoch": 2, "kind": "stage", "text": "a new stage begins: an edge has 1 candidates", "finding": None}
+        {
+            "epoch": 2,
+            "kind": "stage",
+            "text": "a new stage begins: an edge has 1 candidates",
+            "finding": None,
+        }
     ]
 
 

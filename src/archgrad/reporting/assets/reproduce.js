@@ -4,8 +4,8 @@ function reproduceSection() {
   const place = element("div", {});
   const node = section("reproduce", "Reproduce it", place);
   let known = null;
-  const update = (found) => {
-    const told = store.run()?.reproduce ?? found.comparisons[0]?.reproduce ?? null;
+  const update = () => {
+    const told = store.run()?.reproduce ?? null;
     const key = JSON.stringify(told);
     if (key === known) return;
     known = key;
@@ -16,10 +16,10 @@ function reproduceSection() {
   return { node, update };
 }
 
-function reproduceParts({ commands = [], environment = [], config = "" }) {
+function reproduceParts({ commands, environment, config }) {
   return [
-    ...(commands ?? []).map(commandBox),
-    environment?.length ? environmentTable([environment].flat()) : null,
+    ...commands.map(commandBox),
+    environment.length ? environmentTable(environment) : null,
     config ? configDetails(config) : null,
   ].filter(Boolean);
 }
