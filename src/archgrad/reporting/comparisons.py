@@ -151,7 +151,7 @@ def _facts(config: Value, results: Results | None, environment: Sequence[Value])
     first = mapping(next(iter(items(config.get("runs"))), None))
     started = next(iter(environment), {})
     known = [
-        ("methods", text(compare.get("methods"))),
+        ("methods", (text(compare.get("methods")) or "").replace(",", ", ")),
         ("searches of each", text(whole(compare.get("seeds")))),
         ("space", text(mapping(first.get("search")).get("space"))),
         ("data", text(mapping(first.get("data")).get("data"))),

@@ -72,6 +72,28 @@ function unfolding(title, make, attributes = {}) {
   return { node, update };
 }
 
+const waiting = new Map(); // by node: the update that is due when someone comes near it
+
+/** An update that waits while its node is far from what is seen: a slider moves many pictures. */
+function whenNear(node, update) {
+  let near = true; // until it is known
+  const look = ([entry]) => {
+    near = entry.isIntersecting;
+    if (near) catchUp(node);
+  };
+  new IntersectionObserver(look, { rootMargin: "100%" }).observe(node);
+  return (...args) => {
+    waiting.set(node, () => update(...args));
+    if (near) catchUp(node);
+  };
+}
+
+function catchUp(node) {
+  const update = waiting.get(node);
+  waiting.delete(node);
+  update?.();
+}
+
 /** A sentence: it ends with a stop, and begins with a capital letter but for names of files. */
 function sentence(text) {
   const trimmed = String(text).trim();

@@ -93,6 +93,7 @@ function unfoldForPrint() {
     opened = [...document.querySelectorAll("details:not([open]):not(.long)")];
     for (const one of opened) one.open = true;
     store.notify();
+    [...waiting.keys()].forEach(catchUp);
   });
   addEventListener("afterprint", () => {
     for (const one of opened) one.open = false;
