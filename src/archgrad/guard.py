@@ -25,9 +25,7 @@ from archgrad.parts.stopping import EigenvalueStop, History, readings
 
 Share = Literal["skip_share", "parameter_free_share"]
 Cost = Literal["parameters", "multiply_adds"]
-Kind = Literal[
-    Share, Cost, "eigenvalue", "discretization", "overfit", "decided early", "undecided"
-]
+Kind = Literal[Share, Cost, "eigenvalue", "discretization", "overfit", "decided early", "undecided"]
 MOVED = 0.05  # `diagnostics.moved` of a search that has decided something, at least
 
 

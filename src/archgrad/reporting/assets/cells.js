@@ -197,12 +197,6 @@ function cellsSection() {
   return { node, update };
 }
 
-/** The value of a key, made where there is none yet. */
-function kept(map, key, make) {
-  if (!map.has(key)) map.set(key, make());
-  return map.get(key);
-}
-
 /** The groups of a run's supernet, with the graph of each that is one. */
 const groupsOf = remembered((run) => {
   const known = [...(run.replay?.architectures ?? []), ...(run.found ? [run.found] : [])];

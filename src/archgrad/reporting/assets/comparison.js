@@ -59,7 +59,7 @@ function comparisonSection({ id }, place) {
       for (const cost of Object.keys(COSTS)) chart(`${cost}-${cloud.data}`, cloudContent(cloud, cost));
     }
     checks.replaceChildren(...checklist(comparison.checklist));
-    const parts = reproduceParts(comparison.reproduce);
+    const parts = reproduceParts(comparison.reproduce, "comparison");
     again.replaceChildren(...(parts.length ? [element("h3", {}, "Reproduce it"), ...parts] : []));
   }
   return { node, update };

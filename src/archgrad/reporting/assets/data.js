@@ -68,10 +68,13 @@ function unpacked({ shape, low, high, data }) {
 /** A function of an object that works once for each object, as long as the object lives. */
 function remembered(make) {
   const made = new WeakMap();
-  return (key) => {
-    if (!made.has(key)) made.set(key, make(key));
-    return made.get(key);
-  };
+  return (key) => kept(made, key, () => make(key));
+}
+
+/** The value of a key, made where there is none yet. */
+function kept(map, key, make) {
+  if (!map.has(key)) map.set(key, make());
+  return map.get(key);
 }
 
 const unpackedOnce = remembered(unpacked);

@@ -52,7 +52,7 @@ const MARK_MEANINGS = {
 
 /** The marks of a run, numbered, with the chart that shows them and what they mean. */
 function marksOf(run) {
-  return (run.marks ?? []).map((mark, i) => {
+  return run.marks.map((mark, i) => {
     const found = Object.hasOwn(FINDINGS, mark.finding) ? FINDINGS[mark.finding] : null;
     const meaning = found?.meaning ?? MARK_MEANINGS[mark.kind] ?? null;
     return { ...mark, number: i + 1, chart: found?.chart ?? null, meaning };

@@ -171,21 +171,13 @@ function dotOptions(line) {
 
 /** The numbers of a chart, in a table that is made when it is opened. */
 function numbersFold() {
-  const place = element("div");
-  const node = element("details", {}, element("summary", {}, "The numbers as a table"), place);
   let make = null;
-  const fill = () => {
-    if (node.open && make) place.replaceChildren(scrolled(make()));
+  const { node, update } = unfolding("The numbers as a table", () => scrolled(make()));
+  const show = (next) => {
+    make = next;
+    update();
   };
-  node.addEventListener("toggle", fill);
-  return {
-    node,
-    show(next) {
-      make = next;
-      node.hidden = !next;
-      fill();
-    },
-  };
+  return { node, show };
 }
 
 /** A table { title, header, rows } of texts; what is no number in the first row stands left. */
