@@ -174,6 +174,7 @@ def test_it_prints(show: Callable[..., Any], tmp_path: Path) -> None:
         page.emulate_media(media="print", color_scheme="light")
         assert page.locator("#cells figure").first.is_visible()
         assert not page.locator("#epoch").is_visible()
+        assert page.locator("details:not([open]):visible").count() == 0
         pdf = page.pdf()
         assert pdf.startswith(b"%PDF") and len(pdf) > 20_000
 

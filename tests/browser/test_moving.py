@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 DRAWN = """figure => [...figure.querySelectorAll("svg [data-operation]")]
   .filter((edge) => edge.checkVisibility()).map((edge) => edge.dataset.operation)"""
+MOVE = """(epoch) => {  // where it is, without scrolling to it
+  const slider = document.getElementById("epoch");
+  slider.value = epoch;
+  slider.dispatchEvent(new Event("input"));
+}"""
 CONTROLS = """() => {
   const all = "a[href], button, input, select, summary, textarea, [tabindex='0']";
   const groups = new Set();
@@ -73,6 +78,26 @@ def test_the_slider_changes_the_drawing_to_what_each_epoch_gave(
             assert drawn(page) == recorded(folder, epoch)
             assert f"epoch {epoch} of 6" in page.inner_text("#epoch-label")
         assert page.locator("#cells figure.cell svg").first.inner_html() != widths
+
+
+def test_pictures_far_from_what_is_seen_follow_when_they_are_wanted(
+    show: Callable[..., Any], tmp_path: Path
+) -> None:
+    folder = folders.search(tmp_path / "run")
+    with show(folder, viewport={"width": 1200, "height": 300}) as page:
+        page.evaluate("scrollTo(0, document.body.scrollHeight)")
+        page.wait_for_timeout(100)
+        page.evaluate(MOVE, 2)
+        assert drawn(page) == recorded(folder, 6)
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert drawn(page) == recorded(folder, 2)
+        page.evaluate(MOVE, 4)
+        assert drawn(page) == recorded(folder, 2)
+        page.evaluate("scrollTo(0, 0)")
+        page.wait_for_timeout(100)
+        page.locator("#cells figure").last.scroll_into_view_if_needed()
+        page.wait_for_timeout(100)
+        assert drawn(page) == recorded(folder, 4)
 
 
 def test_a_real_search_replays(

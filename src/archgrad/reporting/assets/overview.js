@@ -158,7 +158,7 @@ function factList(facts) {
   if (facts.length === 0) return null;
   const pairs = facts.map(([label, text]) => {
     const parts = [element("dt", {}, label), element("dd", {}, text)];
-    return element("div", { class: text.length > 22 ? "wide" : null }, ...parts);
+    return element("div", { class: text.length > 19 ? "wide" : null }, ...parts);
   });
   return element("dl", { class: "facts" }, ...pairs);
 }

@@ -172,7 +172,9 @@ function dotOptions(line) {
 /** The numbers of a chart, in a table that is made when it is opened. */
 function numbersFold() {
   let make = null;
-  const { node, update } = unfolding("The numbers as a table", () => scrolled(make()));
+  const { node, update } = unfolding("The numbers as a table", () =>
+    make ? scrolled(make()) : "",
+  );
   const show = (next) => {
     make = next;
     update();
