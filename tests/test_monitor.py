@@ -168,6 +168,7 @@ def test_the_guard_warns_stops_or_rolls_back(
     result = searched(eager, callback=noted, epochs=4, guard=mode)
     assert len(result.metrics) == epochs
     assert result.metrics[1]["warnings"] == ["skips take over"]
+    assert result.metrics[1]["warning_kinds"] == ["skip_share"]
     assert [text for text in noted.texts if "skips" in text] == ["epoch 2: skips take over"]
     assert (result.stopped is None) == (mode == "warn")
 

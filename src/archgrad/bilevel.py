@@ -318,6 +318,7 @@ class BilevelSearch:
         begun = self.monitor.guard.begun(self.metrics) if mode != "off" else []
         if begun:
             metrics["warnings"] = [finding.sentence for finding in begun]
+            metrics["warning_kinds"] = [finding.kind for finding in begun]
         for finding in begun:
             callback.warning(f"epoch {self.done}: {finding.sentence}")
         collapse = [finding.sentence for finding in begun if finding.collapse]

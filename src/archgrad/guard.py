@@ -16,12 +16,16 @@ import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Literal
 
 from archgrad.choice import Group
 from archgrad.diagnostics import PARAMETER_FREE, SKIP
 from archgrad.errors import ArchgradError
 from archgrad.parts.stopping import EigenvalueStop, History, readings
 
+Share = Literal["skip_share", "parameter_free_share"]
+Cost = Literal["parameters", "multiply_adds"]
+Kind = Literal[Share, Cost, "eigenvalue", "discretization", "overfit", "decided early", "undecided"]
 MOVED = 0.05  # `diagnostics.moved` of a search that has decided something, at least
 
 
@@ -33,7 +37,7 @@ class Finding:
     or rolling back to that epoch would mend it.
     """
 
-    kind: str
+    kind: Kind
     sentence: str
     healthy: int
     collapse: bool = False
@@ -116,7 +120,7 @@ class Guard:
         latest = history[-1]["epoch"] if history else 0
         return min((f.healthy for f in self(history) if f.collapse), default=latest)
 
-    def _share(self, history: History, key: str, what: str, limit: float) -> Finding | None:
+    def _share(self, history: History, key: Share, what: str, limit: float) -> Finding | None:
         found = readings(history, key)
         run = 0
         while run < len(found) and found[-1 - run][1] > limit:
@@ -226,7 +230,7 @@ class Guard:
             max((epoch for epoch, part in found if part <= self.undecided), default=0),
         )
 
-    def _cost(self, history: History, what: str) -> Finding | None:
+    def _cost(self, history: History, what: Cost) -> Finding | None:
         found = readings(history, f"{what}_percentile")
         if not found or history[-1]["epoch"] < self.epochs:
             return None

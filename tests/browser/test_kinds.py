@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from archgrad.reporting.document import document
@@ -59,6 +60,8 @@ FAINT = """() => {
     .filter(([contrast]) => contrast < 4.5)
     .map(([contrast, text]) => `${contrast.toFixed(2)} ${text}`);
 }"""
+HEADINGS = """() => [...document.querySelectorAll("h1, h2, h3, h4")]
+  .filter((one) => one.checkVisibility()).map((one) => `${one.tagName[1]} ${one.textContent}`)"""
 UNNAMED = """() => [...document.querySelectorAll("svg")]
   .filter((svg) => svg.checkVisibility() && !svg.closest("[aria-hidden=true]"))
   .filter((svg) => svg.getAttribute("role") !== "img" || !svg.getAttribute("aria-label"))
@@ -84,7 +87,7 @@ SECTIONS = {
     "baseline": "cells curves",
     "main job": "cells weights curves diagnostics costs retraining",
     "retraining": "cells costs retraining",
-    "comparison": "runs comparison cells weights curves diagnostics costs",
+    "comparison": "runs comparison cells weights curves diagnostics",
 }
 NOTICES = {"unfinished": 1}
 THOROUGH = ("recurrent", "mbconv", "main job", "comparison")
@@ -130,11 +133,48 @@ def test_several_runs_stand_side_by_side(show: Callable[..., Any], tmp_path: Pat
         assert page.evaluate(SIDEWAYS) <= 0
 
 
+def test_what_is_of_all_runs_comes_before_what_is_of_one(
+    show: Callable[..., Any], tmp_path: Path
+) -> None:
+    with show(KINDS["comparison"](tmp_path / "compared")) as page:
+        headings = page.evaluate(HEADINGS)
+        levels = [int(text[0]) for text in headings]
+        assert levels[0] == 1 and max(np.diff(levels)) == 1
+        wanted = ["1 compared", "2 Comparison", "2 Runs", "1 Run darts seed-0", "2 Overview"]
+        assert [text for text in headings if text in wanted] == wanted
+        assert page.title() == "compared"
+        page.select_option("select#run", label="darts seed-1")
+        assert page.inner_text("#run-name") == "Run darts seed-1"
+        assert page.inner_text("h1#name") == "compared"
+    with show(KINDS["search"](tmp_path / "alone")) as page:
+        assert [text for text in page.evaluate(HEADINGS) if text[0] == "1"] == ["1 alone"]
+
+
+def test_a_warning_is_explained_at_its_chart_by_its_kind_alone(
+    show: Callable[..., Any], tmp_path: Path
+) -> None:
+    folder = folders.search(tmp_path / "run")
+    with show(folder) as page:
+        chart = page.locator("[data-chart=shares]")
+        assert "many skips" in chart.inner_text().lower()
+        assert chart.locator(".mark-meaning").count() == 1
+    known = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for line in known:
+        line.pop("warning_kinds", None)
+        if "warnings" in line:
+            line["warnings"] = ["skip connections take over"]
+    folders.lines(folder / "metrics.jsonl", known)
+    with show(folder) as page:
+        assert "take over" in page.inner_text("#diagnostics > .section-note")
+        assert page.locator(".mark-meaning").count() == 0
+
+
 def test_it_prints(show: Callable[..., Any], tmp_path: Path) -> None:
     with show(KINDS["main job"](tmp_path / "run")) as page:
         page.emulate_media(media="print", color_scheme="light")
         assert page.locator("#cells figure").first.is_visible()
         assert not page.locator("#epoch").is_visible()
+        assert page.locator("details:not([open]):visible").count() == 0
         pdf = page.pdf()
         assert pdf.startswith(b"%PDF") and len(pdf) > 20_000
 

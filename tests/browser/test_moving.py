@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 DRAWN = """figure => [...figure.querySelectorAll("svg [data-operation]")]
   .filter((edge) => edge.checkVisibility()).map((edge) => edge.dataset.operation)"""
+MOVE = """(epoch) => {  // where it is, without scrolling to it
+  const slider = document.getElementById("epoch");
+  slider.value = epoch;
+  slider.dispatchEvent(new Event("input"));
+}"""
 CONTROLS = """() => {
   const all = "a[href], button, input, select, summary, textarea, [tabindex='0']";
   const groups = new Set();
@@ -38,12 +43,12 @@ FOCUSED = """() => {
 }"""
 
 
-def until(page: Page, expression: str) -> None:
+def until(page: Page, expression: str, step: int = 200) -> None:
     """Wait for something; Playwright's own way of it is what the page's policy forbids."""
     for _ in range(100):
         if page.evaluate(expression):
             return
-        page.clock.run_for(200)
+        page.clock.run_for(step)
         page.wait_for_timeout(20)
     pytest.fail(f"did not come to be: {expression}")
 
@@ -75,10 +80,30 @@ def test_the_slider_changes_the_drawing_to_what_each_epoch_gave(
         assert page.locator("#cells figure.cell svg").first.inner_html() != widths
 
 
+def test_pictures_far_from_what_is_seen_follow_when_they_are_wanted(
+    show: Callable[..., Any], tmp_path: Path
+) -> None:
+    folder = folders.search(tmp_path / "run")
+    with show(folder, viewport={"width": 1200, "height": 300}) as page:
+        page.evaluate("scrollTo(0, document.body.scrollHeight)")
+        page.wait_for_timeout(100)
+        page.evaluate(MOVE, 2)
+        assert drawn(page) == recorded(folder, 6)
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert drawn(page) == recorded(folder, 2)
+        page.evaluate(MOVE, 4)
+        assert drawn(page) == recorded(folder, 2)
+        page.evaluate("scrollTo(0, 0)")
+        page.wait_for_timeout(100)
+        page.locator("#cells figure").last.scroll_into_view_if_needed()
+        page.wait_for_timeout(100)
+        assert drawn(page) == recorded(folder, 4)
+
+
 def test_a_real_search_replays(
     show: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = "--channels 2 --cells 3 --nodes 2 --epochs 2 --subset 80 --batch-size 20"
+    options = "--channels 2 --cells 3 --nodes 2 --epochs 2 --subset 40 --batch-size 20"
     options = [*options.split(), "--guard", "off"]
     with pytest.raises(SystemExit) as ended:
         cli.main(["search", *options, "--out", str(tmp_path / "run")])
@@ -133,8 +158,8 @@ def test_the_keyboard_moves_everything(show: Callable[..., Any], tmp_path: Path)
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[Server]:
-    with Server([folder], socket.create_server(("127.0.0.1", 0))) as server:
+def served(folder: Path, port: int = 0) -> Iterator[Server]:
+    with Server([folder], socket.create_server(("127.0.0.1", port))) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -178,16 +203,35 @@ def test_a_page_that_follows_gets_a_new_epoch_and_keeps_what_was_chosen(
         assert page.evaluate("window.__same") is True
 
 
-def test_a_page_whose_server_is_gone_goes_on(chromium: Any, tmp_path: Path) -> None:
+def test_a_page_whose_server_is_gone_asks_for_a_while_and_when_told_to(
+    chromium: Any, tmp_path: Path
+) -> None:
     folder = folders.search(tmp_path / "run", done=3)
     page = chromium.new_page()
     errors: list[str] = []
+    asked: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.clock.install()
     with served(folder) as server:
         page.goto(server.url)
         page.wait_for_selector("#epoch")
-    page.wait_for_event("requestfailed")
+    until(page, "document.getElementById('live').dataset.state === 'gone'", 2000)
+    tries = len(asked)
+    page.clock.run_for(600_000)
+    assert len(asked) == tries < 8
     page.locator("#epoch").fill("1")
     assert drawn(page) == recorded(folder, 1)
+
+    port = int(page.url.rpartition(":")[2].strip("/"))
+    folders.search(folder, done=4)
+    with served(folder, port):
+        page.click("#again")
+        until(page, "document.getElementById('epoch').max === '4'")
+        assert page.locator("#again").is_hidden()
+    until(page, "document.getElementById('live').dataset.state === 'gone'", 2000)
+    with served(folder, port):
+        page.evaluate("window.dispatchEvent(new Event('focus'))")
+        until(page, "document.getElementById('live').dataset.state === 'following'")
     assert errors == []
     page.close()

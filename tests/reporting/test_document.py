@@ -53,7 +53,7 @@ def checked(*paths: Path) -> dict[str, Any]:
         assert all(isinstance(problem, str) for problem in run["problems"])
         assert all(isinstance(part, str) for fact in run["facts"] for part in fact)
         for mark in run["marks"]:
-            assert mark.keys() == {"epoch", "kind", "text"}
+            assert mark.keys() == {"epoch", "kind", "text", "finding"}
         for network in run["networks"]:
             assert {
                 "label",

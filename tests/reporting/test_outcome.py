@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import run_folders as folders
 from archgrad.reporting.reading import read_run
 
@@ -37,7 +39,7 @@ def main_job(path: Path) -> Path:
 def test_warnings_stand_at_their_epoch(tmp_path: Path) -> None:
     lines = [folders.metrics(1), folders.metrics(2, warnings=["skips take over", 3])]
     assert read(folders.search(tmp_path, metrics=lines))["marks"][0] == {
-        "epoch": 2, "kind": "warning", "text": "skips take over",
+        "epoch": 2, "kind": "warning", "text": "skips take over", "finding": None,
     }  # fmt: skip
 
 
@@ -45,14 +47,16 @@ def test_a_search_that_ended_early_is_marked(tmp_path: Path) -> None:
     assert read(folders.search(tmp_path / "whole"))["marks"] == []
     (mark,) = read(folders.search(tmp_path / "part", [1, 2]))["marks"]
     assert (mark["epoch"], mark["kind"]) == (2, "stop")
-    assert mark["text"] == "the search was ended after 2 of 3 epochs by its stopping rule"
+    assert mark["text"] == "the search ended after 2 of 3 epochs"
     (tmp_path / "part" / "architecture.json").unlink()
     assert read(tmp_path / "part")["marks"] == [], "it goes on"
 
 
 def test_an_epoch_that_comes_again_is_a_way_back(tmp_path: Path) -> None:
     marks = read(folders.search(tmp_path, [1, 2, 3, 2, 3]))["marks"]
-    assert marks == [{"epoch": 2, "kind": "rollback", "text": "went back from epoch 3 to 1"}]
+    assert marks == [
+        {"epoch": 2, "kind": "rollback", "text": "went back from epoch 3 to 1", "finding": None}
+    ]
 
 
 def test_a_main_job_shows_its_table_and_networks(tmp_path: Path) -> None:
@@ -145,3 +149,35 @@ def test_an_older_summary_has_no_empty_line(tmp_path: Path) -> None:
     outcome = read(tmp_path)["outcome"]
     assert len(outcome["table"]) == 3
     assert outcome["sentences"] == ["The found cell is better."]
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "architecture.json"])
+def test_what_is_cut_off_is_not_taken_for_an_end(name: str, tmp_path: Path) -> None:
+    made = folders.search(tmp_path / "run")
+    whole = (made / name).read_bytes()
+    (made / name).write_bytes(whole[: len(whole) // 2])
+    run = read(made)
+    assert run["marks"] == []
+    assert (run["state"] == "finished") == (name == "metrics.jsonl")
+
+
+def test_the_kind_of_a_finding_comes_with_its_mark(tmp_path: Path) -> None:
+    known = [folders.metrics(epoch) for epoch in (1, 2, 3)]
+    known[0] |= {"warnings": ["old"]}
+    known[1] |= {"warnings": ["a", "b"], "warning_kinds": ["overfit", 3.5]}
+    known[2] |= {"warnings": ["c", "d"], "warning_kinds": ["overfit"]}
+    marks = read(folders.search(tmp_path / "run", metrics=known))["marks"]
+    found = [(mark["text"], mark["finding"]) for mark in marks]
+    assert found == [("old", None), ("a", "overfit"), ("b", "3.5"), ("c", None), ("d", None)]
+
+
+def test_facts_are_written_for_readers(tmp_path: Path) -> None:
+    search = {"method": "darts", "method_options": {"first_order": True, "steps": None, "x_y": 0.5}}
+    made = folders.search(tmp_path / "run", config=folders.config(search=search))
+    facts = dict(read(made)["facts"])
+    assert facts["options of the method"] == "first order yes, x y 0.5"
+    assert facts["started"] == "2026-01-02 03:04 UTC"
+    folders.write(made / "environment.json", [{"started": "2026-01-02T03:04:05+02:00"}])
+    assert dict(read(made)["facts"])["started"] == "2026-01-02 01:04 UTC"
+    folders.write(made / "environment.json", [{"started": "yesterday"}])
+    assert dict(read(made)["facts"])["started"] == "yesterday"

@@ -151,12 +151,12 @@ def _facts(config: Value, results: Results | None, environment: Sequence[Value])
     first = mapping(next(iter(items(config.get("runs"))), None))
     started = next(iter(environment), {})
     known = [
-        ("methods", text(compare.get("methods"))),
+        ("methods", (text(compare.get("methods")) or "").replace(",", ", ")),
         ("searches of each", text(whole(compare.get("seeds")))),
         ("space", text(mapping(first.get("search")).get("space"))),
         ("data", text(mapping(first.get("data")).get("data"))),
         ("device", text(started.get("device"))),
-        ("started", text(started.get("started"))),
+        ("started", facts.moment(started.get("started"))),
     ]
     if results is not None:
         budget, asked = results.budget, results.settings

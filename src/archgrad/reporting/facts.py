@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def facts(config: Value, lines: Sequence[Value], environment: Sequence[Value]) -
     known = [
         ("space", _joined([text(search.get("space")), *_sizes(search)])),
         ("method", text(search.get("method"))),
-        ("options of the method", _options(mapping(search.get("method_options")))),
+        ("options of the method", _joined(_pairs(mapping(search.get("method_options"))))),
         ("data", _joined([text(data.get("data")), *_pairs(data, ("subset", "image_size"))])),
         ("transferred from", text(config.get("transferred_from"))),
         ("seed", text((search or train).get("seed"))),
@@ -74,7 +75,7 @@ def facts(config: Value, lines: Sequence[Value], environment: Sequence[Value]) -
         ("retraining", _joined(_pairs(train, ("recipe", "epochs", "seeds", "channels", "cells")))),
         ("random cells to compare with", text(config.get("random_cells"))),
         ("device", text(first.get("device"))),
-        ("started", text(first.get("started"))),
+        ("started", moment(first.get("started"))),
         ("time of the search", _clock([number(line.get("seconds")) for line in lines])),
         ("spent by the search", _spent(number(last.get("spent")))),
         ("most memory", _memory([number(line.get("memory_mb")) for line in lines])),
@@ -93,12 +94,25 @@ def _sizes(search: Value) -> list[str]:
 
 
 def _pairs(values: Value, keys: Iterable[str] | None = None) -> list[str]:
-    shown = ((key, text(values.get(key))) for key in (values if keys is None else keys))
-    return [f"{key.replace('_', ' ')} {value}" for key, value in shown if value is not None]
+    shown = ((key, _shown(values.get(key))) for key in (values if keys is None else keys))
+    return [f"{key.replace('_', ' ')} {value}" for key, value in shown if value]
 
 
-def _options(values: Value) -> str:
-    return _joined(f"{key}={text(value)}" for key, value in values.items())
+def _shown(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return " ".join(map(str, map(_shown, value))) if isinstance(value, list) else text(value)
+
+
+def moment(value: Any) -> str | None:
+    """A time as people write it, to the minute; what is none stays as it is."""
+    try:
+        found = datetime.fromisoformat(text(value) or "")
+    except ValueError:
+        return text(value)
+    if found.tzinfo is None:
+        return f"{found:%Y-%m-%d %H:%M}"
+    return f"{found.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _joined(parts: Iterable[str | None]) -> str:
@@ -139,36 +153,39 @@ def limit(source: Source) -> list[list[str]]:
     if not isinstance(found.get("met"), bool):
         return []
     value = next((v for k in ("found", "predicted") if (v := number(found.get(k))) is not None), 0)
-    bound, kind = number(found.get("limit")), text(found.get("kind"))
+    bound, kind = number(found.get("limit")), text(found.get("kind")) or "cost"
     word = "met" if found["met"] else "not met"
     return [["limit of cost", f"{kind} {value:,.6g} of at most {bound or 0:,.6g}: {word}"]]
 
 
 def marks(
-    metrics: Sequence[Value], alphas: Sequence[Value], planned: int | None, ended: bool, guard: Any
+    metrics: Sequence[Value], alphas: Sequence[Value], planned: int | None, ended: bool
 ) -> list[Value]:
-    """What happened at an epoch, in words. ``ended``: the architecture is written."""
-    found = [
-        _mark(line["epoch"], "warning", sentence)
-        for line in metrics
-        for sentence in items(line.get("warnings"))
-        if isinstance(sentence, str)
-    ]
-    found += _stages(alphas)
+    """What happened at an epoch, in words. ``ended``: no line comes after those of ``metrics``."""
+    found = [mark for line in metrics for mark in _warnings(line)] + _stages(alphas)
     epochs = [line["epoch"] for line in metrics]
     for before, after in pairwise(epochs):
         if after <= before:
             found.append(_mark(after, "rollback", f"went back from epoch {before} to {after - 1}"))
     if ended and planned is not None and epochs and epochs[-1] < planned:
-        sentence = f"the search was ended after {epochs[-1]} of {planned} epochs"
-        ruled = isinstance(guard, str) and guard in ("stop", "rollback")
-        by = f"the guard ({guard}) or the method's stopping rule" if ruled else "its stopping rule"
-        found.append(_mark(epochs[-1], "stop", f"{sentence} by {by}"))
+        sentence = f"the search ended after {epochs[-1]} of {planned} epochs"
+        found.append(_mark(epochs[-1], "stop", sentence))
     return sorted(found, key=lambda mark: int(mark["epoch"]))
 
 
-def _mark(epoch: int, kind: str, sentence: str) -> Value:
-    return {"epoch": epoch, "kind": kind, "text": sentence}
+def _mark(epoch: int, kind: str, sentence: str, finding: str | None = None) -> Value:
+    """``finding``: the kind of what the guard found, None where that is not known."""
+    return {"epoch": epoch, "kind": kind, "text": sentence, "finding": finding}
+
+
+def _warnings(line: Value) -> list[Value]:
+    sentences, kinds = items(line.get("warnings")), items(line.get("warning_kinds"))
+    kinds = kinds if len(kinds) == len(sentences) else [None] * len(sentences)  # of older folders
+    return [
+        _mark(line["epoch"], "warning", sentence, text(kind))
+        for sentence, kind in zip(sentences, kinds)
+        if isinstance(sentence, str)
+    ]
 
 
 def _stages(alphas: Sequence[Value]) -> list[Value]:

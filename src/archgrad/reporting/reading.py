@@ -57,10 +57,10 @@ def read_run(folder: Path, ident: str, detail: Detail = WHOLE, name: str | None 
     offered = groups(source)
     environment = facts.environments(source)
     _say_what_lacks(source, config, kind, metrics, alphas, offered)
-    finished = _finished(source, kind, train, made)
+    finished = _finished(source, kind, train, cells, made)
     baseline = bool(evaluations) or source.has(BEGUN)
     planned = None if baseline else _planned(search or train)
-    ended = (kind == "search" and finished) or (kind == "run" and cells is not None)
+    ended = kind in ("search", "run") and cells is not None and METRICS not in source.damaged
     space = text(search.get("space")) or (cells["space"] if cells else None)
     measure = _measure([*metrics, *evaluations], space)
     run = {
@@ -81,7 +81,7 @@ def read_run(folder: Path, ident: str, detail: Detail = WHOLE, name: str | None 
         "measure": measure,
         "groups": offered,
         "epochs": {"planned": planned, "columns": columns(metrics)},
-        "marks": facts.marks(metrics, alphas, planned, ended, search.get("guard")),
+        "marks": facts.marks(metrics, alphas, planned, ended),
         "replay": replay(source, alphas, offered, space, detail),
         "evaluations": _evaluations(source, evaluations, measure, text(data.get("data"))),
         "found": cells,
@@ -169,12 +169,14 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _finished(source: Source, kind: str, train: Value, made: Sequence[Value]) -> bool:
-    """Whether nothing is left to do."""
+def _finished(
+    source: Source, kind: str, train: Value, cells: Value | None, made: Sequence[Value]
+) -> bool:
+    """Whether nothing is left to do, as far as can be read."""
     if kind == "run":
-        return source.has(RESULTS)
+        return isinstance(source.json(RESULTS), dict)
     if kind != "train":
-        return source.has(ARCHITECTURE) and not source.has(FAILED)
+        return cells is not None and not source.has(FAILED)
     done = sum(seed["test"] is not None for network in made for seed in network["seeds"])
     return done > 0 and done >= (whole(train.get("seeds")) or 1)
 

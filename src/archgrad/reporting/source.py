@@ -35,10 +35,14 @@ YAML_ERRORS = (  # PyYAML raises all of these for some text
 
 
 class Source:
-    """A folder whose ``problems`` are what was found in place of what was expected."""
+    """A folder whose ``problems`` are what was found in place of what was expected.
+
+    ``damaged``: its files that could not be read whole.
+    """
 
     def __init__(self, folder: Path, problems: list[str], within: str = "") -> None:
         self.folder, self.problems, self.within = folder, problems, within
+        self.damaged: set[str] = set()
 
     def inside(self, name: str) -> Source:
         """A folder in this one; its problems are among those of this one."""
@@ -62,6 +66,7 @@ class Source:
 
     def say(self, name: str, finding: str) -> None:
         """A problem with a file: what was found, and what is therefore not shown."""
+        self.damaged.add(name)
         lost = SHOWN.get(name.rpartition("/")[2], "what it holds")
         self.problems.append(f"{self.within}{name} {finding}; not shown: {lost}")
 
@@ -135,6 +140,8 @@ class Source:
             value = _object(line)
             good += [value] if value is not None else []
             bad += [index] if value is None else []
+        if bad:
+            self.damaged.add(name)
         if bad and bad[-1] > len(lines):
             self.problems.append(
                 f"the last line of {self.within}{name} is cut off: it is being written, or its "

@@ -13,6 +13,7 @@ const OPERATION_STYLES = [
   ["relu", { color: "var(--op-vermilion)", dash: "10 4" }],
   ["sigmoid", { color: "var(--op-green)", dash: "5 5" }],
 ];
+const SMALLEST = 0.5; // part of its size that a cell shown beside others shrinks to
 const OTHER_STYLE = { color: "var(--op-grey)", dash: null };
 
 /** The line of an operation's kind: {color, dash}, dash as SVG wants it or null for solid. */
@@ -37,8 +38,11 @@ function operationLegend(names) {
   return element("ul", { class: "legend", "aria-label": "operations" }, ...entries);
 }
 
-/** A drawn graph that paint() changes in place: {node, paint(cell, strength, widest)}. */
-function cellPicture(graph) {
+/**
+ * A drawn graph that paint() changes in place: {node, paint(cell, strength, widest)}; it shrinks
+ * with the page to the part `least` of its size, below which its words are too small to read.
+ */
+function cellPicture(graph, least = 0.75) {
   const plan = laidOut(graph);
   const joints = plan.joints.map((one) => drawn("path", { class: "joint", d: one.path }));
   const edges = plan.edges.map((one) => edgePicture(one, graph.room));
@@ -50,7 +54,7 @@ function cellPicture(graph) {
       viewBox: `0 0 ${plan.width} ${plan.height}`,
       width: plan.width,
       height: plan.height,
-      style: `min-width: ${0.75 * plan.width}px`, // else its words become too small to read
+      style: `min-width: ${least * plan.width}px`,
     },
     drawn("g", {}, ...edges.map((one) => one.faint), ...joints),
     drawn("g", {}, ...edges.map((one) => one.bold)),
@@ -141,7 +145,7 @@ function architectureFigure(architecture, title) {
   const singles = architecture.cells.filter(isSingle);
   const operations = [...new Set(graphs.flatMap(operationsOf))].sort();
   const pictures = graphs.map((cell) => {
-    const { node, paint } = cellPicture(cellGraph(cell));
+    const { node, paint } = cellPicture(cellGraph(cell), SMALLEST);
     paint(cell);
     const caption = element("figcaption", {}, cellTitle(cell));
     const box = scrolling(`${title}: ${cellTitle(cell)}, drawn`, node);
@@ -193,12 +197,6 @@ function cellsSection() {
   return { node, update };
 }
 
-/** The value of a key, made where there is none yet. */
-function kept(map, key, make) {
-  if (!map.has(key)) map.set(key, make());
-  return map.get(key);
-}
-
 /** The groups of a run's supernet, with the graph of each that is one. */
 const groupsOf = remembered((run) => {
   const known = [...(run.replay?.architectures ?? []), ...(run.found ? [run.found] : [])];
@@ -243,7 +241,7 @@ function cellFigure(graph) {
     last = part;
     table.update();
   };
-  return { node, update };
+  return { node, update: whenNear(node, update) };
 }
 
 /** The weight with the widest line: the largest of the run, but a tie is no strong line. */
@@ -278,11 +276,17 @@ function edgeTable(graph, { group, cell, run, index }) {
   return scrolling(`edges of the ${cellTitle(graph)}`, textTable(header, rows));
 }
 
+/** All operations that the cells of a run ever have, by the name of the cell. */
+const operationsOfCells = remembered((run) => {
+  const all = [run.replay, run.evaluations].flatMap((one) => one?.architectures ?? []);
+  const cells = [...all, ...(run.found ? [run.found] : [])].flatMap((one) => one.cells);
+  return d3.rollup(cells, (same) => new Set(same.flatMap(operationsOf)), ({ name }) => name);
+});
+
 function updateLegend(legend, run, graphs) {
-  const known = [...(run.replay?.architectures ?? []), ...graphs.map(({ cell }) => ({ cells: [cell] }))];
-  const wanted = new Set(graphs.map(({ graph }) => graph.name));
-  const cells = known.flatMap(({ cells }) => cells).filter((cell) => cell && wanted.has(cell.name));
-  const names = [...new Set(cells.flatMap(operationsOf))].sort();
+  const known = operationsOfCells(run);
+  const wanted = new Set(graphs.flatMap(({ graph }) => [...(known.get(graph.name) ?? [])]));
+  const names = [...wanted].sort();
   if (legend.dataset.names === names.join()) return;
   legend.dataset.names = names.join();
   legend.replaceChildren(operationLegend(names));

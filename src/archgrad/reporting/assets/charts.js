@@ -182,9 +182,6 @@ function bestScores(values, higher) {
   });
 }
 
-/** The marks that no chart among these shows with their sentence. */
-const unplaced = (marks, names) => marks.filter(({ chart }) => !names.has(chart));
-
 function curvesSection() {
   const drag = "Drag across a chart, or use the sliders, to look closer.";
   const replay = "The thin rule is the epoch of the replay; a click moves it.";
@@ -198,13 +195,13 @@ function curvesSection() {
 
 function diagnosticsSection() {
   return epochsSection("diagnostics", "Diagnostics", DIAGNOSTICS, (run, marks, charts, top) => {
-    const names = new Set();
+    const told = new Set();
     for (const [i, chart] of charts.entries()) {
       const own = chart.node.hidden ? [] : marks.filter((mark) => mark.chart === DIAGNOSTICS[i].name);
       chart.below.replaceChildren(...(own.length ? [markSentences(own)] : []));
-      if (own.length) names.add(DIAGNOSTICS[i].name);
+      own.forEach((mark) => told.add(mark));
     }
-    const others = unplaced(marks, names);
+    const others = marks.filter((mark) => !told.has(mark));
     top.replaceChildren(...(others.length ? [markSentences(others)] : []));
   });
 }
@@ -220,7 +217,7 @@ function epochsSection(id, title, kinds, explain) {
   for (const chart of charts) {
     dragZoom(chart, {
       zoomed: (range) => setZoom(store.run().id, range),
-      clicked: (epoch) => store.run().replay && choose(store.run(), epoch),
+      clicked: (epoch) => store.run().replay && store.move(store.run(), epoch),
     });
   }
 
@@ -245,14 +242,8 @@ function epochsSection(id, title, kinds, explain) {
     node.hidden = run === null;
     if (run === null) return;
     if (changed(found, run, view.zoom[run.id])) redraw(run, view);
-    const at = run.replay ? (view.epochs[run.id] ?? run.replay.epochs.at(-1)) : null;
+    const at = run.replay ? timeline(run).epochs[moment(run, view)] : null;
     for (const chart of charts) chart.cursor(at);
   }
   return { node, update };
-}
-
-/** Puts the replay to the epoch that is nearest. */
-function choose(run, epoch) {
-  const nearest = d3.least(run.replay.epochs, (one) => Math.abs(one - epoch));
-  store.set({ epochs: { ...store.view.epochs, [run.id]: nearest } });
 }

@@ -7,14 +7,15 @@ function chosenPart() {
   const title = element("h3", {}, "Side by side");
   const node = element("div", { class: "chosen" }, title, cells, zoom.node, grid);
   const figures = new Map();
+  const distances = chartFigure("distances");
   const changed = changes();
 
   function figure(name) {
-    if (!figures.has(name)) {
-      figures.set(name, chartFigure(name));
-      dragZoom(figures.get(name), { zoomed: (range) => setZoom("chosen", range) });
-    }
-    return figures.get(name);
+    return kept(figures, name, () => {
+      const made = chartFigure(name);
+      dragZoom(made, { zoomed: (range) => setZoom("chosen", range) });
+      return made;
+    });
   }
   function update(found, names, chosen) {
     const { view } = store;
@@ -24,15 +25,11 @@ function chosenPart() {
     const contents = overlays(chosen, names, zoomOf(view, "chosen"));
     const shown = contents.map(([name, content]) => [figure(name), content]);
     const far = distancesContent(found, names, chosen);
-    if (far) shown.push([figures.get("distances") ?? plain("distances"), far]);
+    if (far) shown.push([distances, far]);
     grid.replaceChildren(...shown.map(([one]) => one.node));
     for (const [one, content] of shown) one.show(content);
     const xs = chosen.flatMap((run) => run.epochs?.columns.epoch ?? []);
     zoom.update("chosen", xs, "epoch", view);
-  }
-  function plain(name) {
-    figures.set(name, chartFigure(name));
-    return figures.get(name);
   }
   return { node, update };
 }

@@ -2,72 +2,77 @@
 
 /** A line a method, the same in all charts of a comparison. */
 function methodLines({ points, curves }) {
-  const series = (curves ?? []).flatMap((curve) => curve.series);
-  const methods = new Set([...series, ...(points ?? [])].map(({ method }) => method));
+  const series = curves.flatMap((curve) => curve.series);
+  const methods = new Set([...series, ...points].map(({ method }) => method));
   return new Map([...methods].map((method, i) => [method, lineOf(i)]));
 }
 
 /** How the test measure of a data set is shown: in the unit of its curve, else as accuracy. */
 function measureOf({ curves }, data) {
-  const found = (curves ?? []).find((curve) => curve.data === data);
+  const found = curves.find((curve) => curve.data === data);
   const { factor = 100, higher = true } = found ?? {};
   const accuracy = { title: "accuracy, %", unit: "%" };
   return { factor, higher, ...(factor === 100 ? accuracy : { title: "perplexity", unit: "" }) };
 }
 
-function comparisonSection() {
-  const place = element("div");
-  const node = section("comparison", "Comparison", place);
+/** A section for each comparison of the page, in the order of the document. */
+function comparisonSections() {
+  const node = element("div");
   const parts = new Map();
   const changed = changes();
 
   function update(found) {
     if (!changed(found)) return;
-    node.hidden = !found.comparisons.length;
-    const shown = found.comparisons.map((comparison) => {
-      if (!parts.has(comparison.id)) parts.set(comparison.id, comparisonPart());
-      parts.get(comparison.id).update(comparison, found.comparisons.length > 1);
-      return parts.get(comparison.id).node;
+    const shown = found.comparisons.map((comparison, i) => {
+      const part = kept(parts, comparison.id, () => comparisonSection(comparison, i));
+      part.update(comparison, found.comparisons.length > 1);
+      return part.node;
     });
-    if (shown.some((one, i) => place.children[i] !== one)) place.replaceChildren(...shown);
+    if (shown.some((one, i) => node.children[i] !== one)) node.replaceChildren(...shown);
   }
   return { node, update };
 }
 
-function comparisonPart() {
-  const heading = element("h3");
+function comparisonSection({ id }, place) {
   const words = element("div");
-  const tables = element("div");
   const grid = element("div", { class: "charts" });
   const checks = element("div");
-  const node = element("div", { class: "comparison" }, heading, words, tables, grid, checks);
+  const again = element("div");
+  const node = section(place ? id : "comparison", "Comparison", words, grid, checks, again);
+  node.classList.add("comparison");
   const figures = new Map();
 
   function chart(name, content) {
-    if (!figures.has(name)) {
-      figures.set(name, chartFigure(name));
-      grid.append(figures.get(name).node);
-    }
-    figures.get(name).show(content);
+    const figure = kept(figures, name, () => chartFigure(name));
+    if (!figure.node.parentNode) grid.append(figure.node);
+    figure.show(content);
   }
   function update(comparison, several) {
-    node.id = comparison.id;
-    heading.textContent = comparison.name;
-    heading.hidden = !several;
-    const problems = (comparison.problems ?? []).map((text) => element("p", { class: "notice" }, text));
-    const sentences = (comparison.sentences ?? []).map((text) => element("p", {}, text));
-    words.replaceChildren(...problems, ...sentences);
-    tables.replaceChildren(...(comparison.tables ?? []).flatMap(tableParts));
+    if (several) node.firstChild.textContent = `Comparison ${comparison.name}`;
+    words.replaceChildren(...comparisonWords(comparison));
     const lines = methodLines(comparison);
-    for (const curve of comparison.curves ?? []) {
-      chart(`spent-${curve.data}`, spentContent(curve, lines));
-    }
-    for (const [data, points] of d3.groups(comparison.points ?? [], (point) => point.data)) {
+    for (const curve of comparison.curves) chart(`spent-${curve.data}`, spentContent(curve, lines));
+    for (const [data, points] of d3.groups(comparison.points, (point) => point.data)) {
       chart(`test-${data}`, methodsContent(comparison, data, points, lines));
     }
-    checks.replaceChildren(...checklist(comparison.checklist ?? []));
+    for (const cloud of comparisonClouds(comparison)) {
+      for (const cost of Object.keys(COSTS)) chart(`${cost}-${cloud.data}`, cloudContent(cloud, cost));
+    }
+    checks.replaceChildren(...checklist(comparison.checklist));
+    const parts = reproduceParts(comparison.reproduce, "comparison");
+    again.replaceChildren(...(parts.length ? [element("h3", {}, "Reproduce it"), ...parts] : []));
   }
   return { node, update };
+}
+
+/** Problems, facts, what came out and the tables. */
+function comparisonWords(comparison) {
+  return [
+    problemNotice(comparison),
+    factList(comparison.facts),
+    ...comparison.sentences.map((text) => element("p", {}, sentence(text))),
+    ...comparison.tables.flatMap(tableParts),
+  ].filter(Boolean);
 }
 
 function tableParts({ title, header, rows, note }) {

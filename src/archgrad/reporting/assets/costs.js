@@ -12,50 +12,22 @@ const DASH = {
 const COSTS = { parameters: "parameters", multiply_adds: "multiply-adds" };
 
 function costsSection() {
-  const radio = (key) =>
-    element("input", {
-      type: "radio",
-      name: "cost",
-      value: key,
-      id: `cost-${key}`,
-      onchange: () => store.set({ cost: key }),
-    });
-  const inputs = Object.keys(COSTS).map(radio);
-  const labels = inputs.map((input) => element("label", {}, input, COSTS[input.value]));
-  const choice = element("fieldset", { class: "picks" }, element("legend", {}, "Cost"), ...labels);
-  const grid = element("div", { class: "charts" });
-  const node = section("costs", "Cost against quality", choice, grid);
-  const figures = new Map();
+  const figures = Object.keys(COSTS).map((cost) => chartFigure(`cost-${cost}`));
+  const grid = element("div", { class: "charts" }, ...figures.map(({ node }) => node));
+  const node = section("costs", "Cost against quality", grid);
   const changed = changes();
 
-  function figure(name) {
-    if (!figures.has(name)) figures.set(name, chartFigure(name));
-    return figures.get(name);
-  }
-  function update(found, view) {
+  function update(found) {
     const run = store.run();
-    if (!changed(found, run, view.cost)) return;
-    const clouds = [runCloud(run), ...found.comparisons.flatMap(comparisonClouds)].filter(Boolean);
-    const points = clouds.flatMap((cloud) => cloud.points.filter(({ values }) => values.length));
-    const offered = Object.keys(COSTS).filter((key) => points.some((point) => isNumber(point[key])));
-    node.hidden = !offered.length;
-    if (node.hidden) return;
-    const cost = offered.includes(view.cost) ? view.cost : offered[0];
-    for (const input of inputs) {
-      input.checked = input.value === cost;
-      input.disabled = !offered.includes(input.value);
-    }
-    const shown = clouds.map((cloud) => [figure(cloud.name), cloudContent(cloud, cost)]);
-    const nodes = shown.filter(([, content]) => content).map(([one]) => one.node);
-    if (nodes.some((one, i) => grid.children[i] !== one) || grid.children.length !== nodes.length) {
-      grid.replaceChildren(...nodes);
-    }
-    for (const [one, content] of shown) one.show(content);
+    if (!changed(found, run)) return;
+    const cloud = runCloud(run);
+    Object.keys(COSTS).forEach((cost, i) => figures[i].show(cloud && cloudContent(cloud, cost)));
+    node.hidden = figures.every((figure) => figure.node.hidden);
   }
   return { node, update };
 }
 
-/** The networks of a run: { name, title, unit, higher, groups: Map(name -> line), points }. */
+/** The networks of a run: { title, unit, higher, groups: Map(name -> line), points }. */
 function runCloud(run) {
   if (!run?.networks?.length) return null;
   const { title, unit, higher } = run.measure;
@@ -67,13 +39,13 @@ function runCloud(run) {
     values: testsOf(network, run.measure).filter(isNumber),
   }));
   const groups = networkLines(run.networks);
-  return { name: "cost", title: `Test ${title}`, unit, higher, groups, points };
+  return { title: `Test ${title}`, unit, higher, groups, points };
 }
 
 /** A cloud for each data set of a comparison; a point is one search, of one seed. */
 function comparisonClouds(comparison) {
   const lines = methodLines(comparison);
-  return d3.groups(comparison.points ?? [], ({ data }) => data).map(([data, found]) => {
+  return d3.groups(comparison.points, ({ data }) => data).map(([data, found]) => {
     const { factor, unit, higher, title } = measureOf(comparison, data);
     const points = found.map((point) => ({
       ...point,
@@ -81,8 +53,7 @@ function comparisonClouds(comparison) {
       name: `${point.method}, seed ${point.seed}`,
       values: isNumber(point.test) ? [point.test * factor] : [],
     }));
-    const name = `cost-${comparison.id}-${data}`;
-    return { name, title: `${data}: test ${title}`, unit, higher, groups: lines, points };
+    return { data, title: `${data}: test ${title}`, unit, higher, groups: lines, points };
   });
 }
 

@@ -51,10 +51,15 @@ async function decoded(text) {
 /** What packing.py packed: at(i, j, k) is a number, or null where there is none. */
 function unpacked({ shape, low, high, data }) {
   const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
-  const steps = new DataView(bytes.buffer);
-  const [, rows, columns] = shape;
+  const [epochs, , columns] = shape;
+  const steps = new Uint16Array(bytes.length / 2);
+  for (let i = 0; i < steps.length; i += 1) {
+    const kept = (bytes[i] << 8) | bytes[steps.length + i];
+    const before = i % epochs === 0 ? 0 : steps[i - 1];
+    steps[i] = before + ((kept >> 1) ^ -(kept & 1)); // modulo 65536
+  }
   const at = (i, j, k) => {
-    const step = steps.getUint16(2 * ((i * rows + j) * columns + k), true);
+    const step = steps[(j * columns + k) * epochs + i];
     return step === 65535 ? null : low + ((high - low) * step) / 65534;
   };
   return { shape, low, high, at };
@@ -63,10 +68,13 @@ function unpacked({ shape, low, high, data }) {
 /** A function of an object that works once for each object, as long as the object lives. */
 function remembered(make) {
   const made = new WeakMap();
-  return (key) => {
-    if (!made.has(key)) made.set(key, make(key));
-    return made.get(key);
-  };
+  return (key) => kept(made, key, () => make(key));
+}
+
+/** The value of a key, made where there is none yet. */
+function kept(map, key, make) {
+  if (!map.has(key)) map.set(key, make());
+  return map.get(key);
 }
 
 const unpackedOnce = remembered(unpacked);

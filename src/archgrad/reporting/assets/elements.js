@@ -31,13 +31,13 @@ function section(id, title, ...children) {
 }
 
 /** What names a column; above the names of rows there may be nothing. */
-function columnHead(text) {
-  return text ? element("th", { scope: "col" }, text) : element("td");
+function columnHead(text, attributes = {}) {
+  return text ? element("th", { scope: "col", ...attributes }, text) : element("td", attributes);
 }
 
 /** A table of texts, its header null where there is none; the first cell of a row names it. */
 function textTable(header, rows, caption = null) {
-  const head = header?.map(columnHead);
+  const head = header?.map((text) => columnHead(text));
   const body = rows.map(([first, ...rest]) =>
     element(
       "tr",
@@ -72,11 +72,37 @@ function unfolding(title, make, attributes = {}) {
   return { node, update };
 }
 
-/** A sentence: it begins with a capital letter and ends with a stop. */
+const waiting = new Map(); // by node: the update that is due when someone comes near it
+
+/** An update that waits while its node is far from what is seen: a slider moves many pictures. */
+function whenNear(node, update) {
+  let near = true; // until it is known
+  const look = ([entry]) => {
+    near = entry.isIntersecting;
+    if (near) catchUp(node);
+  };
+  new IntersectionObserver(look, { rootMargin: "100%" }).observe(node);
+  return (...args) => {
+    waiting.set(node, () => update(...args));
+    if (near) catchUp(node);
+  };
+}
+
+function catchUp(node) {
+  const update = waiting.get(node);
+  waiting.delete(node);
+  update?.();
+}
+
+/** A sentence: it ends with a stop, and begins with a capital letter but for names of files. */
 function sentence(text) {
   const trimmed = String(text).trim();
   const stop = /[.!?:]$/.test(trimmed) ? "" : ".";
-  return trimmed.charAt(0).toUpperCase() + trimmed.slice(1) + stop;
+  return (/^[\w-]*[./\\]\S/.test(trimmed) ? trimmed : capital(trimmed)) + stop;
+}
+
+function capital(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 /** A number as a reader wants it: three digits, no exponent where it can be avoided. */

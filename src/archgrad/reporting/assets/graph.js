@@ -76,9 +76,7 @@ const layouts = new Map(); // equal graphs of later documents lie where they lay
 
 /** Where everything of a graph lies: {width, height, nodes, edges, joints}. */
 function laidOut(graph) {
-  const key = JSON.stringify(graph);
-  if (!layouts.has(key)) layouts.set(key, placed(graph));
-  return layouts.get(key);
+  return kept(layouts, JSON.stringify(graph), () => placed(graph));
 }
 
 function placed(graph) {

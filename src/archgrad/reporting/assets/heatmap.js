@@ -179,7 +179,7 @@ function mapFigure({ title, rows, candidates }, kind, width) {
     last = [sheet, index];
     table.update();
   };
-  return { node, update };
+  return { node, update: whenNear(node, update) };
 }
 
 function centerOf(rect) {

@@ -3,8 +3,9 @@
 // each is a function () -> { node, update(document, view) }, in the order of the page
 const OVER_TIME = [cellsSection, weightsSection, curvesSection, diagnosticsSection];
 const SECTIONS = [
+  comparisonSections,
   runsSection,
-  comparisonSection,
+  runTitle, // all from here on is about the run that is looked at
   overviewSection,
   () => together("over-time", [replaySection, ...OVER_TIME]),
   costsSection,
@@ -56,10 +57,9 @@ function contents() {
 }
 
 function footerText({ archgrad, made }) {
-  const when = new Date(made);
-  const date = Number.isNaN(when.getTime()) ? "" : ` on ${when.toLocaleString()}`;
+  const date = `${made.slice(0, 10)} ${made.slice(11, 16)} UTC`;
   return [
-    element("p", {}, `Made by archgrad ${archgrad ?? ""}${date}. It loads nothing from elsewhere.`),
+    element("p", {}, `Made by archgrad ${archgrad} on ${date}. It loads nothing from elsewhere.`),
     element("p", {}, "Drawn with Observable Plot and D3 (ISC license) and dagre (MIT license)."),
   ];
 }
@@ -93,6 +93,7 @@ function unfoldForPrint() {
     opened = [...document.querySelectorAll("details:not([open]):not(.long)")];
     for (const one of opened) one.open = true;
     store.notify();
+    [...waiting.keys()].forEach(catchUp);
   });
   addEventListener("afterprint", () => {
     for (const one of opened) one.open = false;

@@ -1,56 +1,43 @@
 // What the guard and the stages of a search marked at an epoch: rules in charts, and sentences.
 
-/** Of the guard's sentences: which chart one belongs to, and what it means for the reader. */
-const MEANINGS = [
-  {
-    words: /skip connections take over|parameter-free operations take over/,
-    chart: "shares",
-    meaning:
-      "Operations without weights are of use at once, while convolutions still have to learn: a " +
-      "search that runs too long comes to prefer them. Compare with the cell of an earlier epoch.",
-  },
-  {
-    words: /eigenvalue/,
+const PARAMETER_FREE =
+  "Operations without weights are of use at once, while convolutions still have to learn: a " +
+  "search that runs too long comes to prefer them. Compare with the cell of an earlier epoch.";
+const ENTROPY =
+  "The entropy says how decided the edges are: all operations equal at its largest value, a " +
+  "single one left at 0. Deciding at once or never both leave the choice to chance.";
+const UNUSUAL =
+  "Cells of unusual cost differ in accuracy for that reason alone: compare them with random " +
+  "cells of the same cost.";
+
+/** Of what the guard finds: which chart it belongs to, and what it means for the reader. */
+const FINDINGS = {
+  skip_share: { chart: "shares", meaning: PARAMETER_FREE },
+  parameter_free_share: { chart: "shares", meaning: PARAMETER_FREE },
+  eigenvalue: {
     chart: "eigenvalue",
     meaning:
       "The search has settled in a sharp minimum: rounding the mixing weights to one operation an " +
       "edge moves far from it, which arXiv:1909.09656 found to go with worse cells. Look at the " +
       "cell from before the rise.",
   },
-  {
-    words: /derived operations alone/,
+  discretization: {
     chart: "gaps",
     meaning:
       "The mixture works as a whole, the operations that are kept do not work alone in it. Only " +
       "training the derived network from scratch tells how good the cell is.",
   },
-  {
-    words: /fit their own half/,
+  overfit: {
     chart: "gaps",
     meaning:
       "Validation accuracy of the search is too good to be true: judge by images that neither " +
       "weights nor alphas have seen, or use more data for the alphas.",
   },
-  {
-    words: /hardly moved|from where it began/,
-    chart: "moved",
-    meaning: "The alphas have not decided anything yet: the cell is close to one drawn at random.",
-  },
-  {
-    words: /mixing weights|entropy|one-hot|tie/,
-    chart: "entropy",
-    meaning:
-      "The entropy says how decided the edges are: all operations equal at its largest value, a " +
-      "single one left at 0. Deciding at once or never both leave the choice to chance.",
-  },
-  {
-    words: /derived cells are (light|heavy)|random cells of that size/,
-    chart: "percentiles",
-    meaning:
-      "Cells of unusual cost differ in accuracy for that reason alone: compare them with random " +
-      "cells of the same cost.",
-  },
-];
+  "decided early": { chart: "entropy", meaning: ENTROPY },
+  undecided: { chart: "entropy", meaning: ENTROPY },
+  parameters: { chart: "percentiles", meaning: UNUSUAL },
+  multiply_adds: { chart: "percentiles", meaning: UNUSUAL },
+};
 const MARK_RULES = {
   warning: { color: "var(--c2)", dash: "5 3" },
   stage: { color: "currentColor", dash: "1 3" },
@@ -59,14 +46,14 @@ const MARK_RULES = {
 };
 const MARK_MEANINGS = {
   stage: "From here on the search goes on with another set of candidates or another network.",
-  stop: "The search ended here, before its last epoch.",
+  stop: "No later epoch is recorded; the cells that were found are written.",
   rollback: "The search went back to an earlier epoch.",
 };
 
 /** The marks of a run, numbered, with the chart that shows them and what they mean. */
 function marksOf(run) {
-  return (run.marks ?? []).map((mark, i) => {
-    const found = mark.kind === "warning" ? MEANINGS.find(({ words }) => words.test(mark.text)) : null;
+  return run.marks.map((mark, i) => {
+    const found = Object.hasOwn(FINDINGS, mark.finding) ? FINDINGS[mark.finding] : null;
     const meaning = found?.meaning ?? MARK_MEANINGS[mark.kind] ?? null;
     return { ...mark, number: i + 1, chart: found?.chart ?? null, meaning };
   });
@@ -134,7 +121,7 @@ function markSentences(marks) {
       "li",
       { "data-kind": kind, "data-epoch": epoch },
       element("strong", {}, `${capital(kind)} ${number}, epoch ${epoch}: `),
-      capital(text.trim()).replace(/([^.!?])$/, "$1."),
+      sentence(text),
       explained ? element("span", { class: "mark-meaning" }, meaning) : null,
     );
   });

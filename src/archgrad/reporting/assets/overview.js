@@ -6,24 +6,25 @@ const STATES = {
   unreadable: "cannot be read",
 };
 
-/** The bar at the top: which run, its state, and the controls of the page. */
+/** The bar at the top: what the page is about, and its controls. */
 function headerBar() {
   const name = element("h1", { id: "name" });
-  const state = element("span", { id: "state", class: "chip" });
+  const state = stateChip("state");
   const live = element("span", { id: "live", role: "status" });
+  const again = element("button", { type: "button", id: "again", hidden: true }, "Try again");
   const run = element("select", { id: "run" });
   const chooser = element("label", { class: "field" }, element("span", {}, "Run "), run);
   run.addEventListener("change", () => store.set({ run: run.value }));
-  const bar = element("div", { class: "bar-inner" }, name, state, live, chooser, themeButton());
+  const parts = [name, state.node, live, again, chooser, themeButton()];
+  const bar = element("div", { class: "bar-inner" }, ...parts);
 
   const update = (found) => {
     const shown = store.run();
-    name.textContent = shown?.name ?? found.title ?? "archgrad";
-    state.textContent = STATES[shown?.state] ?? "";
-    state.dataset.state = shown?.state ?? "";
-    state.hidden = !shown;
+    name.textContent = found.title || "archgrad";
+    name.title = found.title;
+    state.update(isOfOne(found) ? shown : null);
     chooser.hidden = found.runs.length < 2;
-    const names = found.runs.map((one) => [one.id, one.name]);
+    const names = [...runNames(found.runs)];
     if (run.dataset.key !== JSON.stringify(names)) {
       run.dataset.key = JSON.stringify(names);
       run.replaceChildren(...names.map(([value, text]) => element("option", { value }, text)));
@@ -31,6 +32,39 @@ function headerBar() {
     if (shown) run.value = shown.id;
   };
   return { node: bar, update };
+}
+
+/** Whether the whole page is about one run. */
+function isOfOne({ runs, comparisons }) {
+  return runs.length < 2 && comparisons.length === 0;
+}
+
+function stateChip(id) {
+  const node = element("span", { id, class: "chip" });
+  const update = (run) => {
+    node.textContent = STATES[run?.state] ?? "";
+    node.dataset.state = run?.state ?? "";
+    node.hidden = !run;
+  };
+  return { node, update };
+}
+
+/** Where a page of several runs has told of all: of which one run the rest is. */
+function runTitle() {
+  const name = element("h1", { id: "run-name" });
+  const state = stateChip("run-state");
+  const words = "From here on the page is about this run alone. Another one can be chosen at the top.";
+  const head = element("div", { class: "run-head" }, name, state.node);
+  const node = element("div", { id: "run-title" }, head, element("p", {}, words));
+  const update = (found) => {
+    const run = store.run();
+    node.hidden = isOfOne(found) || !run;
+    if (node.hidden) return;
+    name.textContent = `Run ${runNames(found.runs).get(run.id)}`;
+    state.update(run);
+    node.lastChild.hidden = found.runs.length < 2;
+  };
+  return { node, update };
 }
 
 /** Light or dark: the reader's own choice outweighs that of the system, and is remembered. */
@@ -73,17 +107,20 @@ function storeTheme(theme) {
   }
 }
 
-/** Facts, problems, outcome, and what the guard said. */
+const NO_RUN = "There is no run to show: name the folder of a run, archgrad report RUN.";
+
+/** Facts, problems, outcome, and what happened at an epoch. */
 function overviewSection() {
   const place = element("div", { class: "overview" });
   const node = section("overview", "Overview", place);
   let known = null;
   const update = (found) => {
     const run = store.run();
+    node.hidden = !run && found.comparisons.length > 0;
     const key = JSON.stringify(run && overviewOf(run));
     if (key === known) return; // the slider moves: what has focus here keeps it
     known = key;
-    place.replaceChildren(...(run ? overviewParts(run) : [emptyText(found)]));
+    place.replaceChildren(...(run ? overviewParts(run) : [element("p", { class: "notice" }, NO_RUN)]));
   };
   return { node, update };
 }
@@ -91,13 +128,6 @@ function overviewSection() {
 /** What the overview depends on; not on a run's numbers of every epoch. */
 function overviewOf({ id, state, problems, facts, marks, outcome }) {
   return [id, state, problems, facts, marks, outcome];
-}
-
-function emptyText(found) {
-  const text = found.comparisons.length
-    ? "The searches of this comparison are not here; what was compared is shown below."
-    : "There is no run to show: name the folder of a run, archgrad report RUN.";
-  return element("p", { class: "notice" }, text);
 }
 
 function overviewParts(run) {
@@ -117,7 +147,7 @@ function overviewParts(run) {
 function problemNotice({ problems, state }) {
   const unfinished = state === "unfinished" && !store.document.live;
   const told = unfinished
-    ? [...problems, "The run has not come to its end; what it wrote until now is shown"]
+    ? [...problems, "This has not come to its end; what was written until now is shown"]
     : problems;
   if (told.length === 0) return null;
   const entries = told.map((text) => element("li", {}, sentence(text)));
@@ -126,15 +156,14 @@ function problemNotice({ problems, state }) {
 
 function factList(facts) {
   if (facts.length === 0) return null;
-  const pairs = facts.map(([label, text]) =>
-    element("div", {}, element("dt", {}, label), element("dd", {}, String(text ?? "–"))),
-  );
+  const pairs = facts.map(([label, text]) => {
+    const parts = [element("dt", {}, label), element("dd", {}, text)];
+    return element("div", { class: text.length > 19 ? "wide" : null }, ...parts);
+  });
   return element("dl", { class: "facts" }, ...pairs);
 }
 
-const MARK_KINDS = { warning: "warning", stage: "stage", stop: "stop", rollback: "rollback" };
-
-/** The guard's sentences, each with a button that moves the slider to its epoch. */
+/** What is marked at an epoch, each with a button that moves the slider to its epoch. */
 function marksOfOverview(run) {
   if (run.marks.length === 0) return null;
   const entries = run.marks.map(({ epoch, kind, text }) =>
@@ -142,12 +171,12 @@ function marksOfOverview(run) {
       "li",
       { "data-kind": kind },
       epochButton(epoch),
-      element("span", { class: "kind" }, MARK_KINDS[kind] ?? "note"),
+      element("span", { class: "kind" }, kind),
       element("span", { class: "text" }, sentence(text)),
     ),
   );
   const list = element("ol", { class: "marks" }, ...entries);
-  return element("div", { class: "guard" }, element("h3", {}, "What the guard said"), list);
+  return element("div", { class: "guard" }, element("h3", {}, "What happened"), list);
 }
 
 function epochButton(epoch) {

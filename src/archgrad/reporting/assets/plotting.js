@@ -11,6 +11,7 @@ const LINES = [
   { color: "var(--c7)", dash: "12 3 2 3 2 3", symbol: "cross" },
   { color: "var(--c8)", dash: "1 2", symbol: "times" },
 ];
+
 /** The line of a series by its place; from the ninth on colors come again, with other dashes. */
 function lineOf(index) {
   const round = Math.floor(index / LINES.length);
@@ -23,12 +24,12 @@ const amount = (value) => (isNumber(value) ? d3.format(".4~g")(value) : "–");
 const brief = (value) => (isNumber(value) ? d3.format(".3~s")(value) : "–");
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 const withUnit = (text, unit) => (unit ? `${text} ${unit}` : text);
+
 /** The first of many texts for a sentence. */
 function someOf(texts, most = 12) {
   const rest = texts.length > most ? [`and ${texts.length - most} more`] : [];
   return [...texts.slice(0, most), ...rest].join("; ");
 }
-const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** Mean, sample standard deviation (null of fewer than two), least and most of the numbers. */
 function statistics(values) {
@@ -170,21 +171,15 @@ function dotOptions(line) {
 
 /** The numbers of a chart, in a table that is made when it is opened. */
 function numbersFold() {
-  const place = element("div");
-  const node = element("details", {}, element("summary", {}, "The numbers as a table"), place);
   let make = null;
-  const fill = () => {
-    if (node.open && make) place.replaceChildren(scrolled(make()));
+  const { node, update } = unfolding("The numbers as a table", () =>
+    make ? scrolled(make()) : "",
+  );
+  const show = (next) => {
+    make = next;
+    update();
   };
-  node.addEventListener("toggle", fill);
-  return {
-    node,
-    show(next) {
-      make = next;
-      node.hidden = !next;
-      fill();
-    },
-  };
+  return { node, show };
 }
 
 /** A table { title, header, rows } of texts; what is no number in the first row stands left. */
@@ -196,7 +191,7 @@ function numbersTable({ title, header, rows }) {
   const some = kept.length < rows.length ? ` (${kept.length} of ${rows.length} rows)` : "";
   const cell = (text, i) =>
     element(i ? "td" : "th", { scope: i ? null : "row", ...side(i) }, String(text));
-  const head = header.map((text, i) => element(text ? "th" : "td", { scope: text ? "col" : null, ...side(i) }, text));
+  const head = header.map((text, i) => columnHead(text, side(i)));
   return element(
     "table",
     { class: "numbers" },

@@ -4,22 +4,23 @@ function reproduceSection() {
   const place = element("div", {});
   const node = section("reproduce", "Reproduce it", place);
   let known = null;
-  const update = (found) => {
-    const told = store.run()?.reproduce ?? found.comparisons[0]?.reproduce ?? null;
+  const update = () => {
+    const told = store.run()?.reproduce ?? null;
     const key = JSON.stringify(told);
     if (key === known) return;
     known = key;
-    const parts = told ? reproduceParts(told) : [];
+    const parts = told ? reproduceParts(told, "run") : [];
     node.hidden = parts.length === 0;
     place.replaceChildren(...parts);
   };
   return { node, update };
 }
 
-function reproduceParts({ commands = [], environment = [], config = "" }) {
+/** `what` it is that can be repeated. */
+function reproduceParts({ commands, environment, config }, what) {
   return [
-    ...(commands ?? []).map(commandBox),
-    environment?.length ? environmentTable([environment].flat()) : null,
+    ...commands.map(commandBox),
+    environment.length ? environmentTable(environment, what) : null,
     config ? configDetails(config) : null,
   ].filter(Boolean);
 }
@@ -44,14 +45,14 @@ async function copied(text) {
   }
 }
 
-/** What each start of the run ran on, a column each. */
-function environmentTable(starts) {
+/** What each start ran on, a column each. */
+function environmentTable(starts, what) {
   const keys = [...new Set(starts.flatMap((start) => Object.keys(start)))];
   const told = (value) => (value && typeof value === "object" ? JSON.stringify(value) : value ?? "–");
   const title = (key) => key.replaceAll("_", " ");
   const rows = keys.map((key) => [title(key), ...starts.map((start) => told(start[key]))]);
   const header = starts.length > 1 ? ["", ...starts.map((_, i) => `start ${i + 1}`)] : null;
-  return scrolling("what it ran on", textTable(header, rows, "What it ran on"));
+  return scrolling(`what the ${what} ran on`, textTable(header, rows, "What it ran on"));
 }
 
 function configDetails(config) {

@@ -149,7 +149,8 @@ function testWords(run) {
   const what = title.replace(/,.*/, "");
   const over = counted(found.count, "seed");
   const trained = run.kind === "train";
-  const mine = `The ${trained ? "" : "found "}network: test ${what} ${meanAndSpread(found, unit)} over ${over}.`;
+  const which = trained ? "network" : "found network";
+  const mine = `The ${which}: test ${what} ${meanAndSpread(found, unit)} over ${over}.`;
   const alone = "No random cells were trained beside it, so this says little of the search.";
   if (!chance) return trained ? mine : `${mine} ${alone}`;
   return `${mine} Random cells: ${meanAndSpread(chance, unit)} over ${counted(chance.count, "cell")}.`;

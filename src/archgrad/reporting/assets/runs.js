@@ -131,9 +131,9 @@ function runsTable() {
       one.setAttribute("aria-sort", now);
     }
     const shown = runs.map((run) => {
-      if (!rows.has(run.id)) rows.set(run.id, runRow(run.id));
-      rows.get(run.id).update(run, names, chosen.includes(run));
-      return rows.get(run.id).node;
+      const row = kept(rows, run.id, () => runRow(run.id));
+      row.update(run, names, chosen.includes(run));
+      return row.node;
     });
     const before = body.children;
     const same = shown.length === before.length && shown.every((row, i) => row === before[i]);

@@ -1,29 +1,51 @@
 // Follows a run while it goes on; what the reader has chosen stays, whatever happens to the server.
 
 const EVERY = 2000; // milliseconds between looks at a run that is followed
+const TRIES = 4; // with growing pauses, half a minute in all, before a lost server is given up
 const FOLLOWED = {
   following: "following",
   ended: "the run has ended",
   lost: "connection lost, trying again",
+  gone: "connection lost; this is the last known state",
 };
 
 /** Look for a new document until the server says that there will be none. */
 async function follow() {
   let known = null;
+  let failures = 0;
   tellFollowed("following");
-  for (;;) {
-    await new Promise((resolve) => setTimeout(resolve, EVERY));
+  while (store.document.live) {
+    if (failures <= TRIES) await pause(EVERY * 2 ** Math.max(0, failures - 1));
+    else await wakened();
     try {
       const answer = await newest(known);
       if (answer.document) store.receive(answer.document);
       known = answer.known;
+      failures = 0;
       tellFollowed(hasEnded() ? "ended" : "following");
-    } catch (error) {
-      console.warn(error);
-      tellFollowed("lost");
+    } catch {
+      failures += 1;
+      tellFollowed(failures > TRIES ? "gone" : "lost");
     }
-    if (!store.document.live) return tellFollowed("ended");
   }
+  tellFollowed("ended");
+}
+
+function pause(milliseconds) {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+/** Until someone looks at the page again, or asks for another try. */
+function wakened() {
+  return new Promise((resolve) => {
+    const once = new AbortController();
+    const wake = () => {
+      once.abort();
+      resolve();
+    };
+    addEventListener("focus", wake, { signal: once.signal });
+    document.getElementById("again").addEventListener("click", wake, { signal: once.signal });
+  });
 }
 
 /** The document if it is another than the known one: {document or null, known}. */
@@ -48,4 +70,5 @@ function tellFollowed(state) {
   if (place.dataset.state === state) return;
   place.dataset.state = state;
   place.textContent = FOLLOWED[state];
+  document.getElementById("again").hidden = state !== "gone";
 }
