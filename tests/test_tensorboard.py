@@ -141,12 +141,17 @@ def test_what_goes_back_replaces_the_later_steps(tmp_path: Path) -> None:
     board = TensorBoard(tmp_path)
     board.warning("said before it begins")
     board.begin(Beginning("search", SearchConfig()))
-    for epoch, loss in ((1, 1.0), (2, 2.0), (3, 3.0), (2, 4.0), (3, math.inf)):
+    for epoch, loss in ((1, 1.0), (2, 2.0), (3, 3.0)):
+        board.epoch_end(event(epoch, loss))
+    board.went_back(1)
+    board.warning("back to epoch 1")
+    for epoch, loss in ((2, 4.0), (3, math.inf)):
         board.epoch_end(event(epoch, loss))
     board.end()
     events = read(tmp_path)
     assert scalars(events)["loss/train"] == [(1, 1.0), (2, 4.0), (3, math.inf)]
-    assert texts(events, "warnings") == [(1, "said before it begins")]
+    said = [(1, "said before it begins"), (2, "back to epoch 1")]
+    assert texts(events, "warnings") == said
 
 
 def test_a_baseline_shows_scores_and_the_best_so_far(tmp_path: Path) -> None:

@@ -24,7 +24,6 @@ from archgrad.baselines import BASELINES
 from archgrad.callbacks import Beginning, Callback, EpochEnd
 from archgrad.compact import changed, compact
 from archgrad.config import SearchConfig
-from archgrad.folder import read_lines
 from archgrad.kernels import native
 from archgrad.loops import keep_freed_memory, resolve_device
 from archgrad.terminal import console, lively
@@ -75,7 +74,7 @@ class Display(Callback):
         self.always = console(sys.stderr)
         self.live = lively(self.console) and not quiet
         self.progress = Lines(self.console)
-        search, self.done = run.config.search, len(read_lines(run.path / "metrics.jsonl"))
+        search, self.done = run.config.search, 0
         fields = {"step": "", "note": "", "left": ""}
         hidden: dict[str, Any] = {"visible": False, "start": False, **fields}
         epochs = search.epochs if search and search.method not in BASELINES else None
@@ -128,6 +127,7 @@ class Display(Callback):
 
     def begin(self, beginning: Beginning) -> None:
         """A search begins, or goes on."""
+        self.done = len(beginning.lines)
         if beginning.outlook is not None:
             self.time = SearchTime(beginning.outlook, self.now, self.done)
 
@@ -139,6 +139,10 @@ class Display(Callback):
             left = self._left()
             completed = self.done + done / steps
             self._show(self.searching, completed=completed, step=f"step {done}/{steps}  ", **left)
+
+    def went_back(self, epoch: int) -> None:
+        """The next epoch is the one after this."""
+        self.done = epoch
 
     def _left(self) -> dict[str, str]:
         """That of the search, looked at now and then: it is a sum over all epochs."""
@@ -159,7 +163,8 @@ class Display(Callback):
             f"train {metrics['train_loss']:.3f}  valid {valid}  "
             f"{skips}entropy {metrics['entropy']:.3f}"
         )
-        left = "" if self.time is None or self.done == event.epochs else str(self.time.left())
+        found = Left() if self.time is None else self.time.left()
+        left = str(found) if found != Left() else ""
         if self.live:
             self.progress.below = compact(event.architecture, event.before)
             self._show(self.searching, completed=self.done, step="", note=note, left=left)
