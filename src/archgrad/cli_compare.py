@@ -57,9 +57,9 @@ def compare_command(
     else:
         comparison = begun(given, out)
     with (
+        interruptible("compare", comparison.folder),
         followed(comparison.folder, watch),
         Watching(comparison, quiet) as watching,
-        interruptible("compare", comparison.folder),
     ):
         results = comparison.run(watching.ended, watching.look)
     told = [f"{report(results)}everything is in {comparison.folder}"]

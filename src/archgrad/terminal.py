@@ -81,7 +81,8 @@ def lively(found: Console) -> bool:
 
 def installed(wanted: bool) -> bool:
     """Refuse --tensorboard before anything is written."""
-    if wanted and find_spec("tensorboard") is None:
+    found = find_spec("tensorboard") if wanted else None
+    if wanted and (found is None or found.origin is None):  # none: a folder, as that of a run
         raise ArchgradError(
             "--tensorboard needs the package tensorboard, which is not installed; expected the "
             'extra packages, so run: pip install "archgrad[track]"'
