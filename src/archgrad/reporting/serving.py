@@ -28,6 +28,10 @@ ADDRESS = "127.0.0.1"
 # a name that leads to this machine in the address books of others must not open the page
 HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?", re.IGNORECASE)
 SUFFIXES = (".json", ".jsonl", ".yaml")  # of what a page is made from
+CHILD = (  # a process that imports from where this one does, be that a checkout or a zip file
+    "import sys; sys.path[:] = sys.argv.pop().split('\\0'); "
+    "from archgrad.reporting.serving import serve_until_closed as serve; serve(*sys.argv[1:])"
+)
 LAST = 4.0  # seconds in which a page that follows looks again
 HEADERS = {
     "Cache-Control": "no-store",
@@ -77,8 +81,7 @@ def _begun(folder: Path, tell: Callable[[str], None]) -> subprocess.Popen[bytes]
         with socket.create_server((ADDRESS, 0)) as listening:
             number = listening.fileno()
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", __name__, str(number), str(folder.resolve())],
-                stdin=subprocess.PIPE,
+XX                stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=[number],
