@@ -116,6 +116,14 @@ def tell(line: str) -> None:
     typer.echo(line, err=True)
 
 
+def reported(folder: Path, value: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Leave the report: the value of a command with its path, and the line that tells it."""
+    from archgrad.reporting.ending import leave_report
+
+    page = leave_report(folder, tell)
+    return {**value, "report": page}, [] if page is None else [f"report   {page}"]
+
+
 def followed(folder: Path, watch: bool) -> AbstractContextManager[None]:
     """Serve the page of a run while it works, if that is wanted."""
     from archgrad.reporting import serving

@@ -28,10 +28,6 @@ ADDRESS = "127.0.0.1"
 # a name that leads to this machine in the address books of others must not open the page
 HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?", re.IGNORECASE)
 SUFFIXES = (".json", ".jsonl", ".yaml")  # of what a page is made from
-CHILD = (  # a process that imports from where this one does, be that a checkout or a zip file
-    "import sys; sys.path[:] = sys.argv.pop().split('\\0'); "
-    "from archgrad.reporting.serving import serve_until_closed as serve; serve(*sys.argv[1:])"
-)
 LAST = 4.0  # seconds in which a page that follows looks again
 HEADERS = {
     "Cache-Control": "no-store",
@@ -81,7 +77,8 @@ def _begun(folder: Path, tell: Callable[[str], None]) -> subprocess.Popen[bytes]
         with socket.create_server((ADDRESS, 0)) as listening:
             number = listening.fileno()
             process = subprocess.Popen(
-XX                stdin=subprocess.PIPE,
+                [sys.executable or "", "-P", "-c", _program(), str(number), str(folder.resolve())],
+                stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=[number],
@@ -92,6 +89,14 @@ XX                stdin=subprocess.PIPE,
         tell(f"watch    the page cannot be served ({error.strerror}); the work goes on without it")
         return None
     return process
+
+
+def _program() -> str:
+    """Serves, with modules from where this process has them: a checkout, a zip file, anywhere."""
+    return (
+        f"import sys; sys.path[:] = {list(map(str, sys.path))!r}; "
+        f"from {__name__} import serve_until_closed; serve_until_closed(*sys.argv[1:])"
+    )
 
 
 def _ended(process: subprocess.Popen[bytes]) -> None:
@@ -267,7 +272,3 @@ def _screen() -> bool:
         sys.platform == "darwin" or os.environ.get("DISPLAY") or "WAYLAND_DISPLAY" in os.environ
     )
     return bool(display) and sys.stderr.isatty()
-
-
-if __name__ == "__main__":
-    serve_until_closed(*sys.argv[1:])
