@@ -173,6 +173,9 @@ def test_an_error_with_json_is_a_line_on_standard_error() -> None:
 def test_what_is_no_number_is_null(capsys: pytest.CaptureFixture[str]) -> None:
     print_result({"a": [math.nan, -math.inf, 1 / 3], "p": Path("x")}, "", as_json=True)
     assert json.loads(capsys.readouterr().out) == {"a": [None, None, 1 / 3], "p": "x"}
+    print_result({"path": "caf\u00e9-\udce9"}, "", as_json=True)  # as of a name that is no UTF-8
+    out = capsys.readouterr().out
+    assert out.isascii() and json.loads(out) == {"path": "caf\u00e9-\udce9"}
     assert plain((True, None, {2: 0.1})) == [True, None, {"2": 0.1}]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,21 @@ def test_a_long_cell_is_cut_to_the_width(screen: io.StringIO) -> None:
     assert len(cut) == 1
     assert len(cut[0].rstrip()) == 60
     assert cut[0].rstrip().endswith("…")
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_a_narrow_terminal_shows_how_far_it_is_and_how_long_it_takes(
+    width: int, screen: io.StringIO
+) -> None:
+    lines = displays.Lines(terminal.console(sys.stderr))
+    lines.console.width = width
+    said = {"left": "at least 1:20:03 left (alpha rests until epoch 16)", "step": "step 13/312"}
+    note = "train 2.000  valid 50.0 %  skips 0 %  entropy 1.000  [b]"
+    lines.add_task("search ", total=600, completed=123, note=note, **said)
+    lines.console.print(lines.get_renderable())
+    shown = " ".join(re.sub(r"\x1b\[[\d;]*m", "", screen.getvalue()).split())
+    assert shown.startswith("search ") and "123/600" in shown
+    assert " ".join([*said.values(), *note.split()]) in shown
 
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console, RenderableType
+from rich.padding import Padding
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -38,22 +39,25 @@ EVERY = 0.5  # seconds between two looks at the time left
 
 
 class Lines(Progress):
-    """A live line of progress with other lines below, each cut to the width."""
+    """A live line of progress; below it what is said of it, wrapped, and lines cut to the width."""
 
     def __init__(self, out: Console) -> None:
         self.below: Sequence[str] = ()
         super().__init__(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=10),  # a terminal of 40 columns has room for it
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}  {task.fields[step]}{task.fields[note]}"),
             console=out,
             disable=not lively(out),
         )
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        yield from super().get_renderables()
+        for task in self.tasks:
+            if task.visible:
+                yield self.make_tasks_table([task])
+                words = filter(None, (task.fields[name] for name in ("left", "step", "note")))
+                yield Padding(Text("  ".join(words)), (0, 0, 0, 2))
         for line in self.below:
             text = Text(f"  {line}", no_wrap=True, overflow="ellipsis")
             text.highlight_regex(r"\*\S+", "bold")
@@ -138,7 +142,7 @@ class Display(Callback):
         if self.live:
             left = self._left()
             completed = self.done + done / steps
-            self._show(self.searching, completed=completed, step=f"step {done}/{steps}  ", **left)
+            self._show(self.searching, completed=completed, step=f"step {done}/{steps}", **left)
 
     def went_back(self, epoch: int) -> None:
         """The next epoch is the one after this."""

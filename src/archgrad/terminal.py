@@ -46,7 +46,7 @@ AsJson = Annotated[
 def print_result(value: Any, shown: str | Table, as_json: bool) -> None:
     """The result of a command on standard output: for people, or as JSON with null for NaN."""
     if as_json:
-        typer.echo(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+        typer.echo(json.dumps(plain(value), indent=2, allow_nan=False))  # ASCII: any encoding
     elif isinstance(shown, Table):
         console(sys.stdout).print(shown)
     else:
