@@ -20,6 +20,7 @@ from archgrad.baselines.value import Proposal
 from archgrad.bilevel import bilevel_search
 from archgrad.callbacks import Beginning, Callback, Callbacks, EpochEnd
 from archgrad.config import RunConfig, SearchConfig
+from archgrad.errors import ArchgradError
 from archgrad.folder import Run, read_lines
 from archgrad.methods import Recovery, method
 from archgrad.parts.stopping import Verdict
@@ -68,6 +69,9 @@ class Heard(Callback):
 
     def evaluated(self, line: Mapping[str, Any], share: float) -> None:
         self.calls.append(("evaluated", line))
+
+    def went_back(self, epoch: int) -> None:
+        self.calls.append(("went_back", epoch))
 
     def warning(self, text: str) -> None:
         self.calls.append(("warning", text))
@@ -188,6 +192,9 @@ def test_after_going_back_the_epoch_before_is_the_one_gone_back_to() -> None:
     told = [event.epoch for event in heard.of("architecture_changed")]
     assert told == [event.epoch for event in events if event.architecture != event.before]
     assert told[0] == 1 and events[0].before is None
+    order = [called for called, _ in heard.calls if called not in ("step", "architecture_changed")]
+    assert order[3:7] == ["epoch_end", "went_back", "warning", "epoch_end"]
+    assert heard.of("went_back") == [1]
 
 
 # --- baselines ------------------------------------------------------------------------------------
@@ -302,6 +309,14 @@ def test_run_hears_its_search_and_train_its_retrainings(tmp_path: Path) -> None:
     assert [event.epoch for event in trained.of("epoch_end")] == [1, 2, 1, 2]
     assert all(event.architecture == result.architecture for event in trained.of("epoch_end"))
     assert not trained.of("architecture_changed") and len(trained.of("end")) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "found"), [([Heard], "a type"), (Heard(), "a Heard"), ([print], "a builtin_fun")]
+)
+def test_what_is_no_list_of_callbacks_is_refused_before_any_work(given: Any, found: str) -> None:
+    with pytest.raises(ArchgradError, match=f"callbacks: found {found}.*; expected a list of"):
+        archgrad.search("s2", digits(), callbacks=given, **TINY)
 
 
 def test_an_interruption_passes() -> None:

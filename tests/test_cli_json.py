@@ -80,16 +80,18 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Told]:
 KEYS = {
     "run": {
         "path", "architecture", "scores", "costs", "found_minus_random", "interval_95",
-        "distinguishable", "search_seconds", "limit", "model",
+        "distinguishable", "search_seconds", "limit", "model", "report",
     },
     "search": {
         "path", "architecture", "method", "space", "seed", "spent", "stopped", "undecided",
-        "limit", "last",
+        "limit", "last", "report",
     },
-    "train": {"path", "paused", "epochs_done", "epochs", "scores"},
+    "train": {"path", "paused", "epochs_done", "epochs", "scores", "report"},
     "derive": {"run", "epoch", "file", "architecture"},
     "export": {"format", "files", "difference", "note"},
-    "compare": {"path", "format", "measure", "settings", "budget", "environment", "entries"},
+    "compare": {
+        "path", "format", "measure", "settings", "budget", "environment", "entries", "report",
+    },
     "methods darts": {"method", "kind", "paper", "text", "parts", "options"},
     "recipes darts-ptb": {
         "recipe", "title", "source", "image_size", "train", "data", "spaces", "note", "search",
@@ -116,7 +118,9 @@ def test_values_are_those_of_the_files(told: dict[str, Told]) -> None:
     assert found["last"] == last
     compared = told["compare"].value
     results = json.loads((Path(compared["path"]) / "results.json").read_text())
-    assert compared == {"path": compared["path"], **results}
+    page = str(Path(compared["path"]) / "report.html")
+    assert compared == {"path": compared["path"], **results, "report": page}
+    assert all(Path(told[name].value["report"]).is_file() for name in ("run", "search", "train"))
     assert all(Path(file).is_file() for file in told["export"].value["files"])
     assert told["plan"].value["epochs"] == 1
     assert told["measure-latency"].value["kind"] == "latency"
@@ -169,6 +173,9 @@ def test_an_error_with_json_is_a_line_on_standard_error() -> None:
 def test_what_is_no_number_is_null(capsys: pytest.CaptureFixture[str]) -> None:
     print_result({"a": [math.nan, -math.inf, 1 / 3], "p": Path("x")}, "", as_json=True)
     assert json.loads(capsys.readouterr().out) == {"a": [None, None, 1 / 3], "p": "x"}
+    print_result({"path": "caf\u00e9-\udce9"}, "", as_json=True)  # as of a name that is no UTF-8
+    out = capsys.readouterr().out
+    assert out.isascii() and json.loads(out) == {"path": "caf\u00e9-\udce9"}
     assert plain((True, None, {2: 0.1})) == [True, None, {"2": 0.1}]
 
 
@@ -178,4 +185,5 @@ def test_a_paused_retraining_says_so(tmp_path: Path) -> None:
     value = json.loads(run("train", "DARTS_V1", *tiny, *pieces, "--json")[0])
     assert value == {
         "path": str(tmp_path / "t"), "paused": True, "epochs_done": 1, "epochs": 2, "scores": [],
+        "report": None,
     }  # fmt: skip

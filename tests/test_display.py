@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from archgrad import display as displays
 from archgrad import terminal
 from archgrad.architecture import Architecture, Cell, published
 from archgrad.bilevel import BilevelSearch
-from archgrad.callbacks import Beginning, Callback, EpochEnd, report
+from archgrad.callbacks import Beginning, Callback, EpochEnd, announce
 from archgrad.compact import changed, compact, short
 from archgrad.config import OWN, RunConfig, SearchConfig
 from archgrad.display import Display
@@ -61,7 +62,7 @@ def searched(folder: Path, quiet: bool = False) -> None:
                 clock.at += 1
                 display.step(step + 1, 10)
             clock.at += 10
-            report(EpochEnd({**METRICS, "epoch": epoch}, 4, cells, before), display)
+            announce(EpochEnd({**METRICS, "epoch": epoch}, 4, cells, before), display)
             before = cells
         display.progress.refresh()  # nothing, where there is no terminal
         display.warning("epoch 3: [b]something[/b]")
@@ -82,6 +83,40 @@ def test_without_a_terminal_there_are_plain_lines(
         "cells    normal  skip<-0 | *skip<-0",
         "note     epoch 3: [b]something[/b]",
     ]
+
+
+def test_time_and_line_are_of_the_epoch_that_a_search_goes_on_after(
+    tmp_path: Path, screen: io.StringIO
+) -> None:
+    """Neither of the lines that a killed one left, nor of those that it went back behind."""
+    config, clock = RunConfig(search=SearchConfig(epochs=9, kernel="torch", device="cpu")), Clock()
+    run = Run.create(tmp_path / "run", config)
+    (run.path / "metrics.jsonl").write_text('{"epoch": 1}\n{"epoch": 2}\n')
+    with Display(run, now=clock) as display:
+        (task,) = (t for t in display.progress.tasks if t.description == "search ")
+        line = {**METRICS, "epoch": 1}
+        search = config.search or SearchConfig()
+        display.begin(Beginning("search", search, [line], Outlook((0, 9))))
+        display.step(1, 4)
+        assert task.completed == 1.25
+        display.epoch_end(EpochEnd({**METRICS, "epoch": 8}, 9, FIRST))
+        display.went_back(3)
+        display.step(2, 4)
+        assert task.completed == 3.5
+        assert display.time is not None and display.time.epoch == 3
+
+
+def test_after_the_last_epoch_a_selection_is_still_to_come(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for selection, left in ((True, "  time left not yet known (a selection follows)"), (False, "")):
+        config = RunConfig(search=SearchConfig(epochs=1, kernel="torch", device="cpu"))
+        with Display(Run.create(tmp_path / f"{selection}", config)) as display:
+            outlook = Outlook((0, 1), selection=selection)
+            display.begin(Beginning("search", config.search or SearchConfig(), outlook=outlook))
+            display.step(1, 1)
+            display.epoch_end(EpochEnd({**METRICS, "epoch": 1}, 1, FIRST))
+        assert capsys.readouterr().err.splitlines()[-1].endswith(f"entropy 1.000{left}")
 
 
 def test_quiet_tells_warnings_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,6 +156,21 @@ def test_a_long_cell_is_cut_to_the_width(screen: io.StringIO) -> None:
     assert len(cut) == 1
     assert len(cut[0].rstrip()) == 60
     assert cut[0].rstrip().endswith("…")
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_a_narrow_terminal_shows_how_far_it_is_and_how_long_it_takes(
+    width: int, screen: io.StringIO
+) -> None:
+    lines = displays.Lines(terminal.console(sys.stderr))
+    lines.console.width = width
+    said = {"left": "at least 1:20:03 left (alpha rests until epoch 16)", "step": "step 13/312"}
+    note = "train 2.000  valid 50.0 %  skips 0 %  entropy 1.000  [b]"
+    lines.add_task("search ", total=600, completed=123, note=note, **said)
+    lines.console.print(lines.get_renderable())
+    shown = " ".join(re.sub(r"\x1b\[[\d;]*m", "", screen.getvalue()).split())
+    assert shown.startswith("search ") and "123/600" in shown
+    assert " ".join([*said.values(), *note.split()]) in shown
 
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])

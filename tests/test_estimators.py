@@ -41,6 +41,20 @@ def one_choice(shape: tuple[int, ...], outputs: int) -> nn.Module:
     return Choice({"a": nn.Linear(features, outputs), "b": nn.Linear(features, outputs)}, "layer")
 
 
+def test_callbacks_hear_of_the_search_also_of_a_clone() -> None:
+    heard = []  # a clone has a copy of the callback
+
+    class Heard(archgrad.Callback):
+        def epoch_end(self, event: archgrad.EpochEnd) -> None:
+            heard.append(event.epoch)
+
+    made = ArchgradClassifier(**{**TINY, "epochs": 2}, model=one_choice, callbacks=[Heard()])
+    made.fit(ROWS, LABELS)
+    assert heard == [1, 2]
+    clone(made).fit(ROWS, LABELS)
+    assert heard == [1, 2, 1, 2]
+
+
 def test_a_rule_is_learned_from_rows() -> None:
     rows = drawn(300, 4)
     learned = {**TINY, "train_epochs": 20, "learning_rate": 0.01}

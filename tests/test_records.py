@@ -114,6 +114,25 @@ def test_killed_before_a_checkpoint_is_kept_and_resumed_it_can_still_go_back(
     assert weight_decay(path) == pytest.approx(3e-3)
 
 
+def test_a_folder_of_an_older_version_can_go_back_as_well(
+    two_digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lines have no cells, so nothing is known of the epoch that it goes back to."""
+    path, method = tmp_path / "run", Method(stopping=Verdicts([(3, 2)]), recovery=Recovery(10, 1))
+    with monkeypatch.context() as patch:
+        patch.setattr("archgrad.bilevel.announce", lambda event, _: event.epoch < 3 or kill())
+        with pytest.raises(Killed):
+            searched(two_digits, method, path)
+    lines = folder.read_lines(path / "alphas.jsonl")
+    older = ({"epoch": line["epoch"], "alpha": line["alpha"]} for line in lines)
+    (path / "alphas.jsonl").write_text("".join(json.dumps(line) + "\n" for line in older))
+    assert equal(searched(two_digits, method, path), searched(two_digits, adaptive((3, 2))))
+
+
+def kill() -> None:
+    raise Killed
+
+
 def test_a_recovery_does_not_go_back_behind_an_earlier_one(
     two_digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

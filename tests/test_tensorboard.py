@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from importlib.machinery import ModuleSpec
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -141,12 +142,17 @@ def test_what_goes_back_replaces_the_later_steps(tmp_path: Path) -> None:
     board = TensorBoard(tmp_path)
     board.warning("said before it begins")
     board.begin(Beginning("search", SearchConfig()))
-    for epoch, loss in ((1, 1.0), (2, 2.0), (3, 3.0), (2, 4.0), (3, math.inf)):
+    for epoch, loss in ((1, 1.0), (2, 2.0), (3, 3.0)):
+        board.epoch_end(event(epoch, loss))
+    board.went_back(1)
+    board.warning("back to epoch 1")
+    for epoch, loss in ((2, 4.0), (3, math.inf)):
         board.epoch_end(event(epoch, loss))
     board.end()
     events = read(tmp_path)
     assert scalars(events)["loss/train"] == [(1, 1.0), (2, 4.0), (3, math.inf)]
-    assert texts(events, "warnings") == [(1, "said before it begins")]
+    said = [(1, "said before it begins"), (2, "back to epoch 1")]
+    assert texts(events, "warnings") == said
 
 
 def test_a_baseline_shows_scores_and_the_best_so_far(tmp_path: Path) -> None:
@@ -234,8 +240,30 @@ def test_what_is_missing_is_said_before_a_folder_exists(
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ArchgradError, match=r"pip install \"archgrad\[track\]\""):
         TensorBoard(tmp_path / "events")
-    monkeypatch.setattr("archgrad.terminal.find_spec", lambda name: None)
-    with pytest.raises(SystemExit):
-        main([*SEARCH, "--tensorboard", "--out", str(tmp_path / "run")])
-    assert 'pip install "archgrad[track]"' in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
+    a_folder = ModuleSpec("tensorboard", None, is_package=True)  # as in the folder of a run
+    for missing in (None, a_folder):
+        monkeypatch.setattr("archgrad.terminal.find_spec", lambda name, found=missing: found)
+        with pytest.raises(SystemExit):
+            main([*SEARCH, "--tensorboard", "--out", str(tmp_path / "run")])
+        assert 'pip install "archgrad[track]"' in capsys.readouterr().err
+        assert not list(tmp_path.iterdir())
+
+
+def test_trouble_with_it_ends_no_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError("disk full")
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr("archgrad.tensorboard.write_retrainings", fails)
+        command(*SEARCH, "--epochs", "1", "--tensorboard", "--out", str(run))
+    told = capsys.readouterr()
+    assert "TensorBoard has not all of the retrainings (disk full)" in told.err
+    assert "everything is in" in told.out
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    command("search", "--resume", str(run))
+    told = capsys.readouterr()
+    assert "which is not installed" in told.err and "the run goes on without it" in told.err
+    assert "everything is in" in told.out

@@ -72,9 +72,10 @@ def search(
     as on the command line (default "digits"), arrays (x, y) or (x, y, x_test, y_test), a Dataset,
     a DataLoader (with a DataLoader as ``valid``), or an `archgrad.data.Data`; ``method``: a name
     (default "darts") or an `archgrad.Method`; ``out``: a new run folder (None: nothing is
-    written); ``resume``: a run folder to continue, with every option as it was; ``options``: any
-    field of `archgrad.config.SearchConfig` or `archgrad.config.DataConfig`, as ``epochs=5``, or
-    ``dims=1`` for signals (N, channels, length), ``dims=3`` for volumes.
+    written); ``resume``: a run folder to continue, with every option as it was; ``callbacks``: hear
+    of it as it goes, each an `archgrad.Callback` (docs/callbacks.md); ``options``: any field of
+    `archgrad.config.SearchConfig` or `archgrad.config.DataConfig`, as ``epochs=5``, or ``dims=1``
+    for signals (N, channels, length), ``dims=3`` for volumes.
 
     Or ``space`` is an own model with `archgrad.Choice` modules, which is copied and trained along.
     ``train`` and ``valid``: each a tuple of arrays, a Dataset or a loader of batches; without
@@ -86,7 +87,7 @@ def search(
     Raises `ArchgradError` for wrong input and `Diverged` when a loss is not finite.
     """
     own = {"method": method, "valid": valid, "classes": classes}
-    task = Task.of(loss, metric, forward)
+    task, heard = Task.of(loss, metric, forward), Callbacks(callbacks)
     ready, sections = beginning(space, data, options, own, train, task)
     folder: Run | None = None
     if resume is not None:
@@ -95,7 +96,7 @@ def search(
     else:
         prepared = ready(configuration.build(sections))
         folder = None if out is None else Run.create(out, prepared.config)
-    result = prepared.search(folder, Callbacks(callbacks))
+    result = prepared.search(folder, heard)
     if folder is not None:
         leave_report(folder.path)
     return result
@@ -158,7 +159,8 @@ def run(
     """The main job: search, retrain, test, and compare with random cells; see `experiment`.
 
     Arguments as for `search`; ``test``: the test part of data from Python; ``random_cells``: how
-    many to compare with (default 3); ``out``: the run folder (default: a new one under runs/);
+    many to compare with (default 3); ``out``: the run folder (default: a new one under runs/),
+    where report.html shows it all; ``callbacks``: hear of the search, not of the retrainings;
     options of the retraining have the prefix ``train_``, as ``train_epochs=20``.
     """
     from archgrad.experiment import main_job, prepare_main_job
@@ -301,9 +303,10 @@ def train(
     or a run folder; ``data``: as for `search`, with a test part (default: the data of the run
     folder, else "digits"); ``transfer``: the data may have other classes than those of the search,
     which are refused without it; each score notes the search's data as "transferred_from";
-    ``options``: any field of `archgrad.config.TrainConfig` or `archgrad.config.DataConfig`, as
-    ``epochs=20, seeds=1``, or ``recipe="darts-cifar10"``: the options of a paper
-    (`archgrad.recipes`), which others override. Retrainings run one after the other.
+    ``callbacks``: hear of every retraining; ``options``: any field of
+    `archgrad.config.TrainConfig` or `archgrad.config.DataConfig`, as ``epochs=20, seeds=1``, or
+    ``recipe="darts-cifar10"``: the options of a paper (`archgrad.recipes`), which others override.
+    Retrainings run one after the other.
     """
     architecture = retrainable(what)
     sections = sections_of(options, TRAIN, data)

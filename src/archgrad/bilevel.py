@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from archgrad.architecture import Architecture
-from archgrad.callbacks import Beginning, Callback, EpochEnd, report, told
+from archgrad.callbacks import Beginning, Callback, EpochEnd, announce, told
 from archgrad.config import SearchConfig
 from archgrad.data import Augmentation, Data
 from archgrad.data.own import OwnData
@@ -117,7 +117,8 @@ class BilevelSearch:
             callback.warning(f"graphs on: a GPU alone has CUDA graphs, not {self.device}")
         self.recover(callback)  # where it was interrupted before it could
         while self.verdict is None and self.done < self.config.epochs:
-            report(self.epoch(callback), callback)
+            announce(self.epoch(callback), callback)
+            self.recover(callback)
         result = self.selected()
         if result.undecided is not None:
             callback.warning(result.undecided)
@@ -181,9 +182,7 @@ class BilevelSearch:
         self.records.save(self)
         assert self.derived is not None
         alpha = {name: value.detach() for name, value in self.leg.net.alpha.items()}
-        event = EpochEnd(metrics, config.epochs, self.derived, before, alpha, self.strength)
-        self.recover(callback)
-        return event
+        return EpochEnd(metrics, config.epochs, self.derived, before, alpha, self.strength)
 
     def steps(
         self,
@@ -335,11 +334,12 @@ class BilevelSearch:
         if self.method.recovery is None or verdict is None or verdict.final:
             return
         back, more = max(verdict.epoch, self.recovered), self._more_decay(self.method.recovery)
-        callback.warning(f"{verdict.reason}; back to epoch {back}, weight decay {more:g}")
         self.records.return_to(self, back)
         self.leg.weight_optimizer.param_groups[0]["weight_decay"] = more
         self.verdict, self.recovered = None, back
         self.records.save(self, again=True)
+        callback.went_back(back)
+        callback.warning(f"{verdict.reason}; back to epoch {back}, weight decay {more:g}")
 
     def _more_decay(self, recovery: Recovery) -> float:
         decay: float = self.leg.weight_optimizer.param_groups[0]["weight_decay"]

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from archgrad.architecture import Architecture
 from archgrad.config import SearchConfig, TrainConfig
+from archgrad.errors import ArchgradError
 from archgrad.timeleft import Outlook
+from archgrad.trees import describe
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,9 @@ class Callback:
         ``share``: of the budget that is spent.
         """
 
+    def went_back(self, epoch: int) -> None:
+        """The search goes on after this earlier epoch: what was told of later ones is void."""
+
     def warning(self, text: str) -> None:
         """The guard, or another part of the search, has something to say."""
 
@@ -113,7 +118,7 @@ def told(callback: Callback, beginning: Beginning) -> Iterator[None]:
         callback.end()
 
 
-def report(event: EpochEnd, callback: Callback) -> None:
+def announce(event: EpochEnd, callback: Callback) -> None:
     """Tell of an epoch of a search."""
     callback.epoch_end(event)
     if event.changed:
@@ -123,10 +128,19 @@ def report(event: EpochEnd, callback: Callback) -> None:
 class Callbacks(Callback):
     """Several as one. One that fails is left out from then on, with a warning: a search of days
     does not end because a tracker lost its connection.
+
+    Raises `ArchgradError` for what is no list of callbacks.
     """
 
     def __init__(self, callbacks: Iterable[Callback] = ()) -> None:
-        self.active = list(callbacks)
+        given = list(callbacks) if isinstance(callbacks, Iterable) else callbacks
+        self.active: list[Callback] = given if isinstance(given, list) else []
+        wrong = [one for one in self.active if not isinstance(one, Callback)]
+        if wrong or given is not self.active:
+            raise ArchgradError(
+                f"callbacks: found {describe(wrong[0] if wrong else given)}; expected a list of "
+                "objects whose class is derived from archgrad.Callback, as callbacks=[Mine()]"
+            )
 
     def begin(self, beginning: Beginning) -> None:
         self._each(lambda callback: callback.begin(beginning))
@@ -142,6 +156,9 @@ class Callbacks(Callback):
 
     def evaluated(self, line: Mapping[str, Any], share: float) -> None:
         self._each(lambda callback: callback.evaluated(line, share))
+
+    def went_back(self, epoch: int) -> None:
+        self._each(lambda callback: callback.went_back(epoch))
 
     def warning(self, text: str) -> None:
         self._each(lambda callback: callback.warning(text))

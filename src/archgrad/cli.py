@@ -16,7 +16,6 @@ from archgrad.cli_train import train_command
 from archgrad.config import DataConfig, SearchConfig, TrainConfig
 from archgrad.errors import ArchgradError, out_of_memory
 from archgrad.options import Given, with_options
-from archgrad.reporting.ending import leave_report
 from archgrad.terminal import (
     AsJson,
     Config,
@@ -28,6 +27,7 @@ from archgrad.terminal import (
     console,
     print_result,
     refuse_options,
+    reported,
 )
 
 app = typer.Typer(
@@ -101,8 +101,8 @@ def run_command(
     with session("run", folder, **seen) as (display, callback):
         report = main_job(folder, job, callback, display.searched, display.retraining)
     told = [summary(report), f"everything is in {folder.path}"]
-    leave_report(folder.path, told.append)
-    print_result(answers.main_job(report, folder.path), "\n".join(told), as_json)
+    value, line = reported(folder.path, answers.main_job(report, folder.path))
+    print_result(value, "\n".join([*told, *line]), as_json)
 
 
 @app.command("plan")
@@ -195,9 +195,9 @@ def search_command(
     told = [str(result.architecture)]
     told += [] if result.cost is None else [str(result.cost)]
     told += [shown(result.config, result.spent), f"everything is in {folder.path}"]
-    leave_report(folder.path, told.append)
-    told += [f"next: archgrad train {folder.path}"]
-    print_result(answers.search(result, folder.path), "\n".join(told), as_json)
+    value, line = reported(folder.path, answers.search(result, folder.path))
+    told += [*line, f"next: archgrad train {folder.path}"]
+    print_result(value, "\n".join(told), as_json)
 
 
 @app.command("derive")

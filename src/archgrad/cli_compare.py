@@ -7,7 +7,6 @@ import typer
 from archgrad.compare_config import UNUSED, CompareConfig, RetrainingConfig
 from archgrad.config import DataConfig, SearchConfig
 from archgrad.options import Given, with_options
-from archgrad.reporting.ending import leave_report
 from archgrad.terminal import (
     AsJson,
     Out,
@@ -17,6 +16,7 @@ from archgrad.terminal import (
     followed,
     interruptible,
     print_result,
+    reported,
 )
 
 
@@ -57,14 +57,14 @@ def compare_command(
     else:
         comparison = begun(given, out)
     with (
+        interruptible("compare", comparison.folder),
         followed(comparison.folder, watch),
         Watching(comparison, quiet) as watching,
-        interruptible("compare", comparison.folder),
     ):
         results = comparison.run(watching.ended, watching.look)
-    told = [f"{report(results)}everything is in {comparison.folder}"]
-    leave_report(comparison.folder, told.append)
-    print_result(answers.comparison(results, comparison.folder), "\n".join(told), as_json)
+    told = f"{report(results)}everything is in {comparison.folder}"
+    value, line = reported(comparison.folder, answers.comparison(results, comparison.folder))
+    print_result(value, "\n".join([told, *line]), as_json)
     if (failed := sum(entry.status == "failed" for entry in results.entries)) > 0:
         typer.echo(
             f"{failed} of {len(results.entries)} searches failed; try them again with: archgrad "

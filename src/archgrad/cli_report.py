@@ -39,6 +39,8 @@ def report_command(
         if out is not None or as_json:
             raise ArchgradError("--watch writes no file; leave out --out and --json")
         return serving.watch(existing(runs), port, tell, browser=not no_browser)
+    if port or no_browser:
+        raise ArchgradError("--port and --no-browser are for --watch; give it as well")
     path = report(runs, out)
     size = path.stat().st_size
     told = f"report   {path} ({size / 1e6:.2f} MB)"

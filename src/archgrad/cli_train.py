@@ -14,7 +14,6 @@ from archgrad import measure
 from archgrad.config import DataConfig, TrainConfig
 from archgrad.errors import ArchgradError
 from archgrad.options import Given, with_options
-from archgrad.reporting.ending import leave_report
 from archgrad.terminal import (
     AsJson,
     Config,
@@ -25,6 +24,7 @@ from archgrad.terminal import (
     Watch,
     print_result,
     refuse_options,
+    reported,
     table,
 )
 
@@ -115,14 +115,14 @@ def train_command(
             f"paused after {done} of {total} epochs; continue with: archgrad train --resume "
             f"{folder.path} --piece-seconds {piece_seconds:g}"
         )
-        print_result(value, words, as_json)
+        print_result({**value, "report": None}, words, as_json)
         return
     cost = f"{scores[0]['parameters']:,} parameters, {scores[0]['multiply_adds']:,} multiply-adds"
     told = [f"{cost}; everything is in {folder.path}"]
-    leave_report(folder.path, told.append)
+    value, line = reported(folder.path, value)
     print_result(value, table(_rows(scores)), as_json)
     if not as_json:
-        typer.echo("\n".join(told))
+        typer.echo("\n".join([*told, *line]))
 
 
 def _rows(scores: Sequence[Mapping[str, Any]]) -> list[list[str]]:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console, RenderableType
+from rich.padding import Padding
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -24,7 +25,6 @@ from archgrad.baselines import BASELINES
 from archgrad.callbacks import Beginning, Callback, EpochEnd
 from archgrad.compact import changed, compact
 from archgrad.config import SearchConfig
-from archgrad.folder import read_lines
 from archgrad.kernels import native
 from archgrad.loops import keep_freed_memory, resolve_device
 from archgrad.terminal import console, lively
@@ -39,22 +39,25 @@ EVERY = 0.5  # seconds between two looks at the time left
 
 
 class Lines(Progress):
-    """A live line of progress with other lines below, each cut to the width."""
+    """A live line of progress; below it what is said of it, wrapped, and lines cut to the width."""
 
     def __init__(self, out: Console) -> None:
         self.below: Sequence[str] = ()
         super().__init__(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=10),  # a terminal of 40 columns has room for it
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}  {task.fields[step]}{task.fields[note]}"),
             console=out,
             disable=not lively(out),
         )
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        yield from super().get_renderables()
+        for task in self.tasks:
+            if task.visible:
+                yield self.make_tasks_table([task])
+                words = filter(None, (task.fields[name] for name in ("left", "step", "note")))
+                yield Padding(Text("  ".join(words)), (0, 0, 0, 2))
         for line in self.below:
             text = Text(f"  {line}", no_wrap=True, overflow="ellipsis")
             text.highlight_regex(r"\*\S+", "bold")
@@ -75,7 +78,7 @@ class Display(Callback):
         self.always = console(sys.stderr)
         self.live = lively(self.console) and not quiet
         self.progress = Lines(self.console)
-        search, self.done = run.config.search, len(read_lines(run.path / "metrics.jsonl"))
+        search, self.done = run.config.search, 0
         fields = {"step": "", "note": "", "left": ""}
         hidden: dict[str, Any] = {"visible": False, "start": False, **fields}
         epochs = search.epochs if search and search.method not in BASELINES else None
@@ -128,6 +131,7 @@ class Display(Callback):
 
     def begin(self, beginning: Beginning) -> None:
         """A search begins, or goes on."""
+        self.done = len(beginning.lines)
         if beginning.outlook is not None:
             self.time = SearchTime(beginning.outlook, self.now, self.done)
 
@@ -138,7 +142,11 @@ class Display(Callback):
         if self.live:
             left = self._left()
             completed = self.done + done / steps
-            self._show(self.searching, completed=completed, step=f"step {done}/{steps}  ", **left)
+            self._show(self.searching, completed=completed, step=f"step {done}/{steps}", **left)
+
+    def went_back(self, epoch: int) -> None:
+        """The next epoch is the one after this."""
+        self.done = epoch
 
     def _left(self) -> dict[str, str]:
         """That of the search, looked at now and then: it is a sum over all epochs."""
@@ -159,7 +167,8 @@ class Display(Callback):
             f"train {metrics['train_loss']:.3f}  valid {valid}  "
             f"{skips}entropy {metrics['entropy']:.3f}"
         )
-        left = "" if self.time is None or self.done == event.epochs else str(self.time.left())
+        found = Left() if self.time is None else self.time.left()
+        left = str(found) if found != Left() else ""
         if self.live:
             self.progress.below = compact(event.architecture, event.before)
             self._show(self.searching, completed=self.done, step="", note=note, left=left)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
 import numpy as np
@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from archgrad import config as configuration
+from archgrad.callbacks import Callback, Callbacks
 from archgrad.config import OWN, RunConfig, TrainConfig
 from archgrad.data import Augmentation
 from archgrad.data.own import OwnData
@@ -129,6 +130,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         device: str = "auto",
         threads: int = 1,
         random_state: int | np.random.RandomState | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         self.kind = kind
         self.model = model
@@ -142,6 +144,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         self.device = device
         self.threads = threads
         self.random_state = random_state
+        self.callbacks = callbacks
 
     def _validated(self, X: Any, y: Any) -> tuple[Array, Array]:
         """X as (N, channels or features, ...), and y as (N,)."""
@@ -180,7 +183,8 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
             space = self._space(outputs)
             data = OwnData((inputs, targets), task=task)
             method = self.method if isinstance(self.method, Method) else None
-            self.result_ = checked(config, data, Augmentation(), space, method).search()
+            search = checked(config, data, Augmentation(), space, method)
+            self.result_ = search.search(callback=Callbacks(self.callbacks))
             self.architecture_ = self.result_.architecture
             fresh = self._space(outputs)  # what a search starts from, not what it leaves
             network = fresh.derive(self.architecture_)
@@ -266,7 +270,8 @@ class ArchgradClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
     search, ``train_epochs``: of the training (None: by kind); ``batch_size``: of both, at most half
     the examples; ``learning_rate``, ``weight_decay``: of the training (AdamW, cosine to 0);
     ``device``: cpu, cuda, cuda:N, or auto; ``threads``: of torch while fitting; ``random_state``:
-    an int repeats a fit bit for bit. The random state of torch stays as it is.
+    an int repeats a fit bit for bit; ``callbacks``: hear of the search (docs/callbacks.md). The
+    random state of torch stays as it is.
 
     Inputs are standardized by feature or channel. The search halves the examples, the training
     takes all of them and starts from what ``model`` makes when it is called again. Fitted:

@@ -240,9 +240,7 @@ def _alignment(search: BilevelSearch, mixing: Mixing, state: State) -> float:
     return sum(found) / len(found) if found else 1.0
 
 
-def _eigenvalue(
-    search: BilevelSearch, alpha: Alpha, state: State, iterations: int
-) -> float:
+def _eigenvalue(search: BilevelSearch, alpha: Alpha, state: State, iterations: int) -> float:
     """Where one path alone is computed, that of the mixture its probabilities stand for."""
     batch = next(several(search.loaders.check.epoch(0)))
     if not isinstance(search.loaders.check, LoaderBatches):  # whose batches may be of any structure

@@ -125,9 +125,7 @@ def side_by_side(
                 done, waiting = wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
                 meanwhile()
                 for future in done:
-                    if not future.cancelled() and isinstance(
-                        future.exception(), BrokenProcessPool
-                    ):
+                    if not future.cancelled() and isinstance(future.exception(), BrokenProcessPool):
                         future.result()
                     yield future
                 if time.monotonic() > deadline:

@@ -72,12 +72,8 @@ class Records:
 
     def save(self, search: BilevelSearch, again: bool = False) -> None:
         """After an epoch: its lines and a checkpoint. ``again``: the lines are there already."""
-        alpha = {name: value.tolist() for name, value in search.leg.net.alpha.items()}
-        line: dict[str, Any] = {"epoch": search.done, "alpha": alpha, **_seen(search)}
-        if search.candidates is not None:
-            line["candidates"] = search.candidates
         if not again:
-            self.alphas.append(line)
+            self.alphas.append(_line(search))
         content = self._content(search)
         if self.run is None:
             if search.method.recovery is not None:
@@ -86,7 +82,7 @@ class Records:
             return
         if not again:
             append(self.run.path / METRICS, search.metrics[-1])
-            append(self.run.path / ALPHAS, line)
+            append(self.run.path / ALPHAS, self.alphas[-1])
         folder = self.run.path / "checkpoints"
         save_checkpoint(folder, content)
         if search.method.recovery is not None:
@@ -179,14 +175,17 @@ class Records:
         return Groups.of(search.space, search.method).at(self.alphas[epoch - 1])
 
 
-def _seen(search: BilevelSearch) -> dict[str, Any]:
-    """What the epoch gave: the weights of the candidates, to six digits, and the derived cells."""
+def _line(search: BilevelSearch) -> dict[str, Any]:
+    """Of alphas.jsonl: alpha, what its candidates count for (six digits), the derived cells."""
     assert search.derived is not None
+    alpha = {name: value.tolist() for name, value in search.leg.net.alpha.items()}
     weights = {
         name: [[float(f"{number:.6g}") for number in row] for row in value.tolist()]
         for name, value in search.strength.items()
     }
-    return {"strength": weights, "cells": search.derived.model_dump(mode="json")["cells"]}
+    cells = search.derived.model_dump(mode="json")["cells"]
+    line = {"epoch": search.done, "alpha": alpha, "strength": weights, "cells": cells}
+    return line if search.candidates is None else {**line, "candidates": search.candidates}
 
 
 def _take(search: BilevelSearch, content: Mapping[str, Any]) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from archgrad.callbacks import Callback, Callbacks
 from archgrad.display import Display
+from archgrad.errors import ArchgradError
 from archgrad.folder import Run
-from archgrad.terminal import followed, installed, interruptible
+from archgrad.terminal import followed, interruptible
 
 
 @contextmanager
@@ -23,9 +24,9 @@ def session(
 ) -> Iterator[tuple[Display, Callback]]:
     """The display, and what a search is to tell of its progress."""
     with (
+        interruptible(command, run.path),
         followed(run.path, watch),
         Display(run, quiet) as display,
-        interruptible(command, run.path),
         tracked(display, run.path, tensorboard) as callback,
     ):
         yield display, callback
@@ -38,12 +39,34 @@ def tracked(display: Callback, path: Path, wanted: bool) -> Iterator[Callback]:
     Retrainings are in other processes: what they have done is written at the end.
     """
     folder = path / "tensorboard"
-    if not wanted and not (folder.is_dir() and installed(True)):
+    board = _board(folder, display, wanted) if wanted or folder.is_dir() else None
+    if board is None:
         yield display
         return
-    from archgrad.tensorboard import TensorBoard, write_retrainings
+    try:
+        yield Callbacks([display, board])
+    finally:
+        _write_retrainings(path, folder, display)
+
+
+def _board(folder: Path, display: Callback, wanted: bool) -> Callback | None:
+    """None where a run goes on without the package that it was begun with."""
+    from archgrad.tensorboard import TensorBoard
 
     try:
-        yield Callbacks([display, TensorBoard(folder)])
-    finally:
-        write_retrainings(path, folder)
+        return TensorBoard(folder)
+    except ArchgradError as error:
+        if wanted:
+            raise
+        display.warning(f"{error}; the run goes on without it")
+        return None
+
+
+def _write_retrainings(run: Path, folder: Path, display: Callback) -> None:
+    """What goes wrong is a warning: the work is done."""
+    from archgrad.tensorboard import write_retrainings
+
+    try:
+        write_retrainings(run, folder)
+    except Exception as error:
+        display.warning(f"TensorBoard has not all of the retrainings ({error})")

@@ -53,10 +53,12 @@ class TensorBoard(Callback):
         self.early = []
         self.writer.flush()
 
+    def went_back(self, epoch: int) -> None:
+        """Write anew what comes after this epoch."""
+        self._open(Path(self.writer.log_dir), epoch + 1)
+
     def epoch_end(self, event: EpochEnd) -> None:
         """Numbers and histograms of an epoch."""
-        if event.epoch < self.step_now:  # the search went back
-            self._open(Path(self.writer.log_dir), event.epoch)
         self._note(event.metrics)
         for kind, values in (("alpha", event.alpha), ("strength", event.strength)):
             for group, value in values.items():

@@ -46,7 +46,7 @@ AsJson = Annotated[
 def print_result(value: Any, shown: str | Table, as_json: bool) -> None:
     """The result of a command on standard output: for people, or as JSON with null for NaN."""
     if as_json:
-        typer.echo(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+        typer.echo(json.dumps(plain(value), indent=2, allow_nan=False))  # ASCII: any encoding
     elif isinstance(shown, Table):
         console(sys.stdout).print(shown)
     else:
@@ -81,7 +81,8 @@ def lively(found: Console) -> bool:
 
 def installed(wanted: bool) -> bool:
     """Refuse --tensorboard before anything is written."""
-    if wanted and find_spec("tensorboard") is None:
+    found = find_spec("tensorboard") if wanted else None
+    if wanted and (found is None or found.origin is None):  # none: a folder, as that of a run
         raise ArchgradError(
             "--tensorboard needs the package tensorboard, which is not installed; expected the "
             'extra packages, so run: pip install "archgrad[track]"'
@@ -113,6 +114,14 @@ def refuse_options(resume: Path, given: Given, **others: object) -> None:
 def tell(line: str) -> None:
     """A line for people, on standard error."""
     typer.echo(line, err=True)
+
+
+def reported(folder: Path, value: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Leave the report: the value of a command with its path, and the line that tells it."""
+    from archgrad.reporting.ending import leave_report
+
+    page = leave_report(folder, tell)
+    return {**value, "report": page}, [] if page is None else [f"report   {page}"]
 
 
 def followed(folder: Path, watch: bool) -> AbstractContextManager[None]:

@@ -157,6 +157,9 @@ def test_a_baseline_shows_its_scores_and_the_best_so_far(baseline: SearchResult)
         "one architecture": (numbers, scores), "best so far": (numbers, best)
     }  # fmt: skip
     assert baseline.strength == {}
+    short = [{**baseline.metrics[0], "share": 0.5, "score": 9.0}, *baseline.metrics[1:]]
+    (axes,) = replace(baseline, metrics=short).plot().axes
+    assert drawn(axes)["best so far"][1][:2] == [9.0, scores[1]]  # that of a whole training
 
 
 def test_lines_are_told_apart_without_color(result: SearchResult) -> None:

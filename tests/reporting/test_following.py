@@ -88,6 +88,8 @@ def test_report_serves_with_its_options_and_writes_nothing(
     capsys.readouterr()
     assert run("report", tmp_path, "--watch", "--out", tmp_path / "page.html") == 2
     assert "leave out --out" in capsys.readouterr().err
+    assert run("report", tmp_path, "--no-browser") == 2
+    assert "are for --watch" in capsys.readouterr().err
     assert run("report", tmp_path / "none", "--watch") == 2
     assert "found nothing at" in capsys.readouterr().err
     assert len(asked) == 2

@@ -126,9 +126,13 @@ def test_a_search_says_how_it_went(result: SearchResult) -> None:
     words = shown(stopped._repr_html_())
     assert "2 epochs: it fell" in words and "hardly moved." in words and "as wide" not in words
     baseline = replace(
-        result, metrics=[{"evaluation": i, "score": s} for i, s in ((1, 0.5), (2, 0.25))]
+        result,
+        metrics=[
+            {"evaluation": i, "share": share, "score": score}
+            for i, share, score in ((1, 0.5, 0.9), (2, 1.0, 0.5), (3, 1.0, 0.25))
+        ],
     )
-    assert "2 evaluations" in shown(baseline._repr_html_())
+    assert "3 evaluations" in shown(baseline._repr_html_())
     assert re.search(r"best score\s*0\.5\b", shown(baseline._repr_html_()))
 
 
@@ -138,6 +142,8 @@ def test_an_epoch_of_a_callback(result: SearchResult) -> None:
     assert "Epoch 2 of 2" in shown(second._repr_html_())
     assert "Other cells" not in shown(first._repr_html_())
     assert "Other cells" in shown(replace(second, before=CELL)._repr_html_())
+    evaluated = EpochEnd({"evaluation": 7, "score": 0.5}, None, CELL)
+    assert "Evaluation 7" in shown(evaluated._repr_html_())
 
 
 def test_the_main_job_shows_its_table_and_what_may_be_claimed(result: SearchResult) -> None:

@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -79,22 +80,28 @@ def test_nothing_of_the_data_is_markup(tmp_path: Path) -> None:
     assert len(hashes) == made.count("<script>"), "what is not named by its hash does not run"
 
 
-def test_a_command_leaves_a_page_and_tells_it(tmp_path: Path) -> None:
+def test_a_command_leaves_a_page(tmp_path: Path) -> None:
     told: list[str] = []
-    leave_report(folders.search(tmp_path), told.append)
-    assert told == [f"report   {tmp_path / 'report.html'}"]
+    assert leave_report(folders.search(tmp_path), told.append) == tmp_path / "report.html"
     assert (tmp_path / "report.html").is_file()
+    assert not told
 
 
-def test_a_page_that_cannot_be_written_fails_nothing(tmp_path: Path) -> None:
+def test_a_page_that_cannot_be_written_fails_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (folders.search(tmp_path) / "report.html").write_text("my own")
     told: list[str] = []
-    leave_report(tmp_path, told.append)
+    assert leave_report(tmp_path, told.append) is None
     (line,) = told
     assert line.startswith("report   not written (")
     assert line.endswith(f"try again with: archgrad report {tmp_path}")
     with pytest.warns(UserWarning, match="report   not written .* is no report of archgrad"):
         leave_report(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        leave_report(tmp_path)
+    assert "report   not written" in capsys.readouterr().err
     assert (tmp_path / "report.html").read_text() == "my own"
 
 

@@ -97,6 +97,9 @@ def test_a_baseline_has_evaluations_and_no_epochs(tmp_path: Path) -> None:
     assert found["at"] == [0, 1, 0, 2]
     assert len(found["architectures"]) == 3
     assert dict(run["facts"])["evaluations"] == "4, 1 failed"
+    lines[0]["share"], lines[0]["score"] = 0.5, 0.9  # of a short training: no match for a whole one
+    folders.write(tmp_path / "evaluations.jsonl", lines)
+    assert read(tmp_path)["evaluations"]["best"] == [0.9, 0.9, 0.25, 0.75]
 
 
 @pytest.mark.parametrize(

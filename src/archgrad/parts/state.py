@@ -44,9 +44,7 @@ class SGD:
     clip: float | None = None
 
     @classmethod
-    def of(
-        cls, optimizer: torch.optim.SGD, weights: Weights, clip: float | None = None
-    ) -> SGD:
+    def of(cls, optimizer: torch.optim.SGD, weights: Weights, clip: float | None = None) -> SGD:
         """The present view of an optimizer; velocity is zero before its first step."""
         group = optimizer.param_groups[0]
         if len(optimizer.param_groups) > 1 or group["nesterov"] or group["dampening"]:

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 
-def leave_report(folder: Path, tell: Callable[[str], object] | None = None) -> None:
-    """Write report.html into a folder, and ``tell`` its path.
+def leave_report(folder: Path, tell: Callable[[str], object] | None = None) -> Path | None:
+    """Write report.html into a folder; its path.
 
-    Whatever goes wrong is one line, a warning where nobody is told: results that took days are not
-    lost for a page that can be made again.
+    Whatever goes wrong is one line that is given to ``tell``, a warning where nobody is told:
+    results that took days are not lost for a page that can be made again.
     """
     try:
         from archgrad.reporting.page import report  # a tenth of a second, at the end of hours
 
-        line = f"report   {report(folder)}"
+        return report(folder)
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        line = f"report   not written ({reason}); try again with: archgrad report {folder}"
-        if tell is None:
-            warnings.warn(line, stacklevel=3)
-    if tell is not None:
-        tell(line)
+        (tell or _warn)(
+            f"report   not written ({reason}); try again with: archgrad report {folder}"
+        )
+        return None
+
+
+def _warn(line: str) -> None:
+    try:
+        warnings.warn(line, stacklevel=4)
+    except Warning as error:  # where warnings are errors
+        print(error, file=sys.stderr)

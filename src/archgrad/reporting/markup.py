@@ -136,14 +136,15 @@ def _last(line: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _best(lines: Sequence[Mapping[str, Any]]) -> str | None:
-    """Of a baseline, whose architecture is the one with this score."""
-    scores = [line["score"] for line in lines if line.get("score") is not None]
-    return f"{max(scores):.4g}" if scores else None
+    """Of a baseline, whose architecture is the one with this score: a longest training has it."""
+    scores = [(line["share"], line["score"]) for line in lines if line.get("score") is not None]
+    return f"{max(scores)[1]:.4g}" if scores else None
 
 
 def of_epoch(event: EpochEnd) -> str:
     """An epoch of a search, or of a retraining."""
     title = f"Epoch {event.epoch} of {event.epochs}"
+    title = f"Evaluation {event.epoch}" if event.epochs is None else title
     said = ["Other cells than after the epoch before."] if event.before and event.changed else []
     return frame(title, facts(_last(event.metrics)), drawn(event.architecture), notes(said))
 

@@ -140,8 +140,8 @@ def _evaluations(lines: Sequence[Mapping[str, Any]]) -> Panel:
     judge = MEASURES.get(name)
     x = tuple(float(line["evaluation"]) for line in done)
     y = tuple((judge.factor if judge else 1.0) * line[name] for line in done)
-    pick = min if judge is not None and not judge.higher else max
-    best = tuple(pick(y[: i + 1]) for i in range(len(y)))
+    ranks = [(line["share"], line["score"]) for line in done]  # a longer training alone adds
+    best = tuple(y[max(range(i + 1), key=ranks.__getitem__)] for i in range(len(y)))
     dots = Line("one architecture", x, y, look(0), kind="dots")
     so_far = Line("best so far", x, best, look(1), kind="steps")
     return Panel("evaluation", judge.title if judge else name, (dots, so_far))

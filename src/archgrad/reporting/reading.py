@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -226,10 +227,12 @@ def _evaluations(
     scores = [number(line.get("score")) for line in lines]
     if measure["name"] == "accuracy" and data != OWN:  # their score
         table.setdefault("accuracy", scores)
-    best: list[Any] = []
-    for score in scores:
-        before = best[-1] if best else None
-        best.append(before if score is None else score if before is None else max(before, score))
+    best: list[float | None] = []
+    most = (-math.inf, -math.inf)  # share of the training, score: as a search chooses
+    for line, score in zip(lines, scores):
+        if score is not None:
+            most = max(most, (number(line.get("share")) or 0.0, score))
+        best.append(most[1] if math.isfinite(most[1]) else None)
     architectures, at = _scored(source, lines)
     return {
         "columns": {**table, "score": scores},

@@ -77,7 +77,7 @@ def _begun(folder: Path, tell: Callable[[str], None]) -> subprocess.Popen[bytes]
         with socket.create_server((ADDRESS, 0)) as listening:
             number = listening.fileno()
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", __name__, str(number), str(folder.resolve())],
+                [sys.executable or "", "-P", "-c", _program(), str(number), str(folder.resolve())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -89,6 +89,14 @@ def _begun(folder: Path, tell: Callable[[str], None]) -> subprocess.Popen[bytes]
         tell(f"watch    the page cannot be served ({error.strerror}); the work goes on without it")
         return None
     return process
+
+
+def _program() -> str:
+    """Serves, with modules from where this process has them: a checkout, a zip file, anywhere."""
+    return (
+        f"import sys; sys.path[:] = {list(map(str, sys.path))!r}; "
+        f"from {__name__} import serve_until_closed; serve_until_closed(*sys.argv[1:])"
+    )
 
 
 def _ended(process: subprocess.Popen[bytes]) -> None:
@@ -264,7 +272,3 @@ def _screen() -> bool:
         sys.platform == "darwin" or os.environ.get("DISPLAY") or "WAYLAND_DISPLAY" in os.environ
     )
     return bool(display) and sys.stderr.isatty()
-
-
-if __name__ == "__main__":
-    serve_until_closed(*sys.argv[1:])
