@@ -93,10 +93,9 @@ def test_pictures_far_from_what_is_seen_follow_when_they_are_wanted(
         assert drawn(page) == recorded(folder, 2)
         page.evaluate(MOVE, 4)
         assert drawn(page) == recorded(folder, 2)
-        page.evaluate("scrollTo(0, 0)")
-        page.wait_for_timeout(100)
-        page.locator("#cells figure").last.scroll_into_view_if_needed()
-        page.wait_for_timeout(100)
+        for figure in page.locator("#cells figure").all():
+            figure.scroll_into_view_if_needed()
+            page.wait_for_timeout(100)
         assert drawn(page) == recorded(folder, 4)
 
 

@@ -4,8 +4,9 @@
 function courseIn(place) {
   let drawnFor = [];
   let line = () => {};
+  const placeWidth = widthOf(place);
   return (run, choice, index, kind) => {
-    const width = Math.max(320, place.clientWidth);
+    const width = Math.max(320, placeWidth());
     const weights = weightsOf(run, choice.group, kind);
     const wanted = [weights, choice.value, width];
     if (wanted.some((one, i) => one !== drawnFor[i])) {

@@ -72,6 +72,15 @@ function unfolding(title, make, attributes = {}) {
   return { node, update };
 }
 
+/** The width of a node, which is only asked for, at the price of a layout, until it is told. */
+function widthOf(node) {
+  let width = 0;
+  new ResizeObserver(([entry]) => {
+    width = Math.round(entry.contentRect.width);
+  }).observe(node);
+  return () => width || node.clientWidth;
+}
+
 const waiting = new Map(); // by node: the update that is due when someone comes near it
 
 /** An update that waits while its node is far from what is seen: a slider moves many pictures. */
@@ -81,7 +90,7 @@ function whenNear(node, update) {
     near = entry.isIntersecting;
     if (near) catchUp(node);
   };
-  new IntersectionObserver(look, { rootMargin: "100%" }).observe(node);
+  new IntersectionObserver(look, { rootMargin: "50%" }).observe(node);
   return (...args) => {
     waiting.set(node, () => update(...args));
     if (near) catchUp(node);
@@ -109,8 +118,10 @@ function capital(text) {
 function readable(value) {
   if (value === null || value === undefined) return "–";
   if (value !== 0 && Math.abs(value) < 0.001) return value.toExponential(1).replace("-", "−");
-  return d3.format(".3~f")(value);
+  return threeDigits(value);
 }
+
+const threeDigits = d3.format(".3~f");
 
 const ICONS = {
   play: "M7 4.5v15l12-7.5z",

@@ -135,9 +135,10 @@ function chosenIn({ group, edge }, cells) {
 function mapsIn(place) {
   let key = null;
   let figures = [];
+  const placeWidth = widthOf(place);
   return (sheets, index, kind, cells) => {
-    const columns = sheets.length > 1 && place.clientWidth > 960 ? 2 : 1;
-    const width = place.clientWidth / columns - 42;
+    const columns = sheets.length > 1 && placeWidth() > 960 ? 2 : 1;
+    const width = placeWidth() / columns - 42;
     const shapes = sheets.map((one) => [one.title, one.candidates, one.rows.map(({ label }) => label)]);
     const wanted = JSON.stringify([kind, width, shapes]);
     if (key !== wanted) {
@@ -151,7 +152,7 @@ function mapsIn(place) {
 
 /** One map, edges down and candidates across. */
 function mapFigure({ title, rows, candidates }, kind, width) {
-  const data = rows.flatMap((_, i) => candidates.map((candidate) => ({ i, candidate })));
+  const data = rows.flatMap((_, i) => candidates.map((candidate, j) => ({ i, j, candidate })));
   const labels = rows.map(({ label }) => label);
   const chart = mapPlot(data, labels, candidates, width);
   const rects = [...chart.querySelectorAll("rect")];
@@ -168,13 +169,14 @@ function mapFigure({ title, rows, candidates }, kind, width) {
   const update = (sheet, index, cells) => {
     const color = weightColor(sheet);
     const chosen = sheet.rows.map((row) => chosenIn(row, cells));
-    data.forEach(({ i, candidate }, at) => {
-      const value = valueAt(sheet.rows[i], index, candidate);
+    const values = sheet.rows.map((row) => candidates.map((name) => valueAt(row, index, name)));
+    data.forEach(({ i, j, candidate }, at) => {
+      const value = values[i][j];
       rects[at].setAttribute("fill", value === null ? "var(--absent)" : color(value));
       dots[at].style.display = chosen[i].includes(candidate) ? "" : "none";
       rects[at].firstChild.textContent = `${labels[i]}, ${candidate}: ${readable(value)}`;
     });
-    chart.setAttribute("aria-label", `${name} of the ${title}: ${strongestInWords(sheet, index)}`);
+    chart.setAttribute("aria-label", `${name} of the ${title}: ${strongestInWords(sheet, values)}`);
     scale.replaceChildren(...scaleParts(sheet));
     last = [sheet, index];
     table.update();
@@ -226,10 +228,10 @@ function scaleParts({ low, high }) {
   return [element("span", {}, readable(low)), bar, element("span", {}, readable(high))];
 }
 
-function strongestInWords({ rows, candidates }, index) {
-  const words = rows.map((row) => {
-    const best = d3.greatest(candidates, (name) => valueAt(row, index, name) ?? -Infinity);
-    return `${row.label} most ${best} (${readable(valueAt(row, index, best))})`;
+function strongestInWords({ rows, candidates }, values) {
+  const words = rows.map(({ label }, i) => {
+    const best = d3.greatestIndex(values[i], (value) => value ?? -Infinity);
+    return `${label} most ${candidates[best]} (${readable(values[i][best])})`;
   });
   return words.join("; ");
 }

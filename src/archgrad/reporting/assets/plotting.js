@@ -20,8 +20,9 @@ function lineOf(index) {
 }
 const ROWS = 300; // of a table of numbers, at most
 
-const amount = (value) => (isNumber(value) ? d3.format(".4~g")(value) : "–");
-const brief = (value) => (isNumber(value) ? d3.format(".3~s")(value) : "–");
+const [fourDigits, withPrefix] = [d3.format(".4~g"), d3.format(".3~s")];
+const amount = (value) => (isNumber(value) ? fourDigits(value) : "–");
+const brief = (value) => (isNumber(value) ? withPrefix(value) : "–");
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 const withUnit = (text, unit) => (unit ? `${text} ${unit}` : text);
 

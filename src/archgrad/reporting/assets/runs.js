@@ -46,7 +46,7 @@ function testMean(run) {
 }
 
 /** A name for each run that no other has: as much of its path as that takes. */
-function runNames(runs) {
+const runNames = remembered((runs) => {
   const names = new Map();
   for (const run of runs) {
     const same = runs.filter(({ name }) => name === run.name);
@@ -59,7 +59,7 @@ function runNames(runs) {
     names.set(run.id, same.length === 1 || !parts.length ? run.name : ending());
   }
   return names;
-}
+});
 
 /** The runs that are chosen, in the order of the document; before any choice the first two. */
 const chosenRuns = (runs, view) =>
