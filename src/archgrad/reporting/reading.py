@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from archgrad.config import OWN
 from archgrad.errors import ArchgradError
