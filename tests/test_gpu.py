@@ -222,7 +222,8 @@ def test_a_search_with_graphs_learns_and_says_what_is_not_recorded() -> None:
             self.lines: list[str] = []
 
         def warning(self, text: str) -> None:
-            self.lines.append(text)
+            if not text.startswith("alpha has decided"):  # in so short a search
+                self.lines.append(text)
 
     for method, notes in (("darts", 0), ("darts_2nd", 0), ("snas", 1), ("gdas", 2)):
         told = Told()
