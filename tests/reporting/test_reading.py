@@ -92,14 +92,14 @@ def test_a_baseline_has_evaluations_and_no_epochs(tmp_path: Path) -> None:
     found = run["evaluations"]
     assert (run["problems"], run["epochs"]["planned"], run["replay"]) == ([], None, None)
     assert found["columns"]["score"] == found["columns"]["accuracy"] == [0.5, None, 0.25, 0.75]
-    assert found["best"] == [0.5, 0.5, 0.5, 0.75]
+    assert found["leaders"] == [0, 0, 0, 3]
     assert found["failed"] == [False, True, False, False]
     assert found["at"] == [0, 1, 0, 2]
     assert len(found["architectures"]) == 3
     assert dict(run["facts"])["evaluations"] == "4, 1 failed"
     lines[0]["share"], lines[0]["score"] = 0.5, 0.9  # of a short training: no match for a whole one
     folders.write(tmp_path / "evaluations.jsonl", lines)
-    assert read(tmp_path)["evaluations"]["best"] == [0.9, 0.9, 0.25, 0.75]
+    assert read(tmp_path)["evaluations"]["leaders"] == [0, 0, 2, 3]
 
 
 @pytest.mark.parametrize(

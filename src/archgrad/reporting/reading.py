@@ -216,7 +216,7 @@ def _measure(lines: Sequence[Value], space: str | None) -> Value:
 def _evaluations(
     source: Source, lines: Sequence[Value], measure: Value, data: str | None
 ) -> Value | None:
-    """The scores of a baseline, the best so far, and what was scored."""
+    """The scores of a baseline, which evaluation led after each (-1: none), what was scored."""
     if not lines:
         return None
     if len(lines) > MOST:
@@ -226,17 +226,17 @@ def _evaluations(
     scores = [number(line.get("score")) for line in lines]
     if measure["name"] == "accuracy" and data != OWN:  # their score
         table.setdefault("accuracy", scores)
-    best: list[float | None] = []
-    most = (-math.inf, -math.inf)  # share of the training, score: as a search chooses
-    for line, score in zip(lines, scores):
-        if score is not None:
-            most = max(most, (number(line.get("share")) or 0.0, score))
-        best.append(most[1] if math.isfinite(most[1]) else None)
+    leaders: list[int] = []
+    best, leader = (-math.inf, -math.inf), -1  # share of the training, score: as a search chooses
+    for i, (line, score) in enumerate(zip(lines, scores)):
+        if score is not None and (here := (number(line.get("share")) or 0.0, score)) > best:
+            best, leader = here, i
+        leaders.append(leader)
     architectures, at = _scored(source, lines)
     return {
         "columns": {**table, "score": scores},
         "failed": [line.get("failed") is True for line in lines],
-        "best": best,
+        "leaders": leaders,
         "architectures": architectures,
         "at": at,
     }

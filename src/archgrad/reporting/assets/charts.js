@@ -160,7 +160,7 @@ function evaluationsContent(run, shared) {
   const values = own ?? found.columns.score ?? [];
   const numbers = found.columns.evaluation ?? values.map((_, i) => i + 1);
   const better = own ? higher : true;
-  const best = bestScores(values, better);
+  const best = found.leaders.map((leader) => values[leader] ?? null);
   const failed = (found.failed ?? []).filter(Boolean).length;
   const scores = { ...seriesOf("each architecture", lineOf(1), numbers, values, scale), loose: true };
   return lineContent({
@@ -171,14 +171,6 @@ function evaluationsContent(run, shared) {
     unit: own ? unit : "",
     higher: better,
     series: [scores, { ...seriesOf("best so far", lineOf(0), numbers, best, scale), steps: true }],
-  });
-}
-
-function bestScores(values, higher) {
-  let best = null;
-  return values.map((value) => {
-    if (isNumber(value) && (best === null || (higher ? value > best : value < best))) best = value;
-    return best;
   });
 }
 

@@ -67,16 +67,18 @@ function overlays(chosen, names, range) {
 
 /** The best score so far of the chosen searches that score whole architectures. */
 function scoresContent(chosen, names) {
-  const scored = chosen.map((run, i) => [run, i]).filter(([run]) => run.evaluations);
+  const scored = chosen
+    .map((run, i) => [run, i])
+    .filter(([{ evaluations, measure }]) => evaluations?.columns[measure.name]);
   if (!scored.length) return null;
   const { unit, title, name: shown } = scored[0][0].measure;
   const series = scored
     .filter(([run]) => run.measure.name === shown)
     .map(([{ id, evaluations, measure }, i]) => {
-      const { name, factor, higher } = measure;
-      const { columns } = evaluations;
-      const best = bestScores(columns[name] ?? columns.score ?? [], higher);
-      const one = seriesOf(names.get(id), lineOf(i), columns.evaluation ?? [], best, factor);
+      const { columns, leaders } = evaluations;
+      const best = leaders.map((leader) => columns[measure.name][leader] ?? null);
+      const numbers = columns.evaluation ?? [];
+      const one = seriesOf(names.get(id), lineOf(i), numbers, best, measure.factor);
       return { ...one, steps: true };
     });
   const spec = { title: `Best ${title} so far`, unit, xName: "evaluation", series };

@@ -93,19 +93,10 @@ const timeline = remembered((run) => {
   }
   const columns = run.evaluations?.columns ?? {};
   if (!columns.evaluation?.length) return null;
-  const { architectures, best } = run.evaluations;
-  return steps("evaluation", columns.evaluation, architectures, bestSoFar(run, best), run);
+  const { architectures, at, leaders } = run.evaluations;
+  const led = leaders.map((leader) => at[leader] ?? -1);
+  return steps("evaluation", columns.evaluation, architectures, led, run);
 });
-
-/** For each evaluation the index of the architecture that had the best score until then. */
-function bestSoFar({ evaluations }, best) {
-  const scores = evaluations.columns.score ?? [];
-  let leader = -1;
-  return evaluations.at.map((index, i) => {
-    if (scores[i] !== null && scores[i] === best?.[i] && scores[i] !== best?.[i - 1]) leader = index;
-    return leader;
-  });
-}
 
 /** A timeline: where the cells change, and which steps gave the cells that were found. */
 function steps(unit, epochs, architectures, at, run) {
