@@ -85,12 +85,12 @@ def test_search_leaves_a_complete_run_folder(searched: Path) -> None:
 def test_search_prints_the_cells_and_what_to_do_next(
     searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("search", "--config", searched / "config.yaml", "--out", tmp_path / "b") == 0
+    assert run("search", "--config", searched / "config.yaml", "--out", tmp_path / "b c") == 0
     out, err = capsys.readouterr()
     assert str(Architecture.load(searched / "architecture.json")) in out  # the same run again
-    assert f"next: archgrad train {tmp_path / 'b'}" in out
+    assert f"next: archgrad train '{tmp_path / 'b c'}'\n" in out
     assert "search   1/1" in err
-    assert (tmp_path / "b" / "alphas.jsonl").read_text() == (searched / "alphas.jsonl").read_text()
+    assert (tmp_path / "b c/alphas.jsonl").read_text() == (searched / "alphas.jsonl").read_text()
 
 
 def test_an_option_overrides_the_configuration(searched: Path, tmp_path: Path) -> None:
@@ -471,8 +471,8 @@ def test_ctrl_c_says_how_to_go_on(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Display, "step", interrupt)
-    assert run("search", *TINY, "--out", tmp_path / "run") == 130
-    assert f"archgrad search --resume {tmp_path / 'run'}" in capsys.readouterr().err
+    assert run("search", *TINY, "--out", tmp_path / "my run") == 130
+    assert f"archgrad search --resume '{tmp_path / 'my run'}'" in capsys.readouterr().err
 
 
 def test_a_disk_that_refuses_is_told_in_one_line(
@@ -483,4 +483,5 @@ def test_a_disk_that_refuses_is_told_in_one_line(
 
     monkeypatch.setattr("archgrad.folder.os.replace", full)
     message = refused(capsys, "search", *TINY, "--out", tmp_path / "run")
-    assert message == "archgrad: No space left on device: somewhere\n"
+    wanted = tmp_path / "run" / "environment.json"
+    assert message == f"archgrad: No space left on device: {wanted}\n"

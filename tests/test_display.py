@@ -148,14 +148,13 @@ def test_in_a_terminal_the_cells_are_below_the_line(tmp_path: Path, screen: io.S
     assert "note     epoch 3: [b]something[/b]" in shown
 
 
-def test_a_long_cell_is_cut_to_the_width(screen: io.StringIO) -> None:
+def test_all_of_a_long_cell_is_shown_in_a_narrow_terminal(screen: io.StringIO) -> None:
     lines = displays.Lines(terminal.console(sys.stderr))
     lines.below = compact(published("DARTS_V2"))
     lines.console.print(lines.get_renderable())
-    cut = [line for line in screen.getvalue().splitlines() if "normal" in line]
-    assert len(cut) == 1
-    assert len(cut[0].rstrip()) == 60
-    assert cut[0].rstrip().endswith("…")
+    shown = screen.getvalue().splitlines()
+    assert " ".join(" ".join(shown).split()) == " ".join(" ".join(lines.below).split())
+    assert max(len(line.rstrip()) for line in shown) <= 60
 
 
 @pytest.mark.parametrize("width", [40, 80])
@@ -192,7 +191,7 @@ def test_retrainings_are_told_with_the_time_left(
     clock = Clock()
     config = RunConfig(search=SearchConfig(epochs=4, kernel="torch", device="cpu"))
     with Display(Run.create(tmp_path / "run", config), now=clock) as display:
-        for done in ((0, 0), (1, 1), (2, 2), (3, 3), (4, 4)):
+        for done in ((0, 0), (1, 1), (2, 2), (2, 2), (3, 3), (4, 4), (4, 4)):
             clock.at += 20
             display.retraining(done, (4, 4), 1)
     assert capsys.readouterr().err.splitlines()[1:] == [
@@ -202,6 +201,20 @@ def test_retrainings_are_told_with_the_time_left(
         "retrain  6/8 epochs  0:40 left",
         "retrain  8/8 epochs",
     ]
+
+
+def test_the_live_line_says_what_goes_on(tmp_path: Path, screen: io.StringIO) -> None:
+    config = RunConfig(search=SearchConfig(epochs=4, kernel="torch", device="cpu"))
+    with Display(Run.create(tmp_path / "run", config)) as display:
+        display.step(9, 10)
+        assert display.progress.tasks[0].fields["step"] == "step 9/10"
+        display.step(10, 10)
+        assert display.progress.tasks[0].fields["step"] == "evaluating"
+        for networks in (1, 6):
+            display.retraining((1,) * networks, (4,) * networks, 1)
+            display.progress.refresh()
+    assert "epochs of 1 network " in (shown := screen.getvalue())
+    assert "epochs of 6 networks" in shown
 
 
 class Heard(Callback):

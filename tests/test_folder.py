@@ -314,6 +314,21 @@ def test_the_environment_has_what_is_needed_to_repeat_a_run(
     assert json.loads(json.dumps(found)) == found
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (["/lib/archgrad/__main__.py", "run", "--out", "runs/a"], "archgrad run --out runs/a"),
+        (["/bin/archgrad", "run", "--out", "my runs/$a"], "archgrad run --out 'my runs/$a'"),
+        (["mine/search.py"], "search.py"),
+    ],
+)
+def test_the_command_is_kept_as_it_can_be_given_again(
+    given: list[str], kept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", given)
+    assert environment()["command"] == kept
+
+
 def test_the_commit_is_that_of_the_checkout() -> None:
     root = Path(archgrad.__file__).resolve().parents[2]
     if not (root / ".git").exists():
@@ -348,6 +363,7 @@ def test_a_failed_write_leaves_nothing_beside(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("archgrad.folder.os.replace", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="No space") as raised:
         write(tmp_path / "file", "text")
+    assert raised.value.filename == str(tmp_path / "file"), "not of the file beside it"
     assert list(tmp_path.iterdir()) == []

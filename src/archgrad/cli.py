@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -196,7 +197,7 @@ def search_command(
     told += [] if result.cost is None else [str(result.cost)]
     told += [shown(result.config, result.spent), f"everything is in {folder.path}"]
     value, line = reported(folder.path, answers.search(result, folder.path))
-    told += [*line, f"next: archgrad train {folder.path}"]
+    told += [*line, f"next: archgrad train {shlex.quote(str(folder.path))}"]
     print_result(value, "\n".join(told), as_json)
 
 

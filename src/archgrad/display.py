@@ -39,7 +39,7 @@ EVERY = 0.5  # seconds between two looks at the time left
 
 
 class Lines(Progress):
-    """A live line of progress; below it what is said of it, wrapped, and lines cut to the width."""
+    """A live line of progress; below it, wrapped, what is said of it, and other lines."""
 
     def __init__(self, out: Console) -> None:
         self.below: Sequence[str] = ()
@@ -59,9 +59,9 @@ class Lines(Progress):
                 words = filter(None, (task.fields[name] for name in ("left", "step", "note")))
                 yield Padding(Text("  ".join(words)), (0, 0, 0, 2))
         for line in self.below:
-            text = Text(f"  {line}", no_wrap=True, overflow="ellipsis")
+            text = Text(line)
             text.highlight_regex(r"\*\S+", "bold")
-            yield text
+            yield Padding(text, (0, 0, 0, 2))
 
 
 class Display(Callback):
@@ -87,6 +87,7 @@ class Display(Callback):
         self.time: SearchTime | None = None
         self.budget, self.retrained = BudgetTime(), TrainingTime(now)
         self.told = self.looked = 0.0
+        self.told_of = -1  # epochs of retrainings
 
     def __enter__(self) -> Self:
         config = self.run.config
@@ -140,9 +141,9 @@ class Display(Callback):
         if self.time is not None:
             self.time.step(self.done, done, steps)
         if self.live:
-            left = self._left()
             completed = self.done + done / steps
-            self._show(self.searching, completed=completed, step=f"step {done}/{steps}", **left)
+            step = f"step {done}/{steps}" if done < steps else "evaluating"
+            self._show(self.searching, completed=completed, step=step, **self._left())
 
     def went_back(self, epoch: int) -> None:
         """The next epoch is the one after this."""
@@ -218,8 +219,9 @@ class Display(Callback):
         found = self.retrained.left(done, epochs, workers)
         left = str(found) if found != Left() else ""
         if self.live:
-            self._show(self.training, total=total, completed=number, note="epochs", left=left)
-        elif number == total or self.now() - self.told >= 10:
-            self.told = self.now()
+            note = f"epochs of {len(done)} network{'s' if len(done) > 1 else ''}"
+            self._show(self.training, total=total, completed=number, note=note, left=left)
+        elif number > self.told_of and (number == total or self.now() - self.told >= 10):
+            self.told, self.told_of = self.now(), number
             ending = f"  {left}" if left else ""
             self._print(f"retrain  {number}/{total} epochs{ending}")

@@ -29,8 +29,10 @@ def write(path: Path, content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(side, path)
-    except OSError:
+    except OSError as error:
         side.unlink(missing_ok=True)
+        if error.errno is not None:
+            error.filename, error.filename2 = str(path), None  # the file that was wanted
         raise
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -217,7 +218,7 @@ def environment(device: str = "auto") -> dict[str, Any]:
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "process": os.getpid(),
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": _command(),
         "archgrad": archgrad.__version__,
         "commit": _commit(),
         "python": platform.python_version(),
@@ -226,6 +227,13 @@ def environment(device: str = "auto") -> dict[str, Any]:
         "cpu_cores": os.cpu_count(),
         "platform": platform.platform(),
     }
+
+
+def _command() -> str:
+    """This process's command as a shell takes it; of ``python -m archgrad`` archgrad."""
+    program = Path(sys.argv[0])
+    name = program.parent.name if program.name == "__main__.py" else program.name
+    return shlex.join([name, *sys.argv[1:]])
 
 
 def _json(value: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -137,7 +138,8 @@ def interruptible(command: str, folder: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         typer.echo(
-            f"archgrad: interrupted; continue with: archgrad {command} --resume {folder}",
+            f"archgrad: interrupted; continue with: archgrad {command} --resume "
+            f"{shlex.quote(str(folder))}",
             err=True,
         )
         raise typer.Exit(130) from None

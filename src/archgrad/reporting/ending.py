@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import warnings
 from collections.abc import Callable
@@ -21,7 +22,8 @@ def leave_report(folder: Path, tell: Callable[[str], object] | None = None) -> P
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         (tell or _warn)(
-            f"report   not written ({reason}); try again with: archgrad report {folder}"
+            f"report   not written ({reason}); try again with: archgrad report "
+            f"{shlex.quote(str(folder))}"
         )
         return None
 
