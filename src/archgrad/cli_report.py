@@ -10,6 +10,8 @@ import typer
 from archgrad.errors import ArchgradError
 from archgrad.terminal import AsJson, print_result, tell
 
+SAID = 5  # problems in the terminal; the page has all
+
 
 def report_command(
     runs: Annotated[
@@ -31,7 +33,7 @@ def report_command(
     ] = False,
 ) -> None:
     """Draw runs and comparisons as one HTML page that works offline: cells, curves, costs."""
-    from archgrad.reporting.page import existing, report
+    from archgrad.reporting.page import existing, written
 
     if watch:
         from archgrad.reporting import serving
@@ -41,7 +43,11 @@ def report_command(
         return serving.watch(existing(runs), port, tell, browser=not no_browser)
     if port or no_browser:
         raise ArchgradError("--port and --no-browser are for --watch; give it as well")
-    path = report(runs, out)
+    path, problems = written(runs, out)
+    for problem in problems[:SAID]:
+        tell(f"note     {problem}")
+    if len(problems) > SAID:
+        tell(f"note     {len(problems) - SAID} more of these are on the page")
     size = path.stat().st_size
     told = f"report   {path} ({size / 1e6:.2f} MB)"
-    print_result({"path": path, "bytes": size}, told, as_json)
+    print_result({"path": path, "bytes": size, "problems": problems}, told, as_json)

@@ -70,6 +70,25 @@ def test_wrong_places_are_refused(
         report([])
 
 
+@pytest.mark.parametrize("given", [None, 3, [None]])
+def test_what_is_no_folder_at_all_is_refused(given: Any) -> None:
+    with pytest.raises(ArchgradError, match=r"found a \w+, expected the folder of a run .*path"):
+        report(given)
+
+
+def test_a_folder_that_is_given_twice_is_shown_once(tmp_path: Path) -> None:
+    run = folders.search(tmp_path / "run")
+    assert len(held(report([run, tmp_path / "run" / ".." / "run"]))["runs"]) == 1
+
+
+def test_an_empty_file_is_replaced_and_a_device_is_not(tmp_path: Path) -> None:
+    run = folders.search(tmp_path / "run")
+    (run / "report.html").touch()
+    assert held(report(run))["runs"]
+    with pytest.raises(ArchgradError, match="/dev/null exists and is no report"):
+        report(run, "/dev/null")
+
+
 def test_nothing_of_the_data_is_markup(tmp_path: Path) -> None:
     name = "<script>alert(1)&"
     folders.search(tmp_path / name, metrics=[folders.metrics(1, warnings=["</script><b>x"])])

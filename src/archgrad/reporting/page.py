@@ -29,21 +29,38 @@ def report(runs: str | Path | Sequence[str | Path], out: str | Path | None = Non
     """Write one HTML page about runs and comparisons, which works offline; returns its path.
 
     ``runs``: a folder that run, search, train or compare wrote, finished or not, or several, to
-    see side by side; ``out``: the file (default: report.html in the folder; of several in the
-    current folder). What is missing or damaged in a folder is said on the page. Raises
-    `ArchgradError` where there is no such folder, and for an ``out`` that is not a page of this
-    library.
+    see side by side, one that is given twice once; ``out``: the file (default: report.html in the
+    folder; of several in the current folder). What is missing or damaged in a folder is said on the
+    page. Raises `ArchgradError` where there is no such folder, and for an ``out`` that is not a
+    page of this library.
     """
+    return written(runs, out)[0]
+
+
+def written(
+    runs: str | Path | Sequence[str | Path], out: str | Path | None = None
+) -> tuple[Path, list[str]]:
+    """`report`; and what is missing or damaged, a sentence each."""
     folders = existing(runs)
     path = Path(out) if out is not None else (folders[0] if len(folders) == 1 else Path()) / REPORT
     _refuse_other(path)
-    write(path, page(document(folders)))
-    return path
+    made = document(folders)
+    write(path, page(made))
+    shown = [*made["comparisons"], *made["runs"]]
+    names = [f"{one['name']}: " for one in shown] if len(shown) > 1 else [""] * len(shown)
+    return path, [f"{n}{problem}" for n, one in zip(names, shown) for problem in one["problems"]]
 
 
 def existing(runs: str | Path | Sequence[str | Path]) -> list[Path]:
-    """The folders; `ArchgradError` where there is none of that name."""
-    folders = [Path(runs)] if isinstance(runs, str | Path) else list(map(Path, runs))
+    """The folders, each once; `ArchgradError` where there is none of that name."""
+    try:
+        given = [Path(runs)] if isinstance(runs, str | Path) else list(map(Path, runs))
+    except TypeError:
+        raise ArchgradError(
+            f"found a {type(runs).__name__}, expected the folder of a run or several; of the "
+            "result of a search it is result.path"
+        ) from None
+    folders = list({folder.resolve(): folder for folder in given}.values())
     if not folders:
         raise ArchgradError("found no folder; give one or several that run, search or train wrote")
     for folder in folders:
@@ -62,10 +79,16 @@ def _refuse_other(path: Path) -> None:
         raise ArchgradError(
             f"found a folder at {path}, expected a file; give --out {path / REPORT}"
         )
-    if path.exists() and (path.stat().st_size > 2**28 or MARK not in path.read_bytes()):
+    if path.exists() and not _replaceable(path):
         raise ArchgradError(
             f"{path} exists and is no report of archgrad, so it is not replaced; give another --out"
         )
+
+
+def _replaceable(path: Path) -> bool:
+    """An empty file is what a full disk leaves of a page that is copied."""
+    size = path.stat().st_size
+    return path.is_file() and (size == 0 or (size <= 2**28 and MARK in path.read_bytes()))
 
 
 def page(document: Mapping[str, Any]) -> str:

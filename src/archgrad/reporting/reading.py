@@ -135,9 +135,11 @@ def _say_what_lacks(
         say(f"{source.folder} is no folder; give the folder that a search, run or train wrote")
         return
     if not any(source.has(name) for name in KNOWN):
+        runs = [name for name in source.folders("*") if source.has(f"{name}/{CONFIG}")]
+        inside = f"; there are runs in it, so give these, as {runs[0]}" if runs else ""
         say(
             f"{source.folder} holds nothing of a run; expected {CONFIG}, {METRICS} and others, as "
-            "archgrad run, search and train write them"
+            f"archgrad run, search and train write them{inside}"
         )
         return
     if not source.has(CONFIG):
