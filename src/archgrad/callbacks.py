@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -172,8 +173,10 @@ class Callbacks(Callback):
                 call(callback)
             except Exception as error:
                 self.active.remove(callback)
+                last = traceback.extract_tb(error.__traceback__)[-1]
                 warnings.warn(
                     f"callback {type(callback).__name__} failed and is left out from here on "
-                    f"({type(error).__name__}: {error}); the search goes on",
+                    f"({type(error).__name__}: {error}; {last.filename}, line {last.lineno}); the "
+                    "search goes on",
                     stacklevel=3,
                 )

@@ -13,6 +13,7 @@ from archgrad.errors import ArchgradError
 CONFIG, ENVIRONMENT, ARCHITECTURE = "config.yaml", "environment.json", "architecture.json"
 METRICS, ALPHAS, GROUPS = "metrics.jsonl", "alphas.jsonl", "groups.json"  # of a gradient search
 EVALUATIONS = "evaluations.jsonl"  # of a baseline
+SELECTION = "selection.json"  # what a selection after the last epoch took
 RESULT = "result.json"  # of a retraining
 RESULTS, SUMMARY = "results.json", "summary.txt"  # of a main job; the first of a comparison too
 COMPARISON, FAILED, TEST = "comparison.yaml", "failed.json", "test.json"  # and of its searches

@@ -20,6 +20,7 @@ from archgrad.data.own import OwnData
 from archgrad.errors import ArchgradError
 from archgrad.files import ALPHAS as ALPHAS
 from archgrad.files import METRICS as METRICS
+from archgrad.files import SELECTION as SELECTION
 from archgrad.folder import (
     Run,
     append,
@@ -39,7 +40,6 @@ from archgrad.spaces import SearchSpace
 if TYPE_CHECKING:
     from archgrad.bilevel import BilevelSearch
 
-SELECTION = "selection.json"
 KEPT = 16  # checkpoints, where a method may go back
 
 

@@ -45,14 +45,14 @@ class SearchResult:
     """
 
     architecture: Architecture
-    space: SearchSpace
-    method: Method | Strategy
-    config: SearchConfig
-    alpha: dict[str, Tensor]
-    metrics: list[dict[str, Any]]
+    space: SearchSpace = field(repr=False)
+    method: Method | Strategy = field(repr=False)
+    config: SearchConfig = field(repr=False)
+    alpha: dict[str, Tensor] = field(repr=False)
+    metrics: list[dict[str, Any]] = field(repr=False)
     path: Path | None = None
     stopped: str | None = None
-    model: nn.Module | None = None
+    model: nn.Module | None = field(default=None, repr=False)
     cost: CostReport | None = None
     origin: Origin | None = None
     spent: int = 0
@@ -68,6 +68,11 @@ class SearchResult:
         from archgrad.reporting.courses import strengths
 
         return strengths(self)
+
+    def __str__(self) -> str:
+        """The cells, and what is to be said of them."""
+        said = (self.stopped, self.cost, self.undecided)
+        return "\n".join(map(str, [self.architecture, *filter(None, said)]))
 
     def plot(self, width: float = 6.75) -> Figure:
         """How the search went, as a figure for a paper, ``width`` inches wide; needs matplotlib.

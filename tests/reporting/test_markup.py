@@ -84,6 +84,7 @@ def shown(html: str) -> str:
     (start,) = [tree.get("style")]
     assert start is not None and "background:#fff" in start and "color:#222" in start
     for picture in tree.iter("svg"):
+        assert "display:block" in (picture.get("style") or ""), "below its title"
         assert picture.get("role") == "img" and len(picture.get("aria-label") or "") > 10
     return " ".join(tree.itertext())
 
@@ -122,7 +123,10 @@ def test_a_search_says_how_it_went(result: SearchResult) -> None:
     assert f"{last['valid_loss']:.4g}" in words and f"{100 * last['valid_accuracy']:.2f} %" in words
     assert f"Epoch 2: bad {EVIL}" in words and "as wide as its edge" in words
     assert {cell.name for cell in result.architecture.cells} <= set(words.split())
+    assert "Architecture of an own model" in shown(result.architecture._repr_html_())
     stopped = replace(result, stopped="it fell", undecided="hardly moved", replay=())
+    assert str(stopped) == f"{result.architecture}\nit fell\nhardly moved"
+    assert len(repr(result)) < 1000, "no tensors, metrics and modules"
     words = shown(stopped._repr_html_())
     assert "2 epochs: it fell" in words and "hardly moved." in words and "as wide" not in words
     baseline = replace(

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 import run_folders as folders
+from archgrad import guard
+from archgrad.reporting import facts
 from archgrad.reporting.reading import read_run
 
 
@@ -41,6 +43,28 @@ def test_a_finished_search_is_read_whole(tmp_path: Path) -> None:
     assert facts["space"] == "darts-cnn, 8 channels, 4 cells"
     assert facts["time of the search"] == "6.0 s"
     assert facts["spent by the search"] == "300 multiply-adds"
+
+
+def test_a_search_that_decided_nothing_says_so(tmp_path: Path) -> None:
+    def marks(name: str, **line: Any) -> list[dict[str, Any]]:
+        lines = [folders.metrics(1, moved=0.01, alpha_loss=1.0), folders.metrics(2, **line)]
+        found: list[dict[str, Any]] = read(folders.search(tmp_path / name, metrics=lines))["marks"]
+        return [mark for mark in found if mark["kind"] == "warning"]
+
+    (mark,) = marks("still", moved=0.0123, alpha_loss=1.0)
+    assert (mark["epoch"], mark["finding"]) == (2, "moved")
+    assert "no candidate's weight is more than 1.2% from where it began" in mark["text"]
+    assert marks("moved", moved=0.06, alpha_loss=1.0) == marks("resting", moved=0.01) == []
+    (tmp_path / "still" / "selection.json").write_text("{}")
+    (stop,) = read(tmp_path / "still")["marks"]
+    assert stop["kind"] == "stop", "another rule than alpha found the cells"
+    assert facts.MOVED == guard.MOVED
+
+
+def test_an_own_model_has_neither_channels_nor_cells(tmp_path: Path) -> None:
+    config = folders.config()
+    config["search"]["space"] = "own"
+    assert dict(read(folders.search(tmp_path / "own", config=config))["facts"])["space"] == "own"
 
 
 def test_what_repeats_a_search_is_ready_to_be_copied(tmp_path: Path) -> None:

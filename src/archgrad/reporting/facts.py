@@ -18,6 +18,7 @@ from archgrad.reporting.values import Value, items, mapping, number, text
 from archgrad.section import Section
 
 LIMIT = "limit.json"
+MOVED = 0.05  # `archgrad.guard.MOVED`, which needs torch
 KNOWN: dict[str, type[Section]] = {
     "data": DataConfig, "search": SearchConfig, "train": TrainConfig,
 }  # fmt: skip
@@ -84,7 +85,7 @@ def facts(config: Value, lines: Sequence[Value], environment: Sequence[Value]) -
 
 
 def _sizes(search: Value) -> list[str]:
-    if "channels" not in search:
+    if "channels" not in search or search.get("space") == OWN:  # its own choices are its size
         return []
     of_text = str(search.get("space")).endswith("rnn")
     words = {"hidden": "hidden units", "nodes": "nodes"} if of_text else {}
@@ -159,9 +160,15 @@ def limit(source: Source) -> list[list[str]]:
 
 
 def marks(
-    metrics: Sequence[Value], alphas: Sequence[Value], planned: int | None, ended: bool
+    metrics: Sequence[Value],
+    alphas: Sequence[Value],
+    planned: int | None,
+    ended: bool,
+    selected: bool = False,
 ) -> list[Value]:
-    """What happened at an epoch, in words. ``ended``: no line comes after those of ``metrics``."""
+    """What happened at an epoch, in words. ``ended``: no line comes after those of ``metrics``;
+    ``selected``: the cells are not those of the last alpha.
+    """
     found = [mark for line in metrics for mark in _warnings(line)] + _stages(alphas)
     epochs = [line["epoch"] for line in metrics]
     for before, after in pairwise(epochs):
@@ -170,6 +177,8 @@ def marks(
     if ended and planned is not None and epochs and epochs[-1] < planned:
         sentence = f"the search ended after {epochs[-1]} of {planned} epochs"
         found.append(_mark(epochs[-1], "stop", sentence))
+    if ended and metrics and not selected:
+        found += _undecided(metrics[-1])
     return sorted(found, key=lambda mark: int(mark["epoch"]))
 
 
@@ -186,6 +195,18 @@ def _warnings(line: Value) -> list[Value]:
         for sentence, kind in zip(sentences, kinds)
         if isinstance(sentence, str)
     ]
+
+
+def _undecided(line: Value) -> list[Value]:
+    """What `archgrad.monitor.undecided` tells at the end of a search."""
+    moved = number(line.get("moved"))
+    if moved is None or moved >= MOVED or number(line.get("alpha_loss")) is None:
+        return []
+    sentence = (
+        f"alpha has decided next to nothing: no candidate's weight is more than {moved:.1%} from "
+        f"where it began, expected {MOVED:.0%} or more for at least one"
+    )
+    return [_mark(line["epoch"], "warning", sentence, "moved")]
 
 
 def _stages(alphas: Sequence[Value]) -> list[Value]:

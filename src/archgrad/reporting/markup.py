@@ -73,12 +73,14 @@ def drawn(architecture: Architecture, strength: Strength | None = None) -> str:
     """The cells, as wide as there is room."""
     made = svg(architecture, strength).strip()
     made = made.replace(' xmlns="http://www.w3.org/2000/svg"', "", 1)  # HTML knows it
-    return made.replace("<svg ", '<svg style="max-width:100%;height:auto" ', 1)
+    return made.replace("<svg ", '<svg style="display:block;max-width:100%;height:auto" ', 1)
 
 
 def of_architecture(architecture: Architecture) -> str:
     """The cells of an architecture."""
-    return frame(f"Architecture of space {architecture.space}", drawn(architecture))
+    own = architecture.space == OWN
+    title = "Architecture of " + ("an own model" if own else f"space {architecture.space}")
+    return frame(title, drawn(architecture))
 
 
 def of_cell(cell: Cell) -> str:

@@ -19,6 +19,7 @@ from archgrad.files import (
     GROUPS,
     METRICS,
     RESULTS,
+    SELECTION,
 )
 from archgrad.measure import MEASURES
 from archgrad.reporting import facts
@@ -81,7 +82,7 @@ def read_run(folder: Path, ident: str, detail: Detail = WHOLE, name: str | None 
         "measure": measure,
         "groups": offered,
         "epochs": {"planned": planned, "columns": columns(metrics)},
-        "marks": facts.marks(metrics, alphas, planned, ended),
+        "marks": facts.marks(metrics, alphas, planned, ended, source.has(SELECTION)),
         "replay": replay(source, alphas, offered, space, detail),
         "evaluations": _evaluations(source, evaluations, measure, text(data.get("data"))),
         "found": cells,
