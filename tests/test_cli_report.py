@@ -42,7 +42,7 @@ def test_what_is_missing_is_told_beside_the_page(
     assert run(tmp_path / "runs") == 0
     said = capsys.readouterr().err
     assert said.startswith(f"note     {tmp_path / 'runs'} holds nothing of a run; expected ")
-    assert said.endswith("; there are runs in it, so give these, as a\n")
+    assert said.endswith(f"; there are runs in it, so give these, as {whole}\n")
     assert run(whole, empty, whole, "--out", tmp_path / "page.html", "--json") == 0
     told = capsys.readouterr()
     assert told.err.startswith(f"note     empty: {empty} holds nothing of a run")

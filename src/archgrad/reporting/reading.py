@@ -137,7 +137,8 @@ def _say_what_lacks(
         return
     if not any(source.has(name) for name in KNOWN):
         runs = [name for name in source.folders("*") if source.has(f"{name}/{CONFIG}")]
-        inside = f"; there are runs in it, so give these, as {runs[0]}" if runs else ""
+        first = "".join(str(source.folder / name) for name in runs[:1])
+        inside = f"; there are runs in it, so give these, as {first}" if first else ""
         say(
             f"{source.folder} holds nothing of a run; expected {CONFIG}, {METRICS} and others, as "
             f"archgrad run, search and train write them{inside}"
