@@ -148,6 +148,16 @@ def test_in_a_terminal_the_cells_are_below_the_line(tmp_path: Path, screen: io.S
     assert "note     epoch 3: [b]something[/b]" in shown
 
 
+def test_a_note_is_wrapped_between_words(tmp_path: Path, screen: io.StringIO) -> None:
+    words = " ".join(f"word{number}" for number in range(40))
+    with Display(Run.create(tmp_path / "run", RunConfig(search=SearchConfig(kernel="torch")))) as d:
+        d.warning(words)
+    plain = re.sub(r"\x1b\[[\d?]*\w", "", screen.getvalue())
+    lines = [line.rstrip() for line in plain.splitlines() if "word" in line]
+    assert len(lines) > 1 and max(map(len, lines)) <= 60
+    assert " ".join(" ".join(lines).split()) == f"note {words}"
+
+
 def test_all_of_a_long_cell_is_shown_in_a_narrow_terminal(screen: io.StringIO) -> None:
     lines = displays.Lines(terminal.console(sys.stderr))
     lines.below = compact(published("DARTS_V2"))

@@ -124,7 +124,7 @@ class Display(Callback):
             return native.note(device)
 
     def _print(self, text: str) -> None:
-        self.console.print(text, soft_wrap=True, markup=False)
+        self.console.print(text, soft_wrap=not self.live, markup=False)
 
     def _show(self, task: TaskID, **fields: Any) -> None:
         self.progress.start_task(task)
@@ -201,7 +201,7 @@ class Display(Callback):
     def warning(self, text: str) -> None:
         """The search has something to say; quiet or not."""
         out = self.console if self.live else self.always
-        out.print(f"note     {text}", soft_wrap=True, markup=False)
+        out.print(f"note     {text}", soft_wrap=not self.live, markup=False)
 
     def searched(self, result: SearchResult) -> None:
         """The search is done: show the cells."""
