@@ -312,7 +312,8 @@ def test_run_hears_its_search_and_train_its_retrainings(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "found"), [([Heard], "a type"), (Heard(), "a Heard"), ([print], "a builtin_fun")]
+    ("given", "found"),
+    [([Heard], "the class Heard"), (Heard(), "a Heard"), ([print], "a builtin_fun")],
 )
 def test_what_is_no_list_of_callbacks_is_refused_before_any_work(given: Any, found: str) -> None:
     with pytest.raises(ArchgradError, match=f"callbacks: found {found}.*; expected a list of"):

@@ -138,8 +138,10 @@ class Callbacks(Callback):
         self.active: list[Callback] = given if isinstance(given, list) else []
         wrong = [one for one in self.active if not isinstance(one, Callback)]
         if wrong or given is not self.active:
+            one = wrong[0] if wrong else given
+            found = f"the class {one.__name__}" if isinstance(one, type) else describe(one)
             raise ArchgradError(
-                f"callbacks: found {describe(wrong[0] if wrong else given)}; expected a list of "
+                f"callbacks: found {found}; expected a list of "
                 "objects whose class is derived from archgrad.Callback, as callbacks=[Mine()]"
             )
 
@@ -173,10 +175,10 @@ class Callbacks(Callback):
                 call(callback)
             except Exception as error:
                 self.active.remove(callback)
-                last = traceback.extract_tb(error.__traceback__)[-1]
+                frame = traceback.extract_tb(error.__traceback__)[:3][-1]  # in the callback
+                place = f"{frame.filename}, line {frame.lineno}"
                 warnings.warn(
                     f"callback {type(callback).__name__} failed and is left out from here on "
-                    f"({type(error).__name__}: {error}; {last.filename}, line {last.lineno}); the "
-                    "search goes on",
+                    f"({type(error).__name__}: {error}; {place}); the search goes on",
                     stacklevel=3,
                 )

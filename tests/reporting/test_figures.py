@@ -182,6 +182,8 @@ def test_a_width_in_inches(result: SearchResult) -> None:
         result.plot(0)
     with pytest.raises(ArchgradError, match=r"width nan.*expected inches"):
         published("DARTS_V2").plot(math.nan)
+    with pytest.raises(ArchgradError, match=r"width 3in.*expected inches"):
+        result.plot("3in")  # type: ignore[arg-type]
 
 
 def texts(figure: Any) -> list[Any]:

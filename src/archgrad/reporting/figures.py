@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Real
 from typing import TYPE_CHECKING
 
 from archgrad.architecture import Architecture
@@ -48,9 +49,9 @@ def _sheet(width: float, height: float, constrained: bool = True) -> Iterator[Fi
 
 
 def _checked(width: float) -> float:
-    if not 1 <= width <= 40:
+    if not isinstance(width, Real) or not 1 <= width <= 40:
         raise ArchgradError(
-            f"a figure of width {width:g} was asked for; expected inches, such as 3.25 for a "
+            f"a figure of width {width} was asked for; expected inches, such as 3.25 for a "
             "column or 6.75 for a page"
         )
     return width
