@@ -168,6 +168,14 @@ def test_a_missing_file_takes_nothing_else_with_it(name: str, tmp_path: Path) ->
         assert f"{name} is missing" in one_problem(tmp_path)
 
 
+def test_epochs_that_cannot_be_read_are_not_taken_for_none(tmp_path: Path) -> None:
+    run = folders.search(tmp_path / "run")
+    (run / "metrics.jsonl").unlink()
+    (run / "metrics.jsonl").mkdir()
+    assert not any("no epoch is done" in problem for problem in read(run)["problems"])
+    assert "no epoch is done" in one_problem(folders.search(tmp_path / "new", epochs=()))
+
+
 def test_a_folder_in_place_of_a_file_is_said(tmp_path: Path) -> None:
     folders.search(tmp_path)
     (tmp_path / "alphas.jsonl").unlink()

@@ -153,7 +153,8 @@ def _say_what_lacks(
             f"{CONFIG} has options that this version does not know ({', '.join(unknown)[:200]}); "
             "was it written by a newer one? They are shown in its text alone"
         )
-    if kind in ("run", "search") and not metrics and not source.has(EVALUATIONS):
+    known = bool(metrics) or METRICS in source.damaged
+    if kind in ("run", "search") and not known and not source.has(EVALUATIONS):
         say("no epoch is done yet: there are no losses, weights or cells to show")
     if metrics and not source.has(ALPHAS):
         say(f"{ALPHAS} is missing; not shown: weights of the edges, and how they moved")
