@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
+from torch import Tensor, nn
 
 import archgrad
 from archgrad import display as displays
@@ -310,3 +312,42 @@ def test_an_own_model_has_no_sources_and_many_choices_are_one_line() -> None:
     assert compact(many) == ["6 choices: 4 a, 2 b"]
     assert compact(many, model(*"aabbba")) == ["6 choices: 4 a, 2 b; 1 changed"]
     assert changed(many, model(*"aabbba")) == compact(many, model(*"aabbba"))
+
+
+@pytest.mark.parametrize("metric", [None, "error"])
+def test_python_shows_progress_where_it_is_asked_for(
+    metric: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Searches of any metric, then a retraining; nothing before and nothing after."""
+    epochs: dict[str, Any] = {"epochs": 2, "threads": 1, "device": "cpu"}
+    if metric is None:
+        sizes: dict[str, Any] = {"channels": 2, "cells": 3, "batch_size": 20, "subset": 40}
+        found = archgrad.search(
+            "s2",
+            "digits",
+            nodes=1,
+            kernel="torch",
+            callbacks=[archgrad.Display()],
+            **sizes,
+            **epochs,
+        )
+        archgrad.train(found, "digits", seeds=1, callbacks=[archgrad.Display()], **sizes, **epochs)
+        lines = capsys.readouterr().err.splitlines()
+        assert [line.split("  ")[0] for line in lines if line.startswith("found/seed-0")] == [
+            "found/seed-0 1/2", "found/seed-0 2/2",
+        ]  # fmt: skip
+    else:
+
+        def error(output: Tensor, target: Tensor) -> Tensor:
+            return -(output - target).abs().mean()
+
+        model = nn.Sequential(archgrad.Choice({"a": nn.Linear(2, 1), "b": nn.Linear(2, 1)}))
+        data = torch.ones(8, 2), torch.ones(8, 1)
+        archgrad.search(
+            model, train=data, loss=nn.functional.mse_loss, metric=error, batch_size=4,
+            callbacks=[archgrad.Display()], **epochs,
+        )  # fmt: skip
+        lines = capsys.readouterr().err.splitlines()
+    shown = [line for line in lines if line.startswith("search")]
+    assert [line.split()[1] for line in shown] == ["1/2", "2/2"]
+    assert all(" train " in line and " valid " in line for line in shown)

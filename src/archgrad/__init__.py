@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from archgrad.choices import InputChoice, Repeat, Width, insert_choices
     from archgrad.comparing.verb import compare
     from archgrad.costs import CostTable, cost_table
+    from archgrad.display import Display
     from archgrad.errors import ArchgradError, Diverged
     from archgrad.estimators import ArchgradClassifier, ArchgradRegressor
     from archgrad.latency import measure_latency
@@ -44,6 +45,7 @@ _HOMES = {
     "Cell": "archgrad.architecture",
     "Choice": "archgrad.choice",
     "CostTable": "archgrad.costs",
+    "Display": "archgrad.display",
     "Diverged": "archgrad.errors",
     "EpochEnd": "archgrad.callbacks",
     "Group": "archgrad.choice",
@@ -85,6 +87,7 @@ __all__ = [
     "Cell",
     "Choice",
     "CostTable",
+    "Display",
     "Diverged",
     "EpochEnd",
     "Group",

@@ -24,7 +24,7 @@ from archgrad import __version__, measure
 from archgrad.baselines import BASELINES
 from archgrad.callbacks import Beginning, Callback, EpochEnd
 from archgrad.compact import changed, compact
-from archgrad.config import SearchConfig
+from archgrad.config import RunConfig, SearchConfig
 from archgrad.kernels import native
 from archgrad.loops import keep_freed_memory, resolve_device
 from archgrad.terminal import console, lively
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from archgrad.folder import Run
     from archgrad.result import SearchResult
 
+SEARCH = "search"
 EVERY = 0.5  # seconds between two looks at the time left
 
 
@@ -67,22 +68,25 @@ class Lines(Progress):
 class Display(Callback):
     """Shows a run as it goes, on standard error, so that standard output holds results alone.
 
-    ``quiet``: warnings alone.
+    In Python pass it on: ``archgrad.search(..., callbacks=[archgrad.Display()])``. ``run``: whose
+    options stand in the first line; ``quiet``: warnings alone; ``now``: a clock, in seconds.
     """
 
     def __init__(
-        self, run: Run, quiet: bool = False, now: Callable[[], float] = time.monotonic
+        self,
+        run: Run | None = None,
+        quiet: bool = False,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.run, self.now = run, now
         self.console = console(sys.stderr, quiet)
         self.always = console(sys.stderr)
         self.live = lively(self.console) and not quiet
         self.progress = Lines(self.console)
-        search, self.done = run.config.search, 0
+        self.name, self.done = SEARCH, 0
         fields = {"step": "", "note": "", "left": ""}
         hidden: dict[str, Any] = {"visible": False, "start": False, **fields}
-        epochs = search.epochs if search and search.method not in BASELINES else None
-        self.searching = self.progress.add_task("search ", total=epochs, **hidden)
+        self.searching = self.progress.add_task("search ", total=None, **hidden)
         self.training = self.progress.add_task("retrain", total=None, **hidden)
         self.time: SearchTime | None = None
         self.budget, self.retrained = BudgetTime(), TrainingTime(now)
@@ -90,7 +94,14 @@ class Display(Callback):
         self.told_of = -1  # epochs of retrainings
 
     def __enter__(self) -> Self:
-        config = self.run.config
+        if self.run is not None:
+            self._head(self.run.config)
+        self.progress.start()
+        keep_freed_memory()
+        return self
+
+    def _head(self, config: RunConfig) -> None:
+        """What runs, in a line."""
         parts = [f"archgrad {__version__}"]
         if (search := config.search) is not None:
             size = " x ".join(sizes(search))
@@ -102,9 +113,6 @@ class Display(Callback):
         if search is not None:
             parts.append(self._kernels(search))
         self._print(" | ".join(parts))
-        self.progress.start()
-        keep_freed_memory()
-        return self
 
     def __exit__(
         self,
@@ -131,8 +139,13 @@ class Display(Callback):
         self.progress.update(task, visible=True, **fields)
 
     def begin(self, beginning: Beginning) -> None:
-        """A search begins, or goes on."""
-        self.done = len(beginning.lines)
+        """A search or a retraining begins, or goes on."""
+        self.progress.start()
+        self.name, self.done = beginning.name, len(beginning.lines)
+        config = beginning.config
+        whole = isinstance(config, SearchConfig) and config.method in BASELINES
+        total = None if whole else config.epochs
+        self.progress.update(self.searching, description=f"{self.name:<7}", total=total)
         if beginning.outlook is not None:
             self.time = SearchTime(beginning.outlook, self.now, self.done)
 
@@ -161,21 +174,16 @@ class Display(Callback):
         metrics, self.done = event.metrics, event.epoch
         if self.time is not None:
             self.time.epoch_end(self.done - 1)
-        judge = measure.of(metrics, "valid_")
-        valid = judge.brief(metrics[f"valid_{judge.name}"])
-        skips = f"skips {100 * metrics['skip_share']:.0f} %  " if judge is measure.ACCURACY else ""
-        note = (
-            f"train {metrics['train_loss']:.3f}  valid {valid}  "
-            f"{skips}entropy {metrics['entropy']:.3f}"
-        )
+        note = "  ".join(_said(metrics))
         found = Left() if self.time is None else self.time.left()
         left = str(found) if found != Left() else ""
         if self.live:
-            self.progress.below = compact(event.architecture, event.before)
+            if self.name == SEARCH:
+                self.progress.below = compact(event.architecture, event.before)
             self._show(self.searching, completed=self.done, step="", note=note, left=left)
         else:
             ending = f"  {left}" if left else ""
-            self._print(f"search   {self.done}/{event.epochs}  {note}{ending}")
+            self._print(f"{self.name:<8} {self.done}/{event.epochs}  {note}{ending}")
 
     def architecture_changed(self, event: EpochEnd) -> None:
         """The cells are others than an epoch before."""
@@ -203,6 +211,12 @@ class Display(Callback):
         out = self.console if self.live else self.always
         out.print(f"note     {text}", soft_wrap=not self.live, markup=False)
 
+    def end(self) -> None:
+        """Of what began; a command goes on with its retrainings."""
+        if self.run is None:
+            self.progress.below = ()
+            self.progress.stop()
+
     def searched(self, result: SearchResult) -> None:
         """The search is done: show the cells."""
         self.progress.below = ()
@@ -225,3 +239,16 @@ class Display(Callback):
             self.told, self.told_of = self.now(), number
             ending = f"  {left}" if left else ""
             self._print(f"retrain  {number}/{total} epochs{ending}")
+
+
+def _said(metrics: Mapping[str, Any]) -> Iterable[str]:
+    """What a line of progress says of an epoch, as far as it was measured."""
+    yield f"train {metrics['train_loss']:.3f}"
+    judge = measure.of(metrics, "valid_")
+    for name in (key for key in metrics if key.startswith("valid_") and key != "valid_loss"):
+        known = name == f"valid_{judge.name}"
+        yield f"valid {judge.brief(metrics[name]) if known else f'{metrics[name]:.3f}'}"
+    if judge is measure.ACCURACY and "skip_share" in metrics:
+        yield f"skips {100 * metrics['skip_share']:.0f} %"
+    if "entropy" in metrics:
+        yield f"entropy {metrics['entropy']:.3f}"

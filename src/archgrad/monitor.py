@@ -109,7 +109,7 @@ class Monitor:
         epochs = ", ".join(map(str, self.plan.epochs.get("eigenvalue", ())))
         return (
             f"diagnostics take {self.plan.share:.0%} of the passes of so short a search "
-            f"(eigenvalue after epochs {epochs}); guard off leaves them out"
+            f"(eigenvalue after epochs {epochs}); --guard off leaves them out"
         )
 
     def measure(self, search: BilevelSearch, epoch: int) -> dict[str, Any]:

@@ -142,6 +142,9 @@ def interruptible(command: str, folder: Path) -> Iterator[None]:
             f"{shlex.quote(str(folder))}",
             err=True,
         )
+        from archgrad.reporting.ending import leave_report
+
+        leave_report(folder, tell)
         raise typer.Exit(130) from None
 
 

@@ -193,8 +193,8 @@ def test_other_numbers_of_inputs_are_numbered() -> None:
 def test_kinds_differ_in_dashes_and_color() -> None:
     names = ("sep_conv_5x5", "dil_conv_3x3", "avg_pool_3x3", "skip_connect", "mystery", None)
     sep, dil, pool, skip, unknown, concatenation = map(style, names)
-    assert sep.dashes == dil.dashes == unknown.dashes == concatenation.dashes == ()
-    assert len({(), pool.dashes, skip.dashes}) == 3
+    assert sep.dashes == unknown.dashes == concatenation.dashes == ()
+    assert len({(), dil.dashes, pool.dashes, skip.dashes}) == 4
     lines = {sep.color, dil.color, pool.color, skip.color, unknown.color, concatenation.color}
     assert len(lines) == 6
     assert style("max_pool_3x3") == pool and style("another") == unknown

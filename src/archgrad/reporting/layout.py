@@ -63,7 +63,7 @@ class Style:
 # colors: Okabe and Ito, "Color Universal Design" (2008); the first key found in a name decides
 STYLES = {
     "sep_conv": Style("#0072b2"),
-    "dil_conv": Style("#d55e00"),
+    "dil_conv": Style("#d55e00", dashes=(5.0, 2.0)),
     "conv": Style("#56b4e9"),
     "pool": Style("#009e73", dashes=(2.5, 3.0)),
     "skip": Style("#000000", dashes=(0.01, 2.2)),

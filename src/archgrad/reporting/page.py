@@ -45,7 +45,12 @@ def written(
     path = Path(out) if out is not None else (folders[0] if len(folders) == 1 else Path()) / REPORT
     _refuse_other(path)
     made = document(folders)
-    write(path, page(made))
+    try:
+        write(path, page(made))
+    except OSError as error:
+        raise ArchgradError(
+            f"{path} cannot be written ({error.strerror or error}); give another place with --out"
+        ) from None
     shown = [*made["comparisons"], *made["runs"]]
     names = [f"{one['name']}: " for one in shown] if len(shown) > 1 else [""] * len(shown)
     return path, [f"{n}{problem}" for n, one in zip(names, shown) for problem in one["problems"]]
