@@ -168,3 +168,4 @@ def test_ctrl_c_in_retraining_ends_at_once(tmp_path: Path, request: pytest.Fixtu
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=15) == 130
+    assert (tmp_path / "run" / "report.html").is_file()  # there is something to look at
