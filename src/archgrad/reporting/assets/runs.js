@@ -61,9 +61,18 @@ const runNames = remembered((runs) => {
   return names;
 });
 
-/** The runs that are chosen, in the order of the document; before any choice the first two. */
-const chosenRuns = (runs, view) =>
-  runs.filter((run, i) => (view.shown === null ? i < 2 : view.shown.includes(run.id)));
+/** The runs that are chosen, in the order of the document. */
+function chosenRuns(runs, view) {
+  const wanted = view.shown ?? firstChoice(runs).map(({ id }) => id);
+  return runs.filter(({ id }) => wanted.includes(id));
+}
+
+/** Before any choice two runs, of different methods where there are such. */
+function firstChoice(runs) {
+  const known = runs.filter(({ method }) => method !== null);
+  const other = known.find(({ method }) => method !== known[0].method);
+  return other ? [known[0], other] : runs.slice(0, 2);
+}
 
 function runsSection() {
   const button = (text, onclick) => element("button", { type: "button", onclick }, text);

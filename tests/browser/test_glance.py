@@ -1,0 +1,85 @@
+"""What the page makes a reader believe at a glance: colors, first choices, names and states."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from browser import folders
+from browser.folders import KINDS
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+
+def close(folder: Path, spread: float) -> Path:
+    """A search whose mixing weights and alphas are nearly equal, but for so much."""
+    folders.search(folder)
+    known = [json.loads(line) for line in (folder / "alphas.jsonl").read_text().splitlines()]
+    rng = np.random.default_rng(0)
+    for line in known:
+        for name, rows in line["strength"].items():
+            noise = rng.uniform(-spread, spread, np.shape(rows))
+            line["strength"][name] = (0.125 + noise).tolist()
+            line["alpha"][name] = (8 * noise).tolist()
+    folders.lines(folder / "alphas.jsonl", known)
+    return folder
+
+
+def contrast(page: Page, place: str) -> float:
+    """How far apart the colors of a heat map are, 1 from end to end of its scale."""
+    colors = page.locator(f"{place} svg").first.evaluate(
+        "svg => [...svg.querySelectorAll('rect')].map(r => getComputedStyle(r).fill)"
+    )
+    found = np.array([[int(part) for part in re.findall(r"\d+", one)[:3]] for one in colors])
+    light = found @ [0.2126, 0.7152, 0.0722]
+    return float(np.ptp(light)) / 190  # of cividis
+
+
+@pytest.mark.parametrize("kind", ["strength", "alpha"])
+def test_noise_does_not_look_like_a_decision(
+    kind: str, show: Callable[..., Any], tmp_path: Path
+) -> None:
+    for name, spread, least, most in (("tie", 0.001, 0.0, 0.2), ("decided", 0.12, 0.5, 2.0)):
+        with show(close(tmp_path / name, spread)) as page:
+            page.locator(f"#weights input[value={kind}]").check(force=True)
+            for place in ("#weights .maps", "#weights .course"):
+                assert least <= contrast(page, place) < most
+            low, high = page.locator("#weights .scale").first.locator("span").all_inner_texts()
+            if kind == "strength":
+                assert low == "0" and "from 0 to" in page.inner_text("#weights .lead")
+            elif name == "tie":
+                assert float(high) - float(low.replace("−", "-")) == pytest.approx(0.2, abs=0.02)
+
+
+def test_a_search_that_decided_nothing_is_explained(
+    show: Callable[..., Any], tmp_path: Path
+) -> None:
+    folder = folders.search(tmp_path / "run")
+    known = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    folders.lines(
+        folder / "metrics.jsonl", [{**line, "moved": 0.01, "alpha_loss": 1.0} for line in known]
+    )
+    with show(folder) as page:
+        told = page.locator("[data-chart=moved] .chart-marks").inner_text()
+        assert "decided next to nothing" in told
+        assert "little better founded than random ones" in told
+
+
+def test_two_methods_stand_side_by_side_first(show: Callable[..., Any], tmp_path: Path) -> None:
+    methods = ("darts", "darts", "pc_darts", "pc_darts")
+    runs = [
+        folders.search(tmp_path / f"run {i}", seed=i, method=method)
+        for i, method in enumerate(methods)
+    ]
+    chosen = "#runs tbody tr:has(input:checked) th"
+    with show(*runs) as page:
+        assert page.locator(chosen).all_inner_texts() == ["run 0", "run 2"]
+    with show(*runs[:2]) as page:
+        assert page.locator(chosen).all_inner_texts() == ["run 0", "run 1"]
