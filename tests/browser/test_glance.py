@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +16,7 @@ import pytest
 
 from browser import folders
 from browser.folders import KINDS
+from browser.test_moving import served
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -83,3 +87,49 @@ def test_two_methods_stand_side_by_side_first(show: Callable[..., Any], tmp_path
         assert page.locator(chosen).all_inner_texts() == ["run 0", "run 2"]
     with show(*runs[:2]) as page:
         assert page.locator(chosen).all_inner_texts() == ["run 0", "run 1"]
+
+
+def aged(folder: Path, seconds: float, now: float) -> Path:
+    """A folder whose files that grow were written so long ago."""
+    for path in folder.rglob("*.jsonl"):
+        os.utime(path, (now - seconds, now - seconds))
+    return folder
+
+
+def test_a_search_that_no_longer_writes_is_noticed(
+    tab: Callable[..., Any], tmp_path: Path
+) -> None:
+    runs = [folders.search(tmp_path / name, done=3) for name in ("alive", "slow")]
+    known = [json.loads(line) for line in (runs[1] / "metrics.jsonl").read_text().splitlines()]
+    folders.lines(runs[1] / "metrics.jsonl", [{**line, "seconds": 100.0} for line in known])
+    runs.append(folders.search(tmp_path / "done"))
+    state = "#runs tr:has(button:text-is('{}')) [data-state-of]"
+    for path in runs:
+        aged(path, 0, time.time())
+    with served(*runs) as server, tab(server.url) as page:
+
+        def told() -> list[str]:
+            return [page.inner_text(state.format(path.name)) for path in runs]
+
+        assert told() == ["going on", "going on", "finished"]
+        assert page.inner_text("#run-state") == "going on"
+        page.clock.run_for(190_000)
+        assert told() == ["nothing new for 3 min", "going on", "finished"]
+        assert page.inner_text("#run-state") == "nothing new for 3 min"
+        page.clock.run_for(120_000)
+        assert told()[1] == "nothing new for 5 min"
+
+
+def test_when_a_page_that_stays_was_last_written(show: Callable[..., Any], tmp_path: Path) -> None:
+    then = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
+    run = aged(folders.search(tmp_path / "run", done=3), 0, then)
+    words = "not finished, last written 2026-01-02 03:04 UTC"
+    with show(run, viewport={"width": 380, "height": 800}) as page:
+        assert page.inner_text("#state") == words
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    (tmp_path / "empty").mkdir()
+    with show(run, tmp_path / "empty") as page:
+        told = page.locator("#runs [data-state-of]").all_inner_texts()
+        assert told == [words, "cannot be read"]
+        page.select_option("select#run", label="empty")
+        assert page.inner_text("#run-state") == "cannot be read"

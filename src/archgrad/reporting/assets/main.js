@@ -57,9 +57,8 @@ function contents() {
 }
 
 function footerText({ archgrad, made }) {
-  const date = `${made.slice(0, 10)} ${made.slice(11, 16)} UTC`;
   return [
-    element("p", {}, `Made by archgrad ${archgrad} on ${date}. It loads nothing from elsewhere.`),
+    element("p", {}, `Made by archgrad ${archgrad} on ${dated(made)}. It loads nothing from elsewhere.`),
     element("p", {}, "Drawn with Observable Plot and D3 (ISC license) and dagre (MIT license)."),
   ];
 }

@@ -1,11 +1,5 @@
 // The head of the page, and what there is to say of a run before any picture.
 
-const STATES = {
-  finished: "finished",
-  unfinished: "not finished",
-  unreadable: "cannot be read",
-};
-
 /** The bar at the top: what the page is about, and its controls. */
 function headerBar() {
   const name = element("h1", { id: "name" });
@@ -42,9 +36,8 @@ function isOfOne({ runs, comparisons }) {
 function stateChip(id) {
   const node = element("span", { id, class: "chip" });
   const update = (run) => {
-    node.textContent = STATES[run?.state] ?? "";
-    node.dataset.state = run?.state ?? "";
     node.hidden = !run;
+    if (run) tellState(node, run);
   };
   return { node, update };
 }

@@ -11,7 +11,7 @@ const RUN_COLUMNS = [
   { key: "valid", title: "best validation", of: bestValid, shown: measured, number: true },
   { key: "test", title: "test, mean", of: testMean, shown: measured, number: true },
   { key: "parameters", title: "parameters", of: parametersOf, shown: brief, number: true },
-  { key: "state", title: "state", of: (run) => run.state },
+  { key: "state", title: "state", of: (run) => stateOf(run, store.document.live, Date.now()).text },
 ];
 
 /** The network that stands for a run: the found one, else one that was tested. */
@@ -177,9 +177,10 @@ function runRow(id) {
     open.textContent = name;
     open.title = `show ${name} on the rest of this page`;
     node.setAttribute("aria-current", String(store.run().id === id));
-    for (const [i, { of, shown }] of RUN_COLUMNS.slice(1).entries()) {
+    for (const [i, { key, of, shown }] of RUN_COLUMNS.slice(1).entries()) {
       const value = of(run, names) ?? null;
-      cells[i].textContent = value === null ? "–" : shown ? shown(value, run) : String(value);
+      if (key === "state") tellState(cells[i], run);
+      else cells[i].textContent = value === null ? "–" : shown ? shown(value, run) : String(value);
     }
   }
   return { node, update };
