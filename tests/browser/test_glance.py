@@ -6,11 +6,14 @@ import json
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import matplotlib.image as mpimg
 import numpy as np
 import pytest
 
@@ -96,9 +99,7 @@ def aged(folder: Path, seconds: float, now: float) -> Path:
     return folder
 
 
-def test_a_search_that_no_longer_writes_is_noticed(
-    tab: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_a_search_that_no_longer_writes_is_noticed(tab: Callable[..., Any], tmp_path: Path) -> None:
     runs = [folders.search(tmp_path / name, done=3) for name in ("alive", "slow")]
     known = [json.loads(line) for line in (runs[1] / "metrics.jsonl").read_text().splitlines()]
     folders.lines(runs[1] / "metrics.jsonl", [{**line, "seconds": 100.0} for line in known])
@@ -133,3 +134,39 @@ def test_when_a_page_that_stays_was_last_written(show: Callable[..., Any], tmp_p
         assert told == [words, "cannot be read"]
         page.select_option("select#run", label="empty")
         assert page.inner_text("#run-state") == "cannot be read"
+
+
+NAMES = """() => [...document.querySelectorAll("button, summary, input, select, [role=region]")]
+  .filter((one) => one.checkVisibility())
+  .map((one) => [one.tagName, one.getAttribute("aria-label")
+    ?? one.labels?.[0]?.textContent ?? one.textContent].join(" "))"""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_two_controls_have_the_same_name(
+    kind: str, show: Callable[..., Any], tmp_path: Path
+) -> None:
+    runs = [KINDS[kind](tmp_path / f"{kind} {i}") for i in range(2)]
+    with show(*runs) as page:
+        names = page.evaluate(NAMES)
+        assert len(names) > 10
+        assert [name for name, count in Counter(names).items() if count > 1] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_box_shows_at_which_edge_there_is_more(
+    scheme: str, show: Callable[..., Any], tmp_path: Path
+) -> None:
+    narrow = {"viewport": {"width": 380, "height": 800}, "color_scheme": scheme}
+    with show(folders.search(tmp_path / "run"), **narrow) as page:
+        box = page.locator("#cells .scroll").first
+        box.scroll_into_view_if_needed()
+        seen = []
+        for part in (0, 0.5, 1):
+            box.evaluate("(box, part) => box.scrollLeft = part * (box.scrollWidth - 380)", part)
+            box.evaluate("(box, part) => part === 1 && (box.scrollLeft = box.scrollWidth)", part)
+            pixels = mpimg.imread(BytesIO(box.screenshot()), format="png")[:, :, :3]
+            ground = np.median(pixels.reshape(-1, 3), axis=0)
+            edges = (pixels[:, 1], pixels[:, -2])
+            seen.append([bool(np.abs(np.median(e, axis=0) - ground).max() > 0.1) for e in edges])
+        assert seen == [[False, True], [True, True], [True, False]]

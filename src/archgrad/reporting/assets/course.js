@@ -40,7 +40,8 @@ function courseFigure(run, { group, edge, text }, weights, kind, width, open) {
     store.move(store.run(), Math.round(from.invert(x)));
   });
   const makeTable = () => courseTable(data, epochs, names);
-  const table = unfolding("The values as a table", makeTable, { open, class: "long" });
+  const attributes = { open, class: "long" };
+  const table = unfolding("The values as a table", `${text} over time`, makeTable, attributes);
   table.update();
   const box = scrolling(`weights of ${text} over time`, chart);
   const line = (epoch) => {

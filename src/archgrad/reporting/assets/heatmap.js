@@ -178,7 +178,7 @@ function mapFigure({ title, rows, candidates }, kind, width) {
   const caption = element("figcaption", {}, title);
   const scale = element("div", { class: "scale" });
   let last = null;
-  const table = unfolding("The values as a table", () => mapTable(...last));
+  const table = unfolding("The values as a table", title, () => mapTable(...last));
   const box = scrolling(`heat map of the ${title}`, chart);
   const node = element("figure", { class: "map" }, caption, scale, box, table.node);
   const name = WEIGHT_KINDS.find(([one]) => one === kind)[1];

@@ -163,7 +163,7 @@ function marksOfOverview(run) {
     element(
       "li",
       { "data-kind": kind },
-      epochButton(epoch),
+      epochButton(epoch, `${kind}: ${text}`),
       element("span", { class: "kind" }, kind),
       element("span", { class: "text" }, sentence(text)),
     ),
@@ -172,9 +172,11 @@ function marksOfOverview(run) {
   return element("div", { class: "guard" }, element("h3", {}, "What happened"), list);
 }
 
-function epochButton(epoch) {
-  const attributes = { type: "button", "data-epoch": epoch, title: "show this epoch" };
-  return element("button", { ...attributes, onclick: () => toEpoch(epoch) }, `epoch ${epoch}`);
+function epochButton(epoch, about) {
+  const name = `epoch ${epoch}`;
+  const told = { title: "show this epoch", "aria-label": `${name}, ${about}` };
+  const attributes = { type: "button", "data-epoch": epoch, ...told };
+  return element("button", { ...attributes, onclick: () => toEpoch(epoch) }, name);
 }
 
 /** Move the slider and look at what it shows there. */
