@@ -19,6 +19,7 @@ import pytest
 
 from browser import folders
 from browser.folders import KINDS
+from browser.test_kinds import THOROUGH
 from browser.test_moving import served
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ NAMES = """() => [...document.querySelectorAll("button, summary, input, select, 
     ?? one.labels?.[0]?.textContent ?? one.textContent].join(" "))"""
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", THOROUGH)
 def test_no_two_controls_have_the_same_name(
     kind: str, show: Callable[..., Any], tmp_path: Path
 ) -> None:
