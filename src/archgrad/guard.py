@@ -25,7 +25,10 @@ from archgrad.parts.stopping import EigenvalueStop, History, readings
 
 Share = Literal["skip_share", "parameter_free_share"]
 Cost = Literal["parameters", "multiply_adds"]
-Kind = Literal[Share, Cost, "eigenvalue", "discretization", "overfit", "decided early", "undecided"]
+Kind = Literal[
+    Share, Cost, "eigenvalue", "discretization", "overfit", "decided early", "undecided",
+    "moved",  # which a search itself tells at its end, `archgrad.monitor.undecided`
+]  # fmt: skip
 MOVED = 0.05  # `diagnostics.moved` of a search that has decided something, at least
 
 

@@ -157,8 +157,8 @@ def test_the_keyboard_moves_everything(show: Callable[..., Any], tmp_path: Path)
 
 
 @contextmanager
-def served(folder: Path, port: int = 0) -> Iterator[Server]:
-    with Server([folder], socket.create_server(("127.0.0.1", port))) as server:
+def served(*folders: Path, port: int = 0) -> Iterator[Server]:
+    with Server(folders, socket.create_server(("127.0.0.1", port))) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -224,12 +224,12 @@ def test_a_page_whose_server_is_gone_asks_for_a_while_and_when_told_to(
 
     port = int(page.url.rpartition(":")[2].strip("/"))
     folders.search(folder, done=4)
-    with served(folder, port):
+    with served(folder, port=port):
         page.click("#again")
         until(page, "document.getElementById('epoch').max === '4'")
         assert page.locator("#again").is_hidden()
     until(page, "document.getElementById('live').dataset.state === 'gone'", 2000)
-    with served(folder, port):
+    with served(folder, port=port):
         page.evaluate("window.dispatchEvent(new Event('focus'))")
         until(page, "document.getElementById('live').dataset.state === 'following'")
     assert errors == []

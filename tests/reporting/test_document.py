@@ -34,9 +34,9 @@ PLACES = (
 )  # fmt: skip
 NETWORK = {"label", "architecture", "parameters", "multiply_adds", "seeds"}
 KEYS = {
-    "id", "name", "path", "kind", "state", "problems", "facts", "method", "space", "data", "seed",
-    "measure", "groups", "epochs", "marks", "replay", "evaluations", "found", "networks", "outcome",
-    "reproduce",
+    "id", "name", "path", "kind", "state", "written", "problems", "facts", "method", "space",
+    "data", "seed", "measure", "groups", "epochs", "marks", "replay", "evaluations", "found",
+    "networks", "outcome", "reproduce",
 }  # fmt: skip
 
 

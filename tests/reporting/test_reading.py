@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,21 @@ def test_a_search_that_is_not_done_is_unfinished(tmp_path: Path) -> None:
     run = read(tmp_path)
     assert (run["state"], run["found"], run["problems"]) == ("unfinished", None, [])
     assert dict(run["facts"])["epochs"] == "1 of 3"
+
+
+def test_the_newest_of_what_grows_tells_when_a_run_was_written(tmp_path: Path) -> None:
+    for path in folders.search(tmp_path).rglob("*"):
+        os.utime(path, (1e9, 1e9))
+    os.utime(tmp_path / "config.yaml", (1.5e9, 1.5e9))
+    assert read(tmp_path)["written"] == "2001-09-09T01:46:40+00:00"
+    os.utime(tmp_path / "alphas.jsonl", (1e9 + 1, 1e9 + 1))
+    assert read(tmp_path)["written"] == "2001-09-09T01:46:41+00:00"
+    for place, later in (("train/found", 2), ("found", 3), ("short", 4)):
+        folders.retrained(tmp_path / place)
+        os.utime(tmp_path / place / "seed-0" / "metrics.jsonl", (1e9 + later, 1e9 + later))
+        assert read(tmp_path)["written"] == f"2001-09-09T01:46:4{later}+00:00"
+    (tmp_path / "empty").mkdir()
+    assert read(tmp_path / "empty")["written"] is None
 
 
 def test_a_baseline_has_evaluations_and_no_epochs(tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ from archgrad.reporting.document import document
 
 LIBRARIES = ("d3", "plot", "dagre")
 SCRIPTS = (
-    "data", "elements", "overview", "graph", "cells", "choices", "replay", "heatmap", "course",
-    "plotting", "lines", "marks", "zoom", "charts", "retraining", "costs", "runs", "chosen",
-    "comparison", "reproduce", "watch", "main",
+    "data", "elements", "states", "overview", "graph", "cells", "choices", "replay", "heatmap",
+    "course", "plotting", "lines", "marks", "zoom", "charts", "retraining", "costs", "runs",
+    "chosen", "comparison", "reproduce", "watch", "main",
 )  # fmt: skip
 MARK = b'<script type="text/plain" id="document">'  # is in every page
 

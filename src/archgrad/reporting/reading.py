@@ -23,7 +23,7 @@ from archgrad.files import (
 )
 from archgrad.measure import MEASURES
 from archgrad.reporting import facts
-from archgrad.reporting.networks import found, networks
+from archgrad.reporting.networks import OF_SEARCH, found, networks
 from archgrad.reporting.outcome import outcome
 from archgrad.reporting.replay import WHOLE, Detail, groups, replay
 from archgrad.reporting.source import LIMIT_YAML, Source
@@ -40,6 +40,10 @@ from archgrad.reporting.values import (
 
 BEGUN = "begun_with.json"  # of a baseline
 MOST = 5000  # evaluations on a page
+GROWING = (  # of a process that works in the folder
+    METRICS, EVALUATIONS, ALPHAS, f"train/**/{METRICS}",
+    *(f"{label}/seed-*/{METRICS}" for label in ("found", *OF_SEARCH)),
+)  # fmt: skip
 KNOWN = (CONFIG, METRICS, ALPHAS, ARCHITECTURE, EVALUATIONS, ENVIRONMENT, RESULTS)
 
 
@@ -70,6 +74,7 @@ def read_run(folder: Path, ident: str, detail: Detail = WHOLE, name: str | None 
         "path": str(folder),
         "kind": kind,
         "state": _state(source, finished),
+        "written": source.written(*GROWING),
         "problems": source.problems,
         "facts": _progress(metrics, planned, evaluations)
         + facts.facts(config, metrics or evaluations, environment)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import stat
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,15 @@ class Source:
             self.say(pattern, f"cannot be listed ({_reason(error)})")
             return []
         return [str(path.relative_to(self.folder)) for path in found]
+
+    def written(self, *patterns: str) -> str | None:
+        """When the newest of the files that a pattern fits was written, ISO in UTC; or None."""
+        times = []
+        with suppress(OSError):
+            for path in (path for pattern in patterns for path in self.folder.glob(pattern)):
+                with suppress(OSError, OverflowError, ValueError):  # it is gone, or of no real time
+                    times.append(datetime.fromtimestamp(path.stat().st_mtime, UTC))
+        return max(times).isoformat(timespec="seconds") if times else None
 
     def say(self, name: str, finding: str) -> None:
         """A problem with a file: what was found, and what is therefore not shown."""

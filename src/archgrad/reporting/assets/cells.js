@@ -232,7 +232,7 @@ function cellFigure(graph) {
   const picture = cellPicture(graph);
   const caption = element("figcaption", {}, cellTitle(graph));
   let last = null;
-  const table = unfolding("The edges as a table", () => edgeTable(graph, last));
+  const table = unfolding("The edges as a table", cellTitle(graph), () => edgeTable(graph, last));
   const box = scrolling(`drawing of the ${cellTitle(graph)}`, picture.node);
   const node = element("figure", { class: "cell" }, caption, box, table.node);
   const update = (part) => {

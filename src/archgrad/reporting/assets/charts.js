@@ -200,7 +200,7 @@ function diagnosticsSection() {
 
 /** A section of charts over the epochs of the run that is looked at, with one zoom for all. */
 function epochsSection(id, title, kinds, explain) {
-  const zoom = zoomControl(id);
+  const zoom = zoomControl(id, title);
   const top = element("div", { class: "section-note" });
   const charts = kinds.map(({ name }) => chartFigure(name));
   const grid = element("div", { class: "charts" }, ...charts.map(({ node }) => node));

@@ -5,7 +5,7 @@ function choiceList() {
   const intro = element("p", { class: "lead" });
   const legend = element("div", { class: "legends" });
   const list = element("ol", { class: "choices" });
-  const table = unfolding("The choices as a table", () => choiceTable(last));
+  const table = unfolding("The choices as a table", "the cells", () => choiceTable(last));
   const node = element("div", { class: "choice-list" }, intro, legend, list, table.node);
   let rows = [];
   let last = [];

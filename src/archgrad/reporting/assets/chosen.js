@@ -2,7 +2,7 @@
 
 function chosenPart() {
   const cells = element("div", { class: "beside" });
-  const zoom = zoomControl("chosen");
+  const zoom = zoomControl("chosen", "runs side by side");
   const grid = element("div", { class: "charts" });
   const title = element("h3", {}, "Side by side");
   const node = element("div", { class: "chosen" }, title, cells, zoom.node, grid);

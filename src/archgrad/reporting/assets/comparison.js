@@ -59,7 +59,8 @@ function comparisonSection({ id }, place) {
       for (const cost of Object.keys(COSTS)) chart(`${cost}-${cloud.data}`, cloudContent(cloud, cost));
     }
     checks.replaceChildren(...checklist(comparison.checklist));
-    const parts = reproduceParts(comparison.reproduce, "comparison");
+    const what = several ? `comparison ${comparison.name}` : "comparison";
+    const parts = reproduceParts(comparison.reproduce, what);
     again.replaceChildren(...(parts.length ? [element("h3", {}, "Reproduce it"), ...parts] : []));
   }
   return { node, update };
@@ -71,13 +72,13 @@ function comparisonWords(comparison) {
     problemNotice(comparison),
     factList(comparison.facts),
     ...comparison.sentences.map((text) => element("p", {}, sentence(text))),
-    ...comparison.tables.flatMap(tableParts),
+    ...comparison.tables.flatMap((table) => tableParts(table, comparison.name)),
   ].filter(Boolean);
 }
 
-function tableParts({ title, header, rows, note }) {
+function tableParts({ title, header, rows, note }, about) {
   const below = note ? [element("p", { class: "section-note" }, note)] : [];
-  return [scrolled({ title, header, rows }), ...below];
+  return [scrolled({ title, header, rows }, about), ...below];
 }
 
 /** Mean over the searches that are done, with a band, over what was spent. */

@@ -12,7 +12,7 @@ function courseIn(place) {
     if (wanted.some((one, i) => one !== drawnFor[i])) {
       drawnFor = wanted;
       const open = place.querySelector("details")?.open ?? false;
-      const made = courseFigure(run, choice, weights, width, open);
+      const made = courseFigure(run, choice, weights, kind, width, open);
       place.replaceChildren(made.node);
       line = made.line;
     }
@@ -20,7 +20,7 @@ function courseIn(place) {
   };
 }
 
-function courseFigure(run, { group, edge, text }, weights, width, open) {
+function courseFigure(run, { group, edge, text }, weights, kind, width, open) {
   if (!weights) {
     return { node: element("p", {}, "This run kept no such weights of this edge."), line: () => {} };
   }
@@ -29,7 +29,7 @@ function courseFigure(run, { group, edge, text }, weights, width, open) {
   const data = epochs.flatMap((epoch, i) =>
     names.map((name, k) => ({ epoch, name, value: weights.at(i, edge, k) })).filter((d) => d.value !== null),
   );
-  const chart = coursePlot(data, names, weights, width);
+  const chart = coursePlot(data, names, weightColor(weightRange(run, kind)), width);
   const words = courseInWords(data, epochs);
   chart.setAttribute("aria-label", `weights of ${text} over ${epochs.length} epochs: ${words}`);
   const [from, to] = [chart.scale("x"), chart.scale("y")];
@@ -40,7 +40,8 @@ function courseFigure(run, { group, edge, text }, weights, width, open) {
     store.move(store.run(), Math.round(from.invert(x)));
   });
   const makeTable = () => courseTable(data, epochs, names);
-  const table = unfolding("The values as a table", makeTable, { open, class: "long" });
+  const attributes = { open, class: "long" };
+  const table = unfolding("The values as a table", `${text} over time`, makeTable, attributes);
   table.update();
   const box = scrolling(`weights of ${text} over time`, chart);
   const line = (epoch) => {
@@ -49,8 +50,7 @@ function courseFigure(run, { group, edge, text }, weights, width, open) {
   return { node: element("figure", { class: "map over-time" }, box, table.node), line };
 }
 
-function coursePlot(data, names, weights, width) {
-  const color = weightColor(weights);
+function coursePlot(data, names, color, width) {
   const chart = Plot.plot({
     width,
     height: 44 + 24 * names.length,

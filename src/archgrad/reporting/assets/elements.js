@@ -30,6 +30,11 @@ function section(id, title, ...children) {
   return element("section", { id, "aria-labelledby": `${id}-title` }, heading, ...children);
 }
 
+/** The heading of the section that a node is in: charts of two sections may share a title. */
+function sectionTitle(node) {
+  return node.closest("section").querySelector("h2").textContent;
+}
+
 /** What names a column; above the names of rows there may be nothing. */
 function columnHead(text, attributes = {}) {
   return text ? element("th", { scope: "col", ...attributes }, text) : element("td", attributes);
@@ -61,10 +66,14 @@ function scrolling(label, ...children) {
   return element("div", attributes, ...children);
 }
 
-/** Details whose content is only made while it is looked at: a slider moves past many contents. */
-function unfolding(title, make, attributes = {}) {
+/**
+ * Details whose content is only made while it is looked at: a slider moves past many contents.
+ * `about` tells those who hear it from others with the same title.
+ */
+function unfolding(title, about, make, attributes = {}) {
   const place = element("div", { class: "unfolded" });
-  const node = element("details", attributes, element("summary", {}, title), place);
+  const summary = element("summary", { "aria-label": `${title}: ${about}` }, title);
+  const node = element("details", attributes, summary, place);
   const update = () => {
     if (node.open) place.replaceChildren(make());
   };

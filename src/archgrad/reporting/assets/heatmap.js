@@ -4,16 +4,18 @@ const WEIGHT_KINDS = [
   ["strength", "mixing weights"],
   ["alpha", "alpha"],
 ];
-const WEIGHTS_TEXT =
-  "Bright is much, dark is little, on one scale for the whole run; " +
-  "a dot marks what the cell of this epoch has.";
+const SCALE_TEXTS = {
+  strength: "from 0 to the largest mixing weight of the whole run: what hardly differs looks alike",
+  alpha: "on one scale for the whole run, never narrower than 0.2: what hardly differs looks alike",
+};
+const NARROWEST = 0.2; // of a scale of alpha: a softmax of less is near a tie
 
 /** The heat maps of a run; hidden where it kept no weights. */
 function weightsSection() {
   const controls = weightControls();
   const maps = element("div", { class: "maps" });
   const course = element("div", { class: "course" });
-  const intro = element("p", { class: "lead" }, WEIGHTS_TEXT);
+  const intro = element("p", { class: "lead" });
   const over = element("h3", {}, "Over time");
   const node = section("weights", "The weights", intro, controls.kinds, maps, over, controls.edge, course);
   const [showMaps, showCourse] = [mapsIn(maps), courseIn(course)];
@@ -24,11 +26,17 @@ function weightsSection() {
     node.hidden = !run?.replay || run.groups.every((group) => !anyWeights(run, group));
     if (node.hidden) return;
     controls.update(run, view);
+    intro.textContent = weightScaleText(view.weights.kind);
     const index = moment(run, view);
     showMaps(sheets, index, view.weights.kind, shownArchitecture(run, view)?.cells ?? []);
     showCourse(run, edgeOf(run, view), index, view.weights.kind);
   };
   return { node, update };
+}
+
+function weightScaleText(kind) {
+  const scale = `Bright is much, dark is little, ${SCALE_TEXTS[kind]}.`;
+  return `${scale} A dot marks what the cell of this epoch has.`;
 }
 
 function anyWeights(run, group) {
@@ -114,9 +122,17 @@ function sheetsOf(run, kind) {
     .map((sheet) => ({
       ...sheet,
       candidates: [...new Set(sheet.rows.flatMap(({ names }) => names))],
-      low: d3.min(sheet.rows, ({ weights }) => weights?.low),
-      high: d3.max(sheet.rows, ({ weights }) => weights?.high),
+      ...weightRange(run, kind),
     }));
+}
+
+/** The ends of a run's color scale { low, high }: noise shall not look like a decision. */
+function weightRange(run, kind) {
+  const known = run.groups.map((group) => weightsOf(run, group, kind)).filter(Boolean);
+  const [low, high] = [d3.min(known, (one) => one.low), d3.max(known, (one) => one.high)];
+  if (kind === "strength") return { low: Math.min(0, low), high };
+  const room = Math.max(0, NARROWEST - (high - low)) / 2;
+  return { low: low - room, high: high + room };
 }
 
 /** The value of a sheet's row at a step, null where the row has no such candidate. */
@@ -162,7 +178,7 @@ function mapFigure({ title, rows, candidates }, kind, width) {
   const caption = element("figcaption", {}, title);
   const scale = element("div", { class: "scale" });
   let last = null;
-  const table = unfolding("The values as a table", () => mapTable(...last));
+  const table = unfolding("The values as a table", title, () => mapTable(...last));
   const box = scrolling(`heat map of the ${title}`, chart);
   const node = element("figure", { class: "map" }, caption, scale, box, table.node);
   const name = WEIGHT_KINDS.find(([one]) => one === kind)[1];

@@ -57,9 +57,9 @@ function contents() {
 }
 
 function footerText({ archgrad, made }) {
-  const date = `${made.slice(0, 10)} ${made.slice(11, 16)} UTC`;
+  const origin = `Made by archgrad ${archgrad} on ${dated(made)}.`;
   return [
-    element("p", {}, `Made by archgrad ${archgrad} on ${date}. It loads nothing from elsewhere.`),
+    element("p", {}, `${origin} It loads nothing from elsewhere.`),
     element("p", {}, "Drawn with Observable Plot and D3 (ISC license) and dagre (MIT license)."),
   ];
 }

@@ -35,6 +35,13 @@ const FINDINGS = {
   },
   "decided early": { chart: "entropy", meaning: ENTROPY },
   undecided: { chart: "entropy", meaning: ENTROPY },
+  moved: {
+    chart: "moved",
+    meaning:
+      "Where the weights are nearly equal, chance decides which operations are kept: the cells are " +
+      "little better founded than random ones. Search for more epochs, or raise alpha's learning " +
+      "rate, and compare with random cells.",
+  },
   parameters: { chart: "percentiles", meaning: UNUSUAL },
   multiply_adds: { chart: "percentiles", meaning: UNUSUAL },
 };

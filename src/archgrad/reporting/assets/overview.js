@@ -1,11 +1,5 @@
 // The head of the page, and what there is to say of a run before any picture.
 
-const STATES = {
-  finished: "finished",
-  unfinished: "not finished",
-  unreadable: "cannot be read",
-};
-
 /** The bar at the top: what the page is about, and its controls. */
 function headerBar() {
   const name = element("h1", { id: "name" });
@@ -42,9 +36,8 @@ function isOfOne({ runs, comparisons }) {
 function stateChip(id) {
   const node = element("span", { id, class: "chip" });
   const update = (run) => {
-    node.textContent = STATES[run?.state] ?? "";
-    node.dataset.state = run?.state ?? "";
     node.hidden = !run;
+    if (run) tellState(node, run);
   };
   return { node, update };
 }
@@ -170,7 +163,7 @@ function marksOfOverview(run) {
     element(
       "li",
       { "data-kind": kind },
-      epochButton(epoch),
+      epochButton(epoch, `${kind}: ${text}`),
       element("span", { class: "kind" }, kind),
       element("span", { class: "text" }, sentence(text)),
     ),
@@ -179,9 +172,11 @@ function marksOfOverview(run) {
   return element("div", { class: "guard" }, element("h3", {}, "What happened"), list);
 }
 
-function epochButton(epoch) {
-  const attributes = { type: "button", "data-epoch": epoch, title: "show this epoch" };
-  return element("button", { ...attributes, onclick: () => toEpoch(epoch) }, `epoch ${epoch}`);
+function epochButton(epoch, about) {
+  const name = `epoch ${epoch}`;
+  const told = { title: "show this epoch", "aria-label": `${name}, ${about}` };
+  const attributes = { type: "button", "data-epoch": epoch, ...told };
+  return element("button", { ...attributes, onclick: () => toEpoch(epoch) }, name);
 }
 
 /** Move the slider and look at what it shows there. */

@@ -103,7 +103,7 @@ function chartFigure(name) {
     note.hidden = !next.note;
     legend.replaceChildren(...(next.legend ?? []).map(legendItem));
     legend.hidden = !next.legend?.length;
-    numbers.show(next.numbers);
+    numbers.show(next.numbers, `${next.title}, in ${sectionTitle(node)}`);
     draw();
   }
   function draw() {
@@ -173,11 +173,11 @@ function dotOptions(line) {
 /** The numbers of a chart, in a table that is made when it is opened. */
 function numbersFold() {
   let make = null;
-  const { node, update } = unfolding("The numbers as a table", () =>
-    make ? scrolled(make()) : "",
-  );
-  const show = (next) => {
-    make = next;
+  const title = "The numbers as a table";
+  const { node, update } = unfolding(title, "", () => (make ? scrolled(...make()) : ""));
+  const show = (next, about) => {
+    make = next && (() => [next(), about]);
+    node.firstChild.setAttribute("aria-label", `${title}: ${about}`);
     update();
   };
   return { node, show };
@@ -202,10 +202,11 @@ function numbersTable({ title, header, rows }) {
   );
 }
 
-/** A table in a box that scrolls by itself, with the keyboard too. */
-function scrolled(table) {
+/** A table in a box that scrolls by itself, with the keyboard too; `about`: whose it is. */
+function scrolled(table, about = null) {
   const found = typeof table.header === "object" ? numbersTable(table) : table;
-  const name = found.querySelector("caption")?.textContent ?? "table";
+  const caption = found.querySelector("caption")?.textContent ?? "table";
+  const name = about === null ? caption : `${caption}: ${about}`;
   const box = { class: "table-box", tabindex: "0", role: "region", "aria-label": name };
   return element("div", box, found);
 }

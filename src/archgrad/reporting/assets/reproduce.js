@@ -19,16 +19,17 @@ function reproduceSection() {
 /** `what` it is that can be repeated. */
 function reproduceParts({ commands, environment, config }, what) {
   return [
-    ...commands.map(commandBox),
+    ...commands.map((text) => commandBox(text, what)),
     environment.length ? environmentTable(environment, what) : null,
-    config ? configDetails(config) : null,
+    config ? configDetails(config, what) : null,
   ].filter(Boolean);
 }
 
 /** A command to copy. */
-function commandBox(text) {
+function commandBox(text, what) {
   const said = element("span", { role: "status" });
-  const copy = element("button", { type: "button" }, "Copy");
+  const name = `Copy, of the ${what}: ${text}`;
+  const copy = element("button", { type: "button", "aria-label": name }, "Copy");
   copy.addEventListener("click", async () => {
     said.textContent = (await copied(text)) ? "copied" : "select the text and copy it";
   });
@@ -55,7 +56,9 @@ function environmentTable(starts, what) {
   return scrolling(`what the ${what} ran on`, textTable(header, rows, "What it ran on"));
 }
 
-function configDetails(config) {
+function configDetails(config, what) {
   const code = element("pre", { tabindex: 0 }, element("code", {}, config));
-  return element("details", {}, element("summary", {}, "The whole configuration"), code);
+  const title = "The whole configuration";
+  const summary = element("summary", { "aria-label": `${title} of the ${what}` }, title);
+  return element("details", {}, summary, code);
 }

@@ -14,7 +14,7 @@ const testsOf = (network, { factor }) =>
   network.seeds.map(({ test }) => (isNumber(test) ? test * factor : null));
 
 function retrainingSection() {
-  const zoom = zoomControl("retraining");
+  const zoom = zoomControl("retraining", "Training from scratch");
   const charts = [chartFigure("retraining-loss"), chartFigure("retraining-measure")];
   const tests = chartFigure("retraining-test");
   const words = element("p", { class: "retraining-words" });

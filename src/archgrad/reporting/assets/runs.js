@@ -11,7 +11,7 @@ const RUN_COLUMNS = [
   { key: "valid", title: "best validation", of: bestValid, shown: measured, number: true },
   { key: "test", title: "test, mean", of: testMean, shown: measured, number: true },
   { key: "parameters", title: "parameters", of: parametersOf, shown: brief, number: true },
-  { key: "state", title: "state", of: (run) => run.state },
+  { key: "state", title: "state", of: (run) => stateOf(run, store.document.live, Date.now()).text },
 ];
 
 /** The network that stands for a run: the found one, else one that was tested. */
@@ -61,9 +61,18 @@ const runNames = remembered((runs) => {
   return names;
 });
 
-/** The runs that are chosen, in the order of the document; before any choice the first two. */
-const chosenRuns = (runs, view) =>
-  runs.filter((run, i) => (view.shown === null ? i < 2 : view.shown.includes(run.id)));
+/** The runs that are chosen, in the order of the document. */
+function chosenRuns(runs, view) {
+  const wanted = view.shown ?? firstChoice(runs).map(({ id }) => id);
+  return runs.filter(({ id }) => wanted.includes(id));
+}
+
+/** Before any choice two runs, of different methods where there are such. */
+function firstChoice(runs) {
+  const known = runs.filter(({ method }) => method !== null);
+  const other = known.find(({ method }) => method !== known[0].method);
+  return other ? [known[0], other] : runs.slice(0, 2);
+}
 
 function runsSection() {
   const button = (text, onclick) => element("button", { type: "button", onclick }, text);
@@ -168,9 +177,10 @@ function runRow(id) {
     open.textContent = name;
     open.title = `show ${name} on the rest of this page`;
     node.setAttribute("aria-current", String(store.run().id === id));
-    for (const [i, { of, shown }] of RUN_COLUMNS.slice(1).entries()) {
+    for (const [i, { key, of, shown }] of RUN_COLUMNS.slice(1).entries()) {
       const value = of(run, names) ?? null;
-      cells[i].textContent = value === null ? "–" : shown ? shown(value, run) : String(value);
+      if (key === "state") tellState(cells[i], run);
+      else cells[i].textContent = value === null ? "–" : shown ? shown(value, run) : String(value);
     }
   }
   return { node, update };

@@ -1,6 +1,7 @@
 // Follows a run while it goes on; what the reader has chosen stays, whatever happens to the server.
 
 const EVERY = 2000; // milliseconds between looks at a run that is followed
+const CLOCK = 5000; // milliseconds between looks at how long nothing new has come
 const TRIES = 4; // with growing pauses, half a minute in all, before a lost server is given up
 const FOLLOWED = {
   following: "following",
@@ -14,6 +15,7 @@ async function follow() {
   let known = null;
   let failures = 0;
   tellFollowed("following");
+  const clock = setInterval(tellStatesAgain, CLOCK);
   while (store.document.live) {
     if (failures <= TRIES) await pause(EVERY * 2 ** Math.max(0, failures - 1));
     else await wakened();
@@ -28,6 +30,7 @@ async function follow() {
       tellFollowed(failures > TRIES ? "gone" : "lost");
     }
   }
+  clearInterval(clock);
   tellFollowed("ended");
 }
 

@@ -7,8 +7,8 @@ function setZoom(chart, range) {
   store.set({ zoom: { ...store.view.zoom, [chart]: range } });
 }
 
-/** Controls of view.zoom[chart]; `name` is of their ids, `what` of the x axis. */
-function zoomControl(name) {
+/** Controls of view.zoom[chart]; `name` is of their ids, `title` says what they zoom. */
+function zoomControl(name, title) {
   const slider = (end, label) =>
     element("input", {
       type: "range",
@@ -17,14 +17,16 @@ function zoomControl(name) {
       "aria-label": label,
       oninput: () => moved(end),
     });
-  const first = slider("first", "first epoch shown");
-  const last = slider("last", "last epoch shown");
+  const first = slider("first", `from the first epoch shown: ${title}`);
+  const last = slider("last", `to the last epoch shown: ${title}`);
   const text = element("output", { for: `${first.id} ${last.id}` });
   const clear = () => setZoom(chart, null);
-  const reset = element("button", { type: "button", id: `${name}-zoom-reset`, onclick: clear }, "Show all");
+  const wide = { id: `${name}-zoom-reset`, "aria-label": `Show all: ${title}`, onclick: clear };
+  const reset = element("button", { type: "button", ...wide }, "Show all");
   const from = element("label", {}, "From", first);
   const to = element("label", {}, "to", last);
-  const node = element("div", { class: "zoom", role: "group", "aria-label": "zoom" }, from, to, text, reset);
+  const group = { class: "zoom", role: "group", "aria-label": `zoom: ${title}` };
+  const node = element("div", group, from, to, text, reset);
   let chart = null;
   let whole = [0, 0];
 
