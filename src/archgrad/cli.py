@@ -192,7 +192,7 @@ def search_command(
     seen = {"quiet": quiet, "watch": watch, "tensorboard": tensorboard}
     with session("search", folder, **seen) as (_, callback):
         result = prepared.search(folder, callback)
-    save_drawing(result.architecture, folder.path)
+    save_drawing(result.architecture, folder.path, result.strength)
     told = [str(result.architecture)]
     told += [] if result.cost is None else [str(result.cost)]
     told += [shown(result.config, result.spent), f"everything is in {folder.path}"]

@@ -127,7 +127,7 @@ def main_job(
     assert train is not None
     with run.working():
         result = job.search.search(run, callback)
-        save_drawing(result.architecture, run.path)
+        save_drawing(result.architecture, run.path, result.strength)
         on_search(result)
         cells = {"found": result.architecture}
         cells |= {f"random-{i}": cell for i, cell in enumerate(job.random, start=1)}

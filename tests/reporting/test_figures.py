@@ -19,44 +19,32 @@ import pytest
 import archgrad
 from archgrad.architecture import Architecture, Cell, published
 from archgrad.comparing.results import Budget, Entry, Point, Results, Settings
-from archgrad.cost import Cost
 from archgrad.errors import ArchgradError
-from archgrad.experiment import Report
 from archgrad.reporting import panels
+from archgrad.reporting.cells import save_drawing
 from archgrad.reporting.figures import of_architecture
 from archgrad.result import SearchResult
-from archgrad.statistics import compare
 from helpers import digits
+from main_jobs import report
 
 matplotlib = pytest.importorskip("matplotlib")
 
-SPACE: dict[str, Any] = {"space": "s2", "channels": 2, "cells": 3, "nodes": 2, "device": "cpu"}
+SPACE: dict[str, Any] = {"space": "s2", "channels": 2, "cells": 3, "nodes": 1, "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
 def result() -> SearchResult:
-    options = {**SPACE, "epochs": 3, "batch_size": 12, "method": "p_darts"}
-    found = archgrad.search(data=digits(), **options)
+    stages = {"more_cells": 0, "candidates_3": 1}
+    options = {"epochs": 3, "batch_size": 12, "method": "p_darts", "method_options": stages}
+    found = archgrad.search(data=digits(), **SPACE, **options)
     found.metrics[1]["warnings"] = ["skip connections take over: <script>"]
     return found
 
 
 @pytest.fixture(scope="module")
 def baseline() -> SearchResult:
-    options = {"nodes": 1, "batch_size": 8, "child_epochs": 1, "watch_fraction": 0, "budget": "8M"}
-    return archgrad.search(data=digits(), method="random", guard="off", **{**SPACE, **options})
-
-
-def report(search: SearchResult) -> Report:
-    tested = {"found": [0.9, 0.8], "random-1": [0.7, 0.6], "random-2": [0.5, 0.7]}
-    scores: Any = {
-        label: [{"seed": s, "accuracy": v, "test_images": 10, "seconds": 1.0}
-                for s, v in enumerate(values)]
-        for label, values in tested.items()
-    }  # fmt: skip
-    costs = {label: Cost(1_000_000 * i, 10) for i, label in enumerate(tested, start=1)}
-    values = list(tested.values())
-    return Report(search, scores, costs, compare(values[0], values[1:]), 3.0)
+    options = {"batch_size": 8, "child_epochs": 1, "watch_fraction": 0, "budget": "8M"}
+    return archgrad.search(data=digits(), method="random", guard="off", **SPACE, **options)
 
 
 def comparison(data: tuple[str, ...] = ("digits",), done: bool = True) -> Results:
@@ -316,3 +304,15 @@ def test_the_code_of_the_documentation_runs(
     runpy.run_path("code.py")
     made = {path.name for path in tmp_path.iterdir()} - {"code.py"}
     assert made == set(re.findall(r'savefig\("(.*?)"\)', code)) and len(made) == 4
+
+
+def test_the_drawing_in_a_run_folder_shows_the_strengths(
+    result: SearchResult, tmp_path: Path
+) -> None:
+    files = save_drawing(result.architecture, tmp_path, result.strength)
+    assert [file.name for file in files] == ["cells.svg", "cells.png"]
+    assert 'stroke-width="4.5"' in files[0].read_text(encoding="utf-8")
+    strong = files[1].read_bytes()
+    plain, image = save_drawing(result.architecture, tmp_path)
+    assert 'stroke-width="4.5"' not in plain.read_text(encoding="utf-8")
+    assert image.read_bytes() != strong

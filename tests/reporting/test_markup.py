@@ -19,13 +19,11 @@ from archgrad.callbacks import Callback, EpochEnd
 from archgrad.choice import Choice
 from archgrad.choices import InputChoice, Repeat, Width
 from archgrad.comparing.results import Budget, Entry, Results, Settings
-from archgrad.cost import Cost
 from archgrad.errors import ArchgradError
-from archgrad.experiment import Report
 from archgrad.reporting.drawing import svg
 from archgrad.reporting.layout import PAPER, layouts
 from archgrad.result import SearchResult
-from archgrad.statistics import compare
+from main_jobs import report
 
 EVIL = '"><script>alert(1)</script>'
 CELL = published("DARTS_V2")
@@ -91,17 +89,6 @@ def shown(html: str) -> str:
 
 def operations(architecture: Architecture) -> set[str]:
     return {name for cell in architecture.cells for name in cell.operations}
-
-
-def report(search: SearchResult) -> Report:
-    scores: Any = {
-        label: [
-            {"seed": s, "accuracy": v, "test_images": 10, "seconds": 1.0} for s, v in enumerate(vs)
-        ]
-        for label, vs in (("found", [0.9, 0.8]), ("random-1", [0.7, 0.6]), ("random-2", [0.5, 0.7]))
-    }  # fmt: skip
-    costs = {label: Cost(7, 10) for label in scores}
-    return Report(search, scores, costs, compare([0.9, 0.8], [[0.7, 0.6], [0.5, 0.7]]), 3.0)
 
 
 def test_architectures_and_cells_show_every_operation() -> None:

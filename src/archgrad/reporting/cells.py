@@ -7,11 +7,17 @@ from pathlib import Path
 from archgrad.architecture import Architecture
 from archgrad.folder import write
 from archgrad.reporting.drawing import png, svg
+from archgrad.reporting.layout import Strength
 
 
-def save_drawing(architecture: Architecture, folder: Path) -> list[Path]:
-    """Write cells.svg, and cells.png where matplotlib is installed; the paths written."""
-    contents = {"cells.svg": svg(architecture), "cells.png": png(architecture)}
+def save_drawing(
+    architecture: Architecture, folder: Path, strength: Strength | None = None
+) -> list[Path]:
+    """Write cells.svg, and cells.png where matplotlib is installed; the paths written.
+
+    ``strength``: of the edges, as for `svg`.
+    """
+    contents = {"cells.svg": svg(architecture, strength), "cells.png": png(architecture, strength)}
     paths = []
     for name, content in contents.items():
         if content is not None:

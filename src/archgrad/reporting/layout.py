@@ -225,9 +225,10 @@ def _text(operation: str, spacing: Spacing) -> str:
 def brief(operation: str) -> str:
     """A short name for a figure.
 
-    >>> [brief(name) for name in ("sep_conv_3x3", "max_pool_3x3", "skip_connect", "conv_7x1")]
-    ['sep 3×3', 'max 3×3', 'skip', 'conv 7×1']
+    >>> [brief(name) for name in ("sep_conv_3x3", "max_pool_3x3", "skip_connect", "nor_conv_1x1")]
+    ['sep 3×3', 'max 3×3', 'skip', 'conv 1×1']
     """
+    operation = operation.removeprefix("nor_")  # of NAS-Bench-201
     for ending in ("_conv", "_pool", "_connect"):
         operation = operation.replace(ending, "")
     return re.sub(r"(?<=\d)x(?=\d)", "×", operation.replace("_", " "))
