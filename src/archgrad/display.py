@@ -53,6 +53,11 @@ class Lines(Progress):
             disable=not lively(out),
         )
 
+    def stop(self) -> None:
+        """What was below them goes with the end."""
+        self.below = ()
+        super().stop()
+
     def get_renderables(self) -> Iterable[RenderableType]:
         for task in self.tasks:
             if task.visible:
@@ -120,7 +125,6 @@ class Display(Callback):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.progress.below = ()
         self.progress.stop()
 
     def _kernels(self, search: SearchConfig) -> str:
@@ -214,7 +218,6 @@ class Display(Callback):
     def end(self) -> None:
         """Of what began; a command goes on with its retrainings."""
         if self.run is None:
-            self.progress.below = ()
             self.progress.stop()
 
     def searched(self, result: SearchResult) -> None:

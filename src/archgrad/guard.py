@@ -19,6 +19,7 @@ from statistics import fmean
 from typing import Literal
 
 from archgrad.choice import Group
+from archgrad.decided import MOVED
 from archgrad.diagnostics import PARAMETER_FREE, SKIP
 from archgrad.errors import ArchgradError
 from archgrad.parts.stopping import EigenvalueStop, History, readings
@@ -29,7 +30,6 @@ Kind = Literal[
     Share, Cost, "eigenvalue", "discretization", "overfit", "decided early", "undecided",
     "moved",  # which a search itself tells at its end, `archgrad.monitor.undecided`
 ]  # fmt: skip
-MOVED = 0.05  # `diagnostics.moved` of a search that has decided something, at least
 
 
 @dataclass(frozen=True)

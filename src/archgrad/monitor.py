@@ -27,8 +27,9 @@ from archgrad.cadence import (
 )
 from archgrad.cost import Cost, cost
 from archgrad.data.own import LoaderBatches
+from archgrad.decided import MOVED, decided_nothing
 from archgrad.errors import noted
-from archgrad.guard import MOVED, Guard
+from archgrad.guard import Guard
 from archgrad.loaders import several
 from archgrad.mixing import Mixing
 from archgrad.parts.derivatives import detached
@@ -204,13 +205,12 @@ def undecided(search: BilevelSearch, epoch: int) -> str | None:
     open_groups = [group for group in search.leg.space.groups if group.shape[1] > group.picks]
     if method.selection is not None or "alpha_loss" not in line or not open_groups:
         return None
-    if line.get("moved", MOVED) >= MOVED:
+    sentence = decided_nothing(line.get("moved", MOVED))
+    if sentence is None:
         return None
     rate = search.leg.arch_optimizer.param_groups[0]["lr"]
     return (
-        f"alpha has decided next to nothing: no candidate's weight is more than "
-        f"{line['moved']:.1%} from where it began, expected {MOVED:.0%} or more for at least one; "
-        "search for more epochs, or raise alpha's learning rate, here "
+        f"{sentence}; search for more epochs, or raise alpha's learning rate, here "
         f'{rate:g}, as by method_options={{"alpha_learning_rate": ...}}'
     )
 

@@ -142,9 +142,8 @@ def interruptible(command: str, folder: Path) -> Iterator[None]:
             f"{shlex.quote(str(folder))}",
             err=True,
         )
-        from archgrad.reporting.ending import leave_report
-
-        leave_report(folder, tell)
+        for line in reported(folder, {})[1]:
+            tell(line)
         raise typer.Exit(130) from None
 
 

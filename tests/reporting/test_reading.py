@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import run_folders as folders
-from archgrad import guard
+from archgrad import decided, guard, monitor
 from archgrad.reporting import facts
 from archgrad.reporting.reading import read_run
 
@@ -59,7 +59,9 @@ def test_a_search_that_decided_nothing_says_so(tmp_path: Path) -> None:
     (tmp_path / "still" / "selection.json").write_text("{}")
     (stop,) = read(tmp_path / "still")["marks"]
     assert stop["kind"] == "stop", "another rule than alpha found the cells"
-    assert facts.MOVED == guard.MOVED
+    assert marks("at the limit", moved=decided.MOVED, alpha_loss=1.0) == []
+    assert facts.decided_nothing is monitor.decided_nothing
+    assert guard.MOVED == decided.MOVED
 
 
 def test_an_own_model_has_neither_channels_nor_cells(tmp_path: Path) -> None:

@@ -51,7 +51,6 @@ class Watching:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.lines.below = ()
         self.lines.stop()
 
     def ended(self, job: Job, done: int, total: int) -> None:

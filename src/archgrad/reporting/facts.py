@@ -12,13 +12,13 @@ from typing import Any
 
 from archgrad import __version__
 from archgrad.config import OWN, DataConfig, SearchConfig, TrainConfig
+from archgrad.decided import decided_nothing
 from archgrad.files import ARCHITECTURE, CONFIG, ENVIRONMENT
 from archgrad.reporting.source import Source
 from archgrad.reporting.values import Value, items, mapping, number, text
 from archgrad.section import Section
 
 LIMIT = "limit.json"
-MOVED = 0.05  # `archgrad.guard.MOVED`, which needs torch
 KNOWN: dict[str, type[Section]] = {
     "data": DataConfig, "search": SearchConfig, "train": TrainConfig,
 }  # fmt: skip
@@ -200,12 +200,9 @@ def _warnings(line: Value) -> list[Value]:
 def _undecided(line: Value) -> list[Value]:
     """What `archgrad.monitor.undecided` tells at the end of a search."""
     moved = number(line.get("moved"))
-    if moved is None or moved >= MOVED or number(line.get("alpha_loss")) is None:
+    sentence = None if moved is None else decided_nothing(moved)
+    if sentence is None or number(line.get("alpha_loss")) is None:
         return []
-    sentence = (
-        f"alpha has decided next to nothing: no candidate's weight is more than {moved:.1%} from "
-        f"where it began, expected {MOVED:.0%} or more for at least one"
-    )
     return [_mark(line["epoch"], "warning", sentence, "moved")]
 
 
