@@ -14,6 +14,7 @@ from torch.func import functional_call
 
 from archgrad.choice import Choice, Group, Row
 from archgrad.counting import Count, counted
+from archgrad.division import Division, computing, spread
 from archgrad.errors import ArchgradError
 from archgrad.loops import first_infinite
 from archgrad.mixing import Mixing
@@ -147,11 +148,15 @@ class Supernet:
             rows = list(mixing)
         if self.counting and self.count is None:
             self.count = counted(self, call, batch)  # before the pass: a stream remembers the last
+        division = Division.of(batch)
+        computed = list(self._computed(rows))
+        given = {name: weights[name] for name in computed if name in weights} if weights else {}
+        if division is not None:
+            whole = {name: self.weights[name] for name in computed if name in self.weights}
+            given, rows = _spread({**whole, **given}, rows)
         for choice, row in zip(self.choices, rows, strict=True):
             choice.mixing = row
         try:
-            computed = list(self._computed(rows))
-            given = {name: weights[name] for name in computed if name in weights} if weights else {}
             if not update_statistics:
                 kept = self.slots
                 given |= {n: kept.buffer(n).clone() for n in computed if n in kept.buffers}
@@ -162,8 +167,8 @@ class Supernet:
                 # twice, and leave the given tensors in it.
                 return functional_call(self.model, placed, inputs, options, tie_weights=False)
 
-            with autocast(self.precision, self.device):
-                found = call(model, batch)
+            with autocast(self.precision, self.device), computing(division):
+                found = call(model, batch if division is None else division.part(batch))
         finally:
             for choice in self.choices:
                 choice.mixing = None  # a model that holds no graph can be copied and saved
@@ -171,7 +176,8 @@ class Supernet:
             graph = torch.is_grad_enabled()  # without, weights among the outputs need none
             backward = graph and any(tensor.requires_grad for tensor in tensors(found))
             self.spent += self.count.spent(rows, size(batch), backward)
-        return full(found)
+        found = full(found)
+        return found if division is None else division.whole(found)
 
     def _computed(self, rows: Sequence[Row]) -> Iterator[str]:
         """Names of the parameters and buffers of what is computed with these rows.
@@ -251,6 +257,15 @@ class Supernet:
                 if names:
                     found[place] = names
         return found
+
+
+def _spread(weights: Weights, rows: Sequence[Row]) -> tuple[dict[str, Tensor], list[Row]]:
+    """Weights and rows as inputs of this process's part of a pass."""
+    edges = [row.edge for row in rows if row.edge is not None]
+    found = iter(spread([*weights.values(), *(row.weights for row in rows), *edges]))
+    given = {name: next(found) for name in weights}
+    mixed = [row._replace(weights=next(found)) for row in rows]
+    return given, [row if row.edge is None else row._replace(edge=next(found)) for row in mixed]
 
 
 def _called(model: Model, inputs: Tensor) -> Any:

@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from archgrad.dimensions import functions, others, wide
+from archgrad.division import present
 from archgrad.kernels import native
 from archgrad.kernels.duals import moves, primal
 from archgrad.precision import full_type, lowered
@@ -45,11 +46,15 @@ class Branch(NamedTuple):
 
 
 class Raw(NamedTuple):
-    """The output of a branch (B, C, H, W), with its mean and biased variance (C,), in float64."""
+    """The output of a branch (B, C, H, W), with its mean and biased variance (C,), in float64.
+
+    ``count``: of how many values of a channel these are.
+    """
 
     value: Tensor
     mean: Tensor
     var: Tensor
+    count: int
 
 
 class Pending(NamedTuple):
@@ -87,7 +92,18 @@ def branches(x: Tensor | Pending, wanted: Sequence[Branch]) -> list[Raw]:
         found = composite(shape, given)
     else:
         found = _Branches.apply(shape, *given)  # type: ignore[no-untyped-call]
-    return [Raw(*found[i : i + 3]) for i in range(0, len(found), 3)]
+    return _raws(found)
+
+
+def _raws(found: Sequence[Tensor]) -> list[Raw]:
+    """With the statistics of the whole batch, also where the pass over it is divided."""
+    values, means, variances = found[::3], found[1::3], found[2::3]
+    counts = [value.numel() // value.shape[1] for value in values]
+    if (division := present()) is not None:
+        both = iter(division.statistics(means, variances))
+        means, variances = ([next(both) for _ in values] for _ in range(2))
+        counts = [count // division.mine * division.examples for count in counts]
+    return [Raw(*one) for one in zip(values, means, variances, counts, strict=True)]
 
 
 @dataclass(frozen=True)

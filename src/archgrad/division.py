@@ -1,0 +1,309 @@
+r"""A pass whose batch is divided among processes, and whose result is that of the whole batch.
+
+Two linear functions are enough. `spread` takes what is the same in all processes into the part of
+each, `total` adds the parts up to what is the same in all: each is the other's transpose, so
+gradients, gradients of gradients and derivatives in forward mode are those of one process,
+
+.. math:: L = \ell\Big(\sum_r f_r(w, x_r)\Big), \qquad
+          \frac{dL}{dw} = \sum_r \Big(\frac{\partial f_r}{\partial w}\Big)^T \nabla \ell .
+
+Parameters and mixing weights are spread, outputs are put together (a total of parts padded with
+zeros), and the loss, its metric and all that follows are computed in every process alike: whatever
+the loss is, it sees the whole batch. Batch normalization joins its statistics in between, as both
+functions, and what a pass draws for each example is drawn for the whole batch, then cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from archgrad.dimensions import others, wide
+from archgrad.distributed import summed, world
+from archgrad.errors import ArchgradError
+from archgrad.kernels.duals import at_rest
+from archgrad.precision import full_type
+from archgrad.trees import describe, mapped, size
+
+Grad = Tensor | None
+
+
+@dataclass(frozen=True)
+class Division:
+    """Which of the ``examples`` of a batch this process computes: from ``start`` up to ``stop``."""
+
+    examples: int
+    start: int
+    stop: int
+
+    @classmethod
+    def of(cls, batch: Any) -> Division | None:
+        """That of a batch; None where every process computes all of it.
+
+        So it is with fewer examples than processes, and for what holds more than examples (text).
+        """
+        rank, ranks = world()
+        count = 0 if hasattr(batch, "shortened") else size(batch, unknown=0)
+        if ranks == 1 or count < ranks:
+            return None
+        return cls(count, rank * count // ranks, (rank + 1) * count // ranks)
+
+    @property
+    def mine(self) -> int:
+        """Examples of this process."""
+        return self.stop - self.start
+
+    def part(self, batch: Any) -> Any:
+        """This process's examples; tensors of other lengths stay whole."""
+        return mapped(self._part, batch)
+
+    def _part(self, tensor: Tensor) -> Tensor:
+        whole = tensor.ndim and len(tensor) == self.examples
+        return tensor[self.start : self.stop] if whole else tensor
+
+    def whole(self, output: Any) -> Any:
+        """What all processes computed, one after the other; of a scalar the mean over examples."""
+        return mapped(self._whole, output)
+
+    def _whole(self, tensor: Tensor) -> Tensor:
+        if tensor.is_floating_point():
+            return self._joined(tensor)
+        return self._joined(tensor.long()).to(tensor.dtype) if tensor.ndim else tensor
+
+    def _joined(self, tensor: Tensor) -> Tensor:
+        if not tensor.ndim:
+            return total(tensor * (self.mine / self.examples))
+        rows, rest = divmod(len(tensor), self.mine)
+        if rest or not rows:
+            raise ArchgradError(
+                f"the model returned {describe(tensor)} for {self.mine} examples; expected a row "
+                "an example, which several processes can put together: use one process"
+            )
+        behind = [0] * (2 * tensor.ndim - 2)
+        return total(F.pad(tensor, [*behind, *(rows * n for n in self._beside)]))
+
+    @property
+    def _beside(self) -> tuple[int, int]:
+        """Examples of the processes before this one, and of those after it."""
+        return self.start, self.examples - self.stop
+
+    def drawn(self, draw: Callable[[Tensor], Tensor], like: Tensor) -> Tensor | None:
+        """This process's part of what ``draw`` gives for a tensor of the whole batch.
+
+        None where ``like`` has no row, or equally many, for each example.
+        """
+        rows, rest = divmod(len(like), self.mine) if like.ndim else (0, 1)
+        if rest or not rows:
+            return None
+        shape = rows * self.examples, *like.shape[1:]
+        order = sorted(range(like.ndim), key=lambda axis: -like.stride(axis))
+        found = draw(torch.empty_permuted(shape, order, dtype=like.dtype, device=like.device))
+        return found[rows * self.start : rows * self.stop]
+
+    def statistics(self, means: Sequence[Tensor], variances: Sequence[Tensor]) -> list[Tensor]:
+        """Means and biased variances (C,) of this process's examples -> those of the batch.
+
+        With as many values an example in every process; in float64 (doi:10.1007/978-3-642-51461-6_3
+        is the sum of two parts). All in one message.
+        """
+        rank, ranks = world()
+        mine = torch.cat([*means, *variances])
+        (table,) = spread([total(F.pad(mine[None], (0, 0, rank, ranks - 1 - rank)))])
+        ends = [r * self.examples // ranks for r in range(ranks + 1)]
+        share = mine.new_tensor(ends).diff()[:, None] / self.examples
+        each, around = table.chunk(2, dim=1)
+        mean = (share * each).sum(0)
+        variance = (share * (around + (each - mean).square())).sum(0)
+        sizes = [len(one) for one in means]
+        return [*mean.split(sizes), *variance.split(sizes)]
+
+
+_present: ContextVar[Division | None] = ContextVar("division", default=None)
+
+
+def present() -> Division | None:
+    """The division of the pass that is being computed, if it is divided."""
+    return _present.get()
+
+
+@contextmanager
+def computing(division: Division | None) -> Iterator[None]:
+    """A pass over this process's part, in which statistics and draws are those of the batch."""
+    if division is None:
+        yield
+        return
+    token = _present.set(division)
+    try:
+        with _OfTheBatch(division):
+            yield
+    finally:
+        _present.reset(token)
+
+
+def divided(call: Callable[[Any], Any], batch: Any) -> Any:
+    """``call(batch)``, computed by all processes together; parameters are not spread."""
+    division = Division.of(batch)
+    if division is None:
+        return call(batch)
+    with computing(division):
+        found = call(division.part(batch))
+    return division.whole(found)
+
+
+def add_gradients(parameters: Iterable[Tensor], batch: Any) -> None:
+    """Add up over the processes the gradients of parameters that were not spread."""
+    found = [p.grad for p in parameters if p.grad is not None]
+    if found and Division.of(batch) is not None:
+        for gradient, whole in zip(found, _at_once(summed, found), strict=True):
+            gradient.copy_(whole)
+
+
+def spread(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The same tensors as inputs of this process's part: their gradients are summed, in one go."""
+    if not torch.is_grad_enabled() or not tensors:
+        return list(tensors)
+    return list(_Spread.apply(*tensors))  # type: ignore[no-untyped-call]
+
+
+def spread_named(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """As `spread`."""
+    return dict(zip(tensors, spread(list(tensors.values())), strict=True))
+
+
+def total(tensor: Tensor) -> Tensor:
+    """The sum of the parts of all processes."""
+    found: Tensor = _Total.apply(tensor)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _Spread(torch.autograd.Function):
+    """(x, ...) -> (x, ...); a gradient that is missing is missing in all processes."""
+
+    @staticmethod
+    def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        return tuple(tensor.detach().view_as(tensor) for tensor in tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Grad) -> tuple[Grad, ...]:
+        found = iter(_at_once(total, [g for g in grads if g is not None]))
+        return tuple(None if g is None else next(found) for g in grads)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Grad) -> tuple[Grad, ...]:
+        return tuple(None if t is None else t.view_as(t) for t in tangents)
+
+
+class _Total(torch.autograd.Function):
+    """x -> the sum of all x."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        return summed(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        found: Tensor = _Spread.apply(grad)  # type: ignore[no-untyped-call]
+        return found
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
+        return summed(tangent)
+
+
+def _at_once(add: Callable[[Tensor], Tensor], tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Many small tensors added up in one message for each type."""
+    found: dict[int, Tensor] = {}
+    for kind in {tensor.dtype: None for tensor in tensors}:
+        alike = [i for i, tensor in enumerate(tensors) if tensor.dtype == kind]
+        flat = add(torch.cat([tensors[i].reshape(-1) for i in alike]))
+        parts = flat.split([tensors[i].numel() for i in alike])
+        found |= {i: part.view(tensors[i].shape) for i, part in zip(alike, parts, strict=True)}
+    return [found[i] for i in range(len(tensors))]
+
+
+class _OfTheBatch(TorchFunctionMode):
+    """Batch normalization by the statistics of the batch; draws for each example as in one process.
+
+    Draws within fused attention are not seen.
+    """
+
+    def __init__(self, division: Division) -> None:
+        super().__init__()
+        self.division = division
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        arguments: Sequence[Any] = (),
+        options: Mapping[str, Any] | None = None,
+    ) -> Any:
+        options = options or {}
+        if function is F.batch_norm:
+            return _batch_norm(self.division, *arguments, **options)
+        drawn = None
+        if function in DROPOUTS:
+            drawn = _dropout(self.division, function, *arguments, **options)
+        elif function in DRAWS:
+            target, *rest = arguments
+            drawn = self.division.drawn(lambda x: function(x, *rest, **options), target)
+            if drawn is not None and function not in LIKE:
+                drawn = target.copy_(drawn)
+        return function(*arguments, **options) if drawn is None else drawn
+
+
+DROPOUTS = {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d}
+LIKE = {torch.rand_like, torch.randn_like}
+DRAWS = {*LIKE, torch.Tensor.bernoulli_, torch.Tensor.uniform_, torch.Tensor.normal_}
+
+
+def _dropout(
+    division: Division,
+    function: Callable[..., Tensor],
+    input: Tensor,
+    p: float = 0.5,
+    training: bool = True,
+    inplace: bool = False,
+) -> Tensor | None:
+    """None where nothing is drawn for each example."""
+    if not training or p == 0:
+        return None
+    found = division.drawn(lambda x: function(torch.ones_like(x), p), at_rest(input))
+    return None if found is None else input * found
+
+
+def _batch_norm(
+    division: Division,
+    input: Tensor,
+    running_mean: Grad,
+    running_var: Grad,
+    weight: Grad = None,
+    bias: Grad = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    if not training:
+        return F.batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+    x = input.to(full_type(input.dtype))
+    var, mean = torch.var_mean(x, others(x), correction=0)
+    mean, var = division.statistics([mean.double()], [var.double()])
+    if running_mean is not None and running_var is not None:
+        count = x.numel() // x.shape[1] // division.mine * division.examples
+        with torch.no_grad():
+            unbiased = at_rest(var) * (count / (count - 1))
+            running_mean.lerp_(at_rest(mean).to(running_mean), momentum)
+            running_var.lerp_(unbiased.to(running_var), momentum)
+    output = (x - wide(mean, x).to(x.dtype)) * wide((var + eps).rsqrt(), x).to(x.dtype)
+    output = output if weight is None else output * wide(weight, x)
+    output = output if bias is None else output + wide(bias, x)
+    return output.to(input.dtype)
