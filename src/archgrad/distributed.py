@@ -1,4 +1,4 @@
-"""Several processes that make one search: who they are, what they tell one another, how one is lost.
+"""Several processes that make one search: who they are, what they tell one another.
 
 All of them run the same program and hold the same weights, alpha and random state; a pass alone is
 divided among them (`archgrad.division`), and the first one alone writes (`World.first`).
