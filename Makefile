@@ -6,6 +6,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS = 1
+unexport PYTHONDONTWRITEBYTECODE  # else every process that a test starts compiles all modules anew
 
 .PHONY: demo test test-browser bench check test-slow growth second-order clean
 

@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from archgrad.architecture import Architecture, Cell
 from archgrad.choice import Group
 from archgrad.cost import cost, count_parameters
+from archgrad.counting import counting
 from archgrad.errors import ArchgradError
 from archgrad.nesting import Path as Inside
 from archgrad.nesting import answering, followed, hollow
@@ -293,6 +293,6 @@ def relative_error(predicted: Iterable[float], found: Iterable[float]) -> float:
 def _multiply_adds(candidate: nn.Module, given: Given) -> float:
     """Of one call, in convolutions and linear layers, without choices inside."""
     bare = answering(candidate, lambda module: module(*given.inputs, **given.options))
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with counting() as counter:
         bare(*given.inputs, **given.options)
     return float(counter.get_total_flops() / 2)
