@@ -87,7 +87,7 @@ def _check_sizes(stream: BinaryIO, packed: int) -> None:
                 read = read if version == (1, 0) else np.lib.format.read_array_header_2_0
                 shape, _, dtype = read(file)
                 claimed, held = math.prod(shape) * dtype.itemsize, entry.file_size - file.tell()
-            if dtype.hasobject or min(shape, default=0) < 0 or claimed != held:
+            if not dtype.hasobject and (min(shape, default=0) < 0 or claimed != held):
                 raise ValueError(f"{entry.filename}: {dtype} {shape} in {held:,} bytes")
     stream.seek(0)
 

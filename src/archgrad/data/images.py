@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
-FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")  # EPS runs code
+FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")  # EPS runs code
 MOST_PIXELS, MOST_RATIO = 2**26, 100  # of an image, before it is decoded
 _MARGIN = 256 / 224  # the short side before the central crop, in sides of the crop
 
