@@ -34,6 +34,7 @@ HERE = Path(__file__).parent
 SECONDS, BYTES = 2.0, 2**30  # of an input: of the processor, and more memory than before it
 SPACE = 16 * 2**30  # addresses of the process
 ENGINES = ("hypothesis", "atheris")
+SHARE = {"hypothesis": 4, "atheris": 1}  # a drawn structure takes longer than changed bytes
 HEAVY = {"trained networks": 10, "report's readers": 5, "command line": 40, "exports": 5}
 RUN = (
     "run --data digits --space nas-bench-201 --epochs 1 --train-epochs 1 --channels 2 --cells 1 "
@@ -188,7 +189,7 @@ def try_one(options: argparse.Namespace, attempts: Attempts, kept: Path) -> None
     """All inputs of one target; ends the process."""
     name = attempts.target.name
     fewer = next((by for start, by in HEAVY.items() if name.startswith(start)), 1)
-    inputs = max(20, options.inputs // fewer)
+    inputs = max(20, options.inputs // SHARE[options.engine] // fewer)
 
     def done() -> None:
         found = [[f.told, f.file, f.content.hex()] for f in attempts.findings.values()]
@@ -238,7 +239,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options; those without help are for the processes that this one starts."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--inputs", type=int, default=2000, help="of each engine a target")
+    parser.add_argument("--inputs", type=int, default=4000, help="of atheris, a target; a quarter of hypothesis")
     parser.add_argument("--only", nargs="*", default=[""], help="targets with one of these words")
     parser.add_argument("--engines", nargs="*", choices=ENGINES, default=list(ENGINES))
     parser.add_argument("--seed", type=int, default=9)

@@ -19,7 +19,8 @@ from archgrad.errors import ArchgradError
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 Function: TypeAlias = Callable[..., Any]
-_STEP = 2**24  # bytes that are read at a time, so that a size that is claimed takes no memory
+_STEP = 2**20  # bytes that are read at a time, so that a size that is claimed takes no memory
+_LINE = 2**24  # bytes of a line at most
 _NUMBERS = {f"{kind}{size}" for kind in "iuf" for size in (1, 2, 4, 8)} - {"f1"} | {"b1"}
 
 
@@ -84,7 +85,7 @@ class Reader:
 
     def line(self) -> bytes:
         """Up to the end of a line."""
-        found = self.stream.readline(_STEP)
+        found = self.stream.readline(_LINE)
         if not found.endswith(b"\n"):
             raise EOFError("a line of the pickle has no end")
         return found[:-1]
@@ -143,6 +144,11 @@ def keys(items: Any = ()) -> set[Any]:
     return {_key(item) for item in items}
 
 
+def no_bytes() -> bytes:
+    """Stands in for bytes, by which protocol 2 stores none of them."""
+    return b""
+
+
 def _array(kind: Name, *_: Any) -> Array:
     if kind.name != "numpy.ndarray":
         raise TypeError(f"an array of {kind.name}")
@@ -190,6 +196,7 @@ def _key(value: Any) -> Any:
 
 ARRAYS: Mapping[str, Function] = {
     "_codecs.encode": codec,
+    **{f"{module}.bytes": no_bytes for module in ("builtins", "__builtin__")},
     "numpy.ndarray": nothing,
     "numpy.dtype": _dtype,
     **{f"numpy.{core}.multiarray._reconstruct": _array for core in ("core", "_core")},

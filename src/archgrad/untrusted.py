@@ -127,6 +127,15 @@ class Limited(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    def seekable(self) -> bool:
+        return self.stream.seekable()
+
+    def seek(self, place: int, whence: int = io.SEEK_SET) -> int:
+        return self.stream.seek(place, whence)
+
+    def tell(self) -> int:
+        return self.stream.tell()
+
     def readinto(self, buffer: Any) -> int:
         found = self.stream.read(len(buffer))
         buffer[: len(found)] = found
