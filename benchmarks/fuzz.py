@@ -77,7 +77,9 @@ class Attempts:
         if found is None and grown > BYTES:
             found = f"memory: {grown / 2**20:,.0f} MiB"
         if found is not None:
-            kind = found.split(": ")[0] + (found[-60:] if ": at " in found else "")
+            kind = found.partition(": ")[0]
+            if ": at " in found:  # an exception: once a place in the code
+                kind += found.rpartition(": at ")[2]
             self.findings.setdefault(kind, Finding(kind, found, file, content))
         self._tidy(path, file)
 
@@ -239,7 +241,9 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options; those without help are for the processes that this one starts."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--inputs", type=int, default=4000, help="of atheris, a target; a quarter of hypothesis")
+    parser.add_argument(
+        "--inputs", type=int, default=4000, help="of atheris, a target; a quarter of hypothesis"
+    )
     parser.add_argument("--only", nargs="*", default=[""], help="targets with one of these words")
     parser.add_argument("--engines", nargs="*", choices=ENGINES, default=list(ENGINES))
     parser.add_argument("--seed", type=int, default=9)

@@ -155,7 +155,8 @@ def _texts(run: Path | None) -> Iterator[Target]:
         _json(rows), _json({row["arch"]: {"c10_test": 1} for row in rows})]})  # fmt: skip
     words = "one two three\n\nfour\u00e9 five\n".encode()
     yield Target("text files", _read_texts, {
-        "t.txt": [words, words.decode().encode("utf-16")], "t.gz": [gzip.compress(words)]})  # fmt: skip
+        "t.txt": [words, words.decode().encode("utf-16")],
+        "t.gz": [gzip.compress(words)]})  # fmt: skip
 
 
 def _arrays(run: Path | None) -> Iterator[Target]:
@@ -182,7 +183,8 @@ def _arrays(run: Path | None) -> Iterator[Target]:
     )  # fmt: skip
     yield Target("image files", _image, {"a.png": _images()})
     yield Target("image folders", _image_folder, {
-        f"{part}/{name}/0": _images()[:4] for part in ("train", "test") for name in "ab"})  # fmt: skip
+        f"{part}/{name}/0": _images()[:4]
+        for part in ("train", "test") for name in "ab"})  # fmt: skip
     training = {"epochs": 1, "params": 0.5, "flop": 1.0, "latency": [0.1], "eval_acc1es": {
         "x-valid@0": 50.0, "ori-test@0": np.float64(60)}}  # fmt: skip
     length = {"all_results": {("cifar10-valid", 777): training, ("cifar10", 1): training}}

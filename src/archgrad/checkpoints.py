@@ -47,7 +47,7 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
 def _check(path: Path) -> None:
     with path.open("rb") as file:
         if file.read(4) != b"PK\x03\x04":
-            raise ValueError("it is no zip file, which torch has written since 1.6")
+            raise ValueError("it is no zip file, as archgrad writes them")
         with zipfile.ZipFile(file) as archive:
             entries = {entry.filename.lower(): entry for entry in archive.infolist()}
             if len(entries) < len(archive.infolist()):

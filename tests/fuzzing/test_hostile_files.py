@@ -32,8 +32,13 @@ from archgrad.errors import ArchgradError, shown, unknown
 from archgrad.folder import environments, load_checkpoint, read_lines
 
 CPU = torch.device("cpu")
-LAUGHS = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefghijklmnopqrstuv", "bcdefghijklmnopqrstuvw"))
-MERGES = "a: &a {x: 1}\n" + "".join(f"{b}: &{b} {{<<: [*{a}, *{a}]}}\n" for a, b in zip("abcdefghijklmnopqrstuv", "bcdefghijklmnopqrstuvw"))
+LAUGHS = "a: &a [x, x]\n" + "".join(
+    f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefghijklmnopqrstuv", "bcdefghijklmnopqrstuvw")
+)
+MERGES = "a: &a {x: 1}\n" + "".join(
+    f"{b}: &{b} {{<<: [*{a}, *{a}]}}\n"
+    for a, b in zip("abcdefghijklmnopqrstuv", "bcdefghijklmnopqrstuvw")
+)
 
 
 def refused(read: Callable[[], object], match: str) -> None:
@@ -244,4 +249,6 @@ def test_what_unpacks_to_much_more_is_refused(
         path = tmp_path / name
         content = b"arch,c10_test\n" if "csv" in name else bytes(512)
         path.write_bytes(gzip.compress(content + bytes(2**22)))
-        refused(lambda read=read, path=path: read(path), "100 times its size|no a;|line contains NUL")
+        refused(
+            lambda read=read, path=path: read(path), "100 times its size|no a;|line contains NUL"
+        )

@@ -90,7 +90,9 @@ HOSTILE = {
     "an array that is none": b"cnumpy\ndtype\n(VO8\nI0\nI1\ntR.",
     "an array of objects": pickle.dumps(np.array([None]), 2),
     "a type with fields": pickle.dumps(np.zeros(2, "i4,f4"), 2),
-    "an array of many": pickle.dumps(np.zeros(3, np.uint8), 2).replace(b"K\x03\x85", b"\x8a\x06\0\0\0\0\0\x01\x85"),
+    "an array of many": pickle.dumps(np.zeros(3, np.uint8), 2).replace(
+        b"K\x03\x85", b"\x8a\x06\0\0\0\0\0\x01\x85"
+    ),
     "a set of lists": b"c__builtin__\nset\n((lp0\n(lp1\natR.",
     "a state of a list": b"(l(lb.",
     "a memo of gigabytes": b"\x80\x02Nr\xff\xff\xff\xffN.",

@@ -22,8 +22,7 @@ from archgrad.errors import ArchgradError, shown
 from archgrad.untrusted import limited
 
 _UNREADABLE = (
-    OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error, json.JSONDecodeError,
-    RecursionError,
+    OSError, EOFError, zlib.error, csv.Error, RecursionError, ValueError,
 )  # fmt: skip
 ENCODING = "utf-8-sig"  # spreadsheets begin a file with a mark
 
@@ -105,6 +104,8 @@ def readable(path: Path) -> Iterator[IO[bytes]]:
                 yield limited(bz2.BZ2File(plain), path)
             else:
                 yield plain
+    except ArchgradError:
+        raise
     except _UNREADABLE as error:
         raise ArchgradError(
             f"table {path} cannot be read: {error}; expected a whole file, so check the path or "
