@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from archgrad import recipes, units
+from archgrad import recipes, units, untrusted
 from archgrad.errors import ArchgradError, explain
 from archgrad.presets import DEFAULT_SPACE, preset, usual_space
 from archgrad.presets import PRESETS as PRESETS
@@ -380,8 +380,8 @@ def _check_budget(values: Mapping[str, Any], given: Mapping[str, Any]) -> None:
 def load(path: str | Path) -> RunConfig:
     """Read config.yaml; an error names the file, the field, what was found and expected."""
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        values = untrusted.from_yaml(untrusted.text(path, untrusted.LIMIT_YAML))
+    except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ArchgradError(f"configuration {path} cannot be read: {reason}") from None
     if not isinstance(values, dict):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from archgrad import untrusted
 from archgrad.errors import ArchgradError
 
 CONFIG, ENVIRONMENT, ARCHITECTURE = "config.yaml", "environment.json", "architecture.json"
@@ -51,8 +52,10 @@ def read_lines(path: Path, epochs: int | None = None) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     try:
-        lines = path.read_bytes().split(b"\n")[:-1]  # the last is empty or cut off
-        entries = [json.loads(line) for line in lines]
+        lines = untrusted.content(path).split(b"\n")[:-1]  # the last is empty or cut off
+        entries = [untrusted.from_json(line) for line in lines]
+        if any(not isinstance(entry, dict) for entry in entries):
+            raise TypeError("a line holds no object")
         return [entry for entry in entries if epochs is None or entry["epoch"] <= epochs]
     except (ValueError, KeyError, TypeError) as error:
         raise ArchgradError(

@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 import archgrad
+from archgrad import checkpoints, untrusted
 from archgrad import config as configuration
 from archgrad.config import RunConfig
 from archgrad.errors import ArchgradError, out_of_memory
@@ -30,6 +32,10 @@ from archgrad.files import read_lines as read_lines
 from archgrad.files import write as write
 
 CHECKPOINT_FORMAT = "archgrad-checkpoint/1"
+UNFITTING = (
+    LookupError, TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError,
+    SafetensorError,
+)  # fmt: skip
 
 
 class Run:
@@ -108,7 +114,7 @@ def held(path: Path, device: str) -> Iterator[None]:
         for rest in path.rglob(".*.part"):
             rest.unlink(missing_ok=True)
         entries, here = environments(path), environment(device)
-        if not entries or entries[-1]["process"] != here["process"]:
+        if not entries or entries[-1].get("process") != here["process"]:
             write(path / ENVIRONMENT, _json([*entries, here]))
         yield
 
@@ -116,8 +122,8 @@ def held(path: Path, device: str) -> Iterator[None]:
 def environments(path: Path) -> list[dict[str, Any]]:
     """Of each process that worked in a folder, one after the other."""
     try:
-        found: list[dict[str, Any]] = json.loads((path / ENVIRONMENT).read_bytes())
-        return found
+        found = untrusted.from_json(untrusted.content(path / ENVIRONMENT))
+        return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
     except (FileNotFoundError, ValueError):
         return []
 
@@ -151,7 +157,7 @@ def fitting(path: Path) -> Iterator[None]:
     """Turns what goes wrong while kept state is taken up into one clear error."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
+    except UNFITTING as error:
         if isinstance(error, ArchgradError) or out_of_memory(error):
             raise
         reason = str(error).strip().split("\n")[0]
@@ -183,10 +189,10 @@ def load_checkpoint(
     if path is None:
         return None
     try:
-        content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        content: dict[str, Any] = checkpoints.load(path, device)
         if content["format"] != CHECKPOINT_FORMAT:
             raise ValueError(f"format {content['format']}, expected {CHECKPOINT_FORMAT}")
-    except Exception as error:  # torch.load raises many types on damaged files
+    except Exception as error:  # damaged files raise errors of almost every type
         if out_of_memory(error):
             raise
         reason = re.split(r"[\n.]", str(error).strip())[0]

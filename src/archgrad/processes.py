@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import threading
@@ -15,7 +14,7 @@ from multiprocessing import active_children, connection, get_context, parent_pro
 from pathlib import Path
 from typing import Any, TypeVar
 
-from archgrad import measure
+from archgrad import measure, untrusted
 from archgrad.callbacks import Callback, EpochEnd
 from archgrad.config import DataConfig, TrainConfig
 from archgrad.data import Augmentation, Data
@@ -165,7 +164,7 @@ def _end_with_parent() -> None:
 
 def _read_score(path: Path, job: Retraining) -> Score:
     try:
-        score: Score = json.loads(path.read_text(encoding="utf-8"))
+        score: Score = untrusted.mapping_of_json(path)
         float(score[measure.of(score).name])
         kept = dict(score["begun_with"])
     except (OSError, ValueError, KeyError, TypeError) as error:

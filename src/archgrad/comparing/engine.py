@@ -13,6 +13,7 @@ import torch
 import yaml
 from pydantic import ValidationError
 
+from archgrad import untrusted
 from archgrad.baselines import BASELINES
 from archgrad.baselines.beginning import EVALUATIONS
 from archgrad.compare_config import CompareConfig, ComparisonConfig
@@ -251,18 +252,19 @@ def opened(folder: Path, own: Own | None = None) -> Comparison:
     """The comparison in a folder."""
     path = folder / COMPARISON
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Comparison(ComparisonConfig.model_validate(values), folder, own)
+        values = untrusted.from_yaml(untrusted.text(path, untrusted.LIMIT_YAML))
     except FileNotFoundError:
         raise ArchgradError(
             f"folder {folder} holds no comparison (no {COMPARISON}); give the folder that archgrad "
             "compare wrote"
         ) from None
-    except ValidationError as error:
-        raise ArchgradError(f"{path}: {explain(error)}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ArchgradError(f"{path} cannot be read: {reason}; restore it") from None
+    try:
+        return Comparison(ComparisonConfig.model_validate(values), folder, own)
+    except ValidationError as error:
+        raise ArchgradError(f"{path}: {explain(error)}") from None
 
 
 def _environments(folders: Sequence[Path]) -> tuple[dict[str, Any], ...]:

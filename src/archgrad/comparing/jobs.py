@@ -11,6 +11,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+from archgrad import untrusted
 from archgrad.architecture import Architecture
 from archgrad.baselines import BASELINES
 from archgrad.baselines.searching import EVALUATIONS
@@ -130,8 +131,7 @@ class Job:
         """Options and conditions of the process that began it; empty where it did not begin."""
         path = self.folder / JOB
         with fitting(self.folder):
-            found: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
-        return found
+            return untrusted.mapping_of_json(path) if path.is_file() else {}
 
     def _now(self, given: Parts) -> dict[str, Any]:
         """``conditions``: fingerprints of what has to be equal for all searches on a data set."""
@@ -207,9 +207,9 @@ class Finished:
         }
         failed = folder / FAILED
         if failed.is_file():
-            error = json.loads(failed.read_bytes())["error"]
+            error = untrusted.mapping_of_json(failed)["error"]
             return Entry(status="failed", error=error, costs=self._costs(), **common)
-        found, test = job.architecture, json.loads((folder / TEST).read_bytes())
+        found, test = job.architecture, untrusted.mapping_of_json(folder / TEST)
         size = cost(job.space(self.given), found)
         return Entry(
             status="done",
@@ -238,7 +238,7 @@ class Finished:
         selection = self.job.folder / SELECTION
         if not selection.is_file():
             return found
-        return found + Phase(**json.loads(selection.read_text(encoding="utf-8")))
+        return found + Phase(**untrusted.mapping_of_json(selection))
 
     def _costs(self, test: Mapping[str, Any] | None = None) -> Costs:
         searched = Costs(search=self._searched())
@@ -291,7 +291,7 @@ class Finished:
             return objective(self.job.table)(found)
         short, _ = self.job.retrainings(self.given)
         assert short.folder is not None
-        return float(json.loads((short.folder / RESULT).read_bytes())[self.measure.name])
+        return float(untrusted.mapping_of_json(short.folder / RESULT)[self.measure.name])
 
     def _curve(self) -> tuple[Point, ...]:
         points, seconds = [], 0.0

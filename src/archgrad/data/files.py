@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
 import zipfile
-import zlib
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -16,7 +16,8 @@ from archgrad.data.arrays import ArraySource, array_source
 from archgrad.data.dataset import Parts
 from archgrad.data.images import needed, read_image, squeezed, subfolders
 from archgrad.data.stream import StreamSource
-from archgrad.errors import ArchgradError
+from archgrad.errors import ArchgradError, out_of_memory
+from archgrad.untrusted import most_unpacked
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 _IN_MEMORY = 2**30  # bytes of images that are read at once, not streamed
@@ -34,13 +35,16 @@ def read_npz(path: Path) -> dict[str, Array]:
     try:
         with path.open("rb") as stream:
             _check_zip(stream, path)
+            _check_sizes(stream, os.path.getsize(path))
             with np.load(stream, allow_pickle=False) as file:
                 arrays = {key: file[key] for key in file.files}
     except ArchgradError:
         raise
     except FileNotFoundError:
         raise ArchgradError(f"{path} is missing; expected an npz file, so check the path") from None
-    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # broken files raise errors of many types
+        if out_of_memory(error):
+            raise
         raise ArchgradError(
             f"{path} cannot be read ({error}); expected a whole npz file of plain arrays, so save "
             "or get it again"
@@ -69,6 +73,23 @@ def _check_zip(stream: BinaryIO, path: Path) -> None:
             f"{path} is not an npz file: found {size} bytes beginning with {start!r}; expected "
             "what numpy.savez writes, so save the arrays with it"
         )
+
+
+def _check_sizes(stream: BinaryIO, packed: int) -> None:
+    """Compare what the arrays claim to take with what is there, before memory is taken."""
+    with zipfile.ZipFile(stream) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > most_unpacked(packed):
+            raise ValueError("it unpacks to more than 100 times its size")
+        for entry in archive.infolist():
+            with archive.open(entry) as file:
+                version = np.lib.format.read_magic(file)
+                read = np.lib.format.read_array_header_1_0
+                read = read if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(file)
+                claimed, held = math.prod(shape) * dtype.itemsize, entry.file_size - file.tell()
+            if not dtype.hasobject and (min(shape, default=0) < 0 or claimed != held):
+                raise ValueError(f"{entry.filename}: {dtype} {shape} in {held:,} bytes")
+    stream.seek(0)
 
 
 def npz_parts(path: Path, dims: int = 2) -> Parts:
