@@ -3,12 +3,13 @@
 #   make test-browser    the tests of the report in Chromium, which make test skips where there is none
 # and a third one measures a search step against the textbook form, below ten minutes:
 #   make bench
+# The oldest versions that the dependencies' bounds allow: make test-lowest
 PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS = 1
 unexport PYTHONDONTWRITEBYTECODE  # else every process that a test starts compiles all modules anew
 
-.PHONY: demo test test-browser bench check test-slow growth second-order fuzz clean
+.PHONY: demo test test-browser bench check test-slow test-lowest growth second-order fuzz clean
 
 demo: .venv/core
 	$(BIN)/archgrad run --data digits
@@ -31,6 +32,12 @@ check: .venv/dev
 test-slow: .venv/dev
 	$(BIN)/python -m pytest -m slow
 
+test-lowest:
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/pip install --quiet -c constraints-lowest.txt -e . click hatchling pytest pytest-timeout hypothesis
+	.venv-lowest/bin/python -m pytest -p no:cacheprovider tests/packaging tests/test_config.py tests/test_api.py \
+	  tests/test_folder.py tests/test_statistics.py tests/test_cli.py::test_damaged_files_of_a_run_are_named
+
 growth: .venv/core
 	$(BIN)/python benchmarks/growth.py
 
@@ -52,4 +59,4 @@ fuzz: .venv/dev
 	touch $@
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf .venv .venv-lowest .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
