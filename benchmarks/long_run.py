@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -45,21 +45,25 @@ CHECKPOINT = Path("checkpoints", "last.pt")
 FILES = {"metrics": METRICS, "alphas": ALPHAS, "checkpoint": str(CHECKPOINT)}
 
 
+def resident() -> int:
+    """Bytes of memory that this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
 class Watch(Callback):
     """What the process holds after each epoch, in arrays that are there from the beginning."""
 
-    def __init__(self, folder: Path, epochs: int) -> None:
+    def __init__(self, folder: Path, epochs: int, memory: Callable[[], int] = resident) -> None:
         names = ("memory_bytes", "open_files", *FILES)
         self.seen = {name: array("q", bytes(8 * epochs)) for name in names}
         self.seconds = array("d", bytes(8 * epochs))
-        self.folder, self.last = folder, time.perf_counter()
+        self.folder, self.memory, self.last = folder, memory, time.perf_counter()
 
     def epoch_end(self, event: EpochEnd) -> None:
         """All figures of an epoch; its seconds are those since the one before."""
         at, now = event.epoch - 1, time.perf_counter()
         self.seconds[at], self.last = now - self.last, now
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        self.seen["memory_bytes"][at] = pages * resource.getpagesize()
+        self.seen["memory_bytes"][at] = self.memory()
         self.seen["open_files"][at] = len(os.listdir("/proc/self/fd"))
         for name, file in FILES.items():
             self.seen[name][at] = (self.folder / file).stat().st_size

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 import archgrad
 from archgrad.callbacks import Callback, EpochEnd
@@ -69,6 +70,19 @@ def full_disk(name: str, times: int = 1, lasting: bool = True) -> Iterator[None]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", fsync)
         yield
+
+
+class Model(nn.Module):
+    """One choice between two layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers = {"a": nn.Linear(64, 2), "b": nn.Sequential(nn.Linear(64, 2), nn.Tanh())}
+        self.choice = archgrad.Choice(layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.choice(x.flatten(1))
+        return out
 
 
 class At(Callback):

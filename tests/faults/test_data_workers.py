@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 import archgrad
@@ -23,7 +23,7 @@ from archgrad.data.loading import as_data, load
 from archgrad.data.stream import StreamSource
 from archgrad.data.torchdata import DatasetSource
 from archgrad.errors import ArchgradError
-from breaking import SEARCH, At, searched
+from breaking import SEARCH, At, Model, searched
 from helpers import digits, same
 
 Image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
@@ -91,16 +91,6 @@ def test_a_hanging_loader_of_a_user_ends_after_its_own_timeout(tmp_path: Path) -
 
 def test_a_process_of_an_own_models_loader_is_told_likewise(tmp_path: Path) -> None:
     (armed := tmp_path / "armed").touch()
-
-    class Model(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            layers = {"a": nn.Linear(64, 2), "b": nn.Sequential(nn.Linear(64, 2), nn.Tanh())}
-            self.choice = archgrad.Choice(layers)
-
-        def forward(self, x: Tensor) -> Tensor:
-            out: Tensor = self.choice(x.flatten(1))
-            return out
 
     good = DataLoader(Digits(tmp_path / "none", ""), batch_size=12)
     with pytest.raises(ArchgradError, match="the data .pid .*was ended"):

@@ -81,9 +81,9 @@ def test_a_drawing_or_a_page_that_cannot_be_written_costs_no_result(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "run"
-    with full_disk("cells.svg"), pytest.warns(UserWarning, match=r"cells.svg and .*No space left"):
-        with pytest.raises(SystemExit) as ended:
-            cli.main([*COMMAND, "--epochs", "1", "--out", str(path), "--json"])
+    told = pytest.warns(UserWarning, match=r"cells.svg and .*No space left")
+    with full_disk("cells.svg"), told, pytest.raises(SystemExit) as ended:
+        cli.main([*COMMAND, "--epochs", "1", "--out", str(path), "--json"])
     out, err = capsys.readouterr()
     assert ended.value.code == 0
     assert json.loads(out)["architecture"] and json.loads(out)["report"] is None

@@ -90,12 +90,15 @@ def test_a_search_without_checkpoints_says_that_it_begins_again(
         Run.open(path)
 
 
+def refused(path: Path) -> None:
+    with pytest.raises(ArchgradError, match="another process is working in"), held(path, "cpu"):
+        pass
+
+
 def test_a_held_folder_is_refused_although_its_lock_file_is_gone(tmp_path: Path) -> None:
     with held(tmp_path, "cpu"):
         (tmp_path / ".lock").unlink()
-        with pytest.raises(ArchgradError, match="another process is working in"):
-            with held(tmp_path, "cpu"):
-                pass
+        refused(tmp_path)
     with held(tmp_path, "cpu"):
         pass
 
@@ -111,9 +114,8 @@ def test_a_folder_is_held_where_folders_cannot_be_locked(
         real(descriptor, operation)
 
     monkeypatch.setattr("fcntl.flock", flock)
-    with held(tmp_path, "cpu"), pytest.raises(ArchgradError, match="another process"):
-        with held(tmp_path, "cpu"):
-            pass
+    with held(tmp_path, "cpu"):
+        refused(tmp_path)
 
 
 def test_a_forked_process_does_not_keep_the_lock_of_its_dead_parent(tmp_path: Path) -> None:
@@ -130,8 +132,7 @@ def test_a_forked_process_does_not_keep_the_lock_of_its_dead_parent(tmp_path: Pa
         os._exit(0)
     child = int(os.read(read, 20))
     try:
-        with pytest.raises(ArchgradError, match="another process"), held(tmp_path, "cpu"):
-            pass
+        refused(tmp_path)
         os.kill(parent, signal.SIGKILL)
         os.waitpid(parent, 0)
         with held(tmp_path, "cpu"):
