@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import reprlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -28,8 +29,42 @@ def out_of_memory(error: BaseException) -> bool:
     return told or isinstance(error, MemoryError)
 
 
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room on that disk"),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "make it writable"),
+}
+
+
+def unwritable(error: BaseException) -> bool:
+    """Whether a disk is full, a quota is used up, or something may not be written."""
+    return isinstance(error, OSError) and error.errno in _REMEDIES
+
+
+def stored(error: OSError) -> str:
+    """What the system refused to read or write, which file, and what to do, in one line."""
+    where = f": {error.filename}" if error.filename else ""
+    remedy = _REMEDIES.get(error.errno or 0)
+    return f"{error.strerror or error}{where}" + (f"; {remedy}" if remedy else "")
+
+
+def reason(error: BaseException) -> str:
+    """The first line of what memory errors say, which may be nothing."""
+    return (str(error).strip() or "no memory left").splitlines()[0]
+
+
 class Diverged(ArchgradError):
     """A loss became infinite or not a number; says where, what is kept and what to try."""
+
+
+@contextmanager
+def remembered(what: str, advice: str) -> Iterator[None]:
+    """Says in one line what ran out of memory, what is kept and what to do."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise ArchgradError(f"{what} ran out of memory ({reason(error)}); {advice}") from None
 
 
 @contextmanager

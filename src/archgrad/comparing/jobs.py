@@ -22,7 +22,7 @@ from archgrad.comparing.results import Costs, Entry, Phase, Point
 from archgrad.config import RunConfig, SearchConfig, TrainConfig
 from archgrad.cost import cost
 from archgrad.data import Data
-from archgrad.errors import ArchgradError
+from archgrad.errors import ArchgradError, unwritable
 from archgrad.files import FAILED
 from archgrad.files import TEST as TEST
 from archgrad.folder import Run, fitting, read_lines, refuse_other, write
@@ -165,6 +165,8 @@ def worked(job: Job, own: Own | None = None, callback: Callback | None = None) -
             if job.table is None:
                 _retrain(job, given, callback)
     except Exception as error:  # whatever it is, the other searches are not lost
+        if unwritable(error):  # which is the fault of no search, and ends them all
+            raise
         reason = " ".join(str(error).split()) or type(error).__name__
         if not isinstance(error, ArchgradError):
             reason = f"{type(error).__name__}: {reason}"

@@ -16,6 +16,7 @@ from archgrad.data.arrays import ArraySource, array_source
 from archgrad.data.dataset import Parts
 from archgrad.data.images import needed, read_image, squeezed, subfolders
 from archgrad.data.stream import StreamSource
+from archgrad.data.workers import TIMEOUT
 from archgrad.errors import ArchgradError, out_of_memory
 from archgrad.untrusted import most_unpacked
 
@@ -103,14 +104,19 @@ def npz_parts(path: Path, dims: int = 2) -> Parts:
 
 
 def read_folder(
-    path: Path, image_size: int | None, stream: str = "auto", workers: int = 0
+    path: Path,
+    image_size: int | None,
+    stream: str = "auto",
+    workers: int = 0,
+    timeout: float = TIMEOUT,
 ) -> Parts:
     """The images of a folder with one subfolder a class, or of its `train` and `test` folders.
 
     `val` serves as `test` where there is none. A folder that holds `train` alone has no test part.
     `stream`: "off" reads all images at once, each squeezed to a square; "on" reads them when they
     are needed, in `workers` processes (see `StreamSource`, which keeps their ratio); "auto" streams
-    where the images would take more than 1 GiB of memory.
+    where the images would take more than 1 GiB of memory. `timeout`: seconds to wait for a batch of
+    these processes (0: any time).
     """
     if not path.is_dir():
         raise ArchgradError(f"{path} is not a folder; expected one subfolder of images a class")
@@ -122,8 +128,12 @@ def read_folder(
     folders = subfolders(path)
     held = next((name for name in ("test", "val") if {"train", name} <= set(folders)), None)
     inside = held is not None or folders == ["train"]
-    train = StreamSource.of(path / "train" if inside else path, image_size, workers, "train")
-    test = None if held is None else StreamSource.of(path / held, image_size, workers, "test")
+    train = StreamSource.of(
+        path / "train" if inside else path, image_size, workers, "train", timeout
+    )
+    test = None
+    if held is not None:
+        test = StreamSource.of(path / held, image_size, workers, "test", timeout)
     if test is not None and train.classes != test.classes:
         odd = sorted(set(train.classes) ^ set(test.classes))[0]
         raise ArchgradError(

@@ -47,7 +47,14 @@ def subfolders(path: Path) -> list[str]:
 
 def _names(path: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> list[str]:
     with os.scandir(path) as entries:
-        return sorted(e.name for e in entries if not e.name.startswith(".") and wanted(e))
+        seen = [entry for entry in entries if not entry.name.startswith(".")]
+    for entry in seen:
+        if not entry.is_file() and not entry.is_dir() and os.path.exists(entry):
+            raise ArchgradError(
+                f"{entry.path} is a pipe, a socket or a device; expected plain files and folders, "
+                "so remove it"
+            )
+    return sorted(entry.name for entry in seen if wanted(entry))
 
 
 def read_image(path: Path, treat: Callable[[Image], Image]) -> Array:
