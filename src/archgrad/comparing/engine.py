@@ -36,7 +36,7 @@ from archgrad.retraining import check
 from archgrad.sizing import retrained
 from archgrad.spaces import SearchSpace
 from archgrad.spending import amount, of_first_order
-from archgrad.workers import HERE, Place, in_this_process, made, place
+from archgrad.workers import HERE, Place, made, place
 
 Progress = Callable[[Job, int, int], None]
 
@@ -117,9 +117,7 @@ class Comparison:
     def place(self) -> Place:
         """Where the searches run that are left to do."""
         left = [job for job in self.jobs if not job.done]
-        if self.own is not None:
-            return in_this_process(self.pool)
-        if not left:
+        if self.own is not None or not left:
             return HERE
         search, train = left[0].search, left[0].train
         return place(

@@ -20,8 +20,9 @@ from archgrad.data import DATASETS
 from archgrad.errors import ArchgradError, explain
 from archgrad.folder import free_folder
 from archgrad.pool_config import PoolConfig, pool_of
-from archgrad.prepared import prepare_data
+from archgrad.prepared import prepare_data, section
 from archgrad.reporting.ending import leave_report
+from archgrad.workers import check_pool
 
 # A comma is part of a path unless the name of a data set, npz: or folder: comes after it.
 _NAMES = "|".join(name.partition(":")[0] + (":" if ":" in name else "(?:,|$)") for name in DATASETS)
@@ -100,9 +101,9 @@ def begun(
         for data in _each(sections["data"])
     ]
     config = prepare(compare, bases, own)
+    check_pool(pool, section(config.runs[0]).device, own is not None)
     folder = Path(out) if out is not None else free_folder(bases[0], "compare")
     comparison = Comparison(config, folder, own, pool)
-    _ = comparison.place  # refuses what is not there
     create(comparison)
     return comparison
 

@@ -1,7 +1,7 @@
 """Independent calls side by side, in processes of this machine or on Ray: the same results."""
 
 from archgrad.workers.calls import Crew, WorkerKilled, made
-from archgrad.workers.choosing import HERE, Place, in_this_process, place
+from archgrad.workers.choosing import HERE, Place, check_pool, place
 from archgrad.workers.local import LocalCrew
 
 __all__ = [
@@ -10,7 +10,7 @@ __all__ = [
     "LocalCrew",
     "Place",
     "WorkerKilled",
-    "in_this_process",
+    "check_pool",
     "made",
     "place",
 ]

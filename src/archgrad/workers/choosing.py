@@ -33,7 +33,7 @@ def place(config: PoolConfig, calls: int, *, parallel: int, threads: int, device
     ``parallel``: how many at a time; 0: as many as there is room for. With Ray this begins it.
     Raises `ArchgradError` where the options ask for what is not there.
     """
-    _check(config, device)
+    check_pool(config, device)
     on_gpu = device == "cuda"  # one that is named stays the one that it is
     address = config.address or os.environ.get("RAY_ADDRESS")
     kind = _kind(config, address, _local(config, calls, parallel, threads, device)[0])
@@ -57,16 +57,6 @@ def place(config: PoolConfig, calls: int, *, parallel: int, threads: int, device
     room = [int(found.get("CPU", 1.0)) // threads, *([slots(gpus, part)] if on_gpu else [])]
     count = max(1, min(parallel or calls, calls, *([] if parallel else room)))
     return Place(count, lambda: RayCrew(threads, part, new))
-
-
-def in_this_process(config: PoolConfig) -> Place:
-    """Where calls run that no other process can make: their data came from Python."""
-    if config.pool != "auto" or config.address is not None or config.gpus is not None:
-        raise ArchgradError(
-            "found data from Python, which stay in this process, one search after the other; leave "
-            "out pool, address and gpus, or give data by a name, such as npz:FILE"
-        )
-    return HERE
 
 
 def share(gpus: float | None, parallel: int, count: float) -> float:
@@ -97,7 +87,13 @@ def cores() -> int:
     return allowed or 1
 
 
-def _check(config: PoolConfig, device: str) -> None:
+def check_pool(config: PoolConfig, device: str, own: bool = False) -> None:
+    """Refuse options that ask for what is not there; ``own``: the data came from Python."""
+    if own and (config.pool, config.address, config.gpus) != ("auto", None, None):
+        raise ArchgradError(
+            "found data from Python, which stay in this process, one search after the other; leave "
+            "out pool, address and gpus, or give data by a name, such as npz:FILE"
+        )
     asked = "pool ray" if config.pool == "ray" else f"address {config.address}"
     if asked != "address None" and config.pool != "processes" and not installed():
         raise ArchgradError(
