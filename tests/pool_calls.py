@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,15 @@ def killed_once(marker: Path, times: int = 1) -> tuple[int, str]:
     if len(marker.read_text()) <= times:
         os.kill(os.getpid(), signal.SIGKILL)
     return os.getpid(), marker.read_text()
+
+
+def outlives(marker: Path, other: Path, times: int) -> str:
+    """How often it was begun, once another call was begun so many times."""
+    with marker.open("a") as file:
+        file.write("x")
+    while not other.exists() or len(other.read_text()) < times:
+        time.sleep(0.01)
+    return marker.read_text()
 
 
 def gpu(barrier: Path, others: int) -> str:

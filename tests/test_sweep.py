@@ -252,10 +252,10 @@ def test_workers_and_drivers_are_killed_and_all_is_as_if_nothing_was(
 ) -> None:
     """Of a sweep in a pool: a worker, then the driver, then it is resumed."""
     folder = tmp_path / "killed"
-    assert run(*searches(tmp_path / "whole", "--parallel", "1", "--epochs", "60")) == 0
+    assert run(*searches(tmp_path / "whole", "--parallel", "1", "--epochs", "25")) == 0
     options = ["--pool", pool, "--parallel", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "archgrad", *searches(folder, *options, "--epochs", "60")]
+    command = [sys.executable, "-m", "archgrad", *searches(folder, *options, "--epochs", "25")]
     driver = subprocess.Popen(command, env=environment)
     first = folder / "trials" / "0"
 

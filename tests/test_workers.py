@@ -18,8 +18,8 @@ from archgrad.errors import ArchgradError
 from archgrad.pool_config import PoolConfig
 from archgrad.workers import HERE, Crew, LocalCrew, WorkerKilled, choosing, made, place
 from archgrad.workers.choosing import devices, share, slots, visible_gpus
-from archgrad.workers.on_ray import RayCrew, connect, installed
-from pool_calls import gpu, killed_once, power, stumbles
+from archgrad.workers.on_ray import RayCrew, _refuse_silent, connect, installed
+from pool_calls import gpu, killed_once, outlives, power, stumbles
 
 with_ray = pytest.mark.skipif(not installed(), reason='Ray is not installed: "archgrad[ray]"')
 CALLS = [(base, 40) for base in range(5)]
@@ -57,9 +57,10 @@ def test_processes_give_what_this_process_gives_and_a_killed_one_is_begun_again(
 
 @with_ray
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::ResourceWarning")
-def test_ray_gives_the_same(tmp_path: Path) -> None:
+def test_ray_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
     resources, new = connect(None)
     assert new
     try:
@@ -71,12 +72,27 @@ def test_ray_gives_the_same(tmp_path: Path) -> None:
         ray.shutdown()
 
 
+def test_a_cluster_that_does_not_answer_is_refused_at_once() -> None:
+    with pytest.raises(ArchgradError, match="no Ray cluster answers at 127.0.0.1:1 "):
+        _refuse_silent("127.0.0.1:1")
+
+
 def test_a_worker_that_is_killed_takes_no_other_with_it(tmp_path: Path) -> None:
-    """The process of the second call lives through both kills of the first one's."""
-    calls = [(tmp_path / "a", 2), (tmp_path / "b", 0), (tmp_path / "c", 0)]
-    got = found(LocalCrew(), killed_once, calls, retries=2)
-    assert [got[n][1] for n in range(3)] == ["xxx", "x", "x"]
-    assert got[1][0] == got[2][0] != got[0][0]
+    """The second call goes on through both kills of the first one's process."""
+    (tmp_path / "other").write_text("")
+    crew, first = LocalCrew(), (tmp_path / "first", 2)
+    crew.begin(1, outlives, (tmp_path / "other", first[0], 3))
+    with crew:
+        for expected in (None, None, "xxx"):
+            crew.begin(0, killed_once, first)
+            while not (ended := dict(crew.ended(10))):
+                pass
+            future = ended[0]
+            assert (future and future.result()[1]) == expected
+        while 1 not in ended:
+            ended = dict(crew.ended(10))
+        assert ended[1] is not None
+        assert ended[1].result() == "x"
 
 
 def test_after_the_deadline_nothing_is_begun() -> None:

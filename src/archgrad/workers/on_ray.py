@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 from collections.abc import Callable
 from concurrent.futures import Future
 from importlib.util import find_spec
@@ -14,6 +16,7 @@ from archgrad.allocation import keep_freed_memory
 from archgrad.errors import ArchgradError
 from archgrad.workers.calls import done, failed
 
+ANSWER = 10.0  # seconds
 QUIET = {  # as Ray reads them where it starts
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -35,6 +38,7 @@ def connect(address: str | None) -> tuple[dict[str, float], bool]:
     import ray
 
     if new := not ray.is_initialized():
+        _refuse_silent(address)
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
         try:
@@ -52,6 +56,19 @@ def connect(address: str | None) -> tuple[dict[str, float], bool]:
             ) from None
     found: dict[str, float] = ray.cluster_resources()
     return found, new
+
+
+def _refuse_silent(address: str | None) -> None:
+    """Ray itself tries for minutes to reach a machine that does not answer."""
+    found = re.fullmatch(r"(?:ray://)?([^:/]+):(\d+)", address or "")
+    try:
+        if found is not None:
+            socket.create_connection((found[1], int(found[2])), timeout=ANSWER).close()
+    except (OSError, OverflowError) as error:
+        raise ArchgradError(
+            f"no Ray cluster answers at {address} ({error}); give the address that ray start "
+            "--head has printed"
+        ) from None
 
 
 class RayCrew:
