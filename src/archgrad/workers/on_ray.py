@@ -52,7 +52,8 @@ def connect(address: str | None) -> tuple[dict[str, float], bool]:
             reason = " ".join(str(error).split())
             raise ArchgradError(
                 f"Ray cannot be reached at {address or 'this machine'} ({reason}); begin it with: "
-                "ray start --head, give another address, or use the pool processes"
+                "ray start --head, set RAY_AUTH_MODE=token where it asks for one, or use the pool "
+                "processes"
             ) from None
     found: dict[str, float] = ray.cluster_resources()
     return found, new
