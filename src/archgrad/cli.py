@@ -13,6 +13,7 @@ from archgrad import config as configuration
 from archgrad.cli_compare import compare_command
 from archgrad.cli_listing import data_command, methods_command, recipes_command, spaces_command
 from archgrad.cli_report import report_command
+from archgrad.cli_sweep import sweep_command
 from archgrad.cli_train import train_command
 from archgrad.config import DataConfig, SearchConfig, TrainConfig
 from archgrad.errors import ArchgradError, out_of_memory, reason, stored
@@ -236,6 +237,7 @@ def derive_command(
 
 app.command("train")(train_command)
 app.command("compare")(compare_command)
+app.command("sweep")(sweep_command)
 app.command("report")(report_command)
 
 
