@@ -3,11 +3,13 @@
 #   make test-browser    the tests of the report in Chromium, which make test skips where there is none
 # and a third one measures a search step against the textbook form, below ten minutes:
 #   make bench
+# The oldest versions that the dependencies' bounds allow: make test-lowest
 PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS = 1
+unexport PYTHONDONTWRITEBYTECODE  # else every process that a test starts compiles all modules anew
 
-.PHONY: demo test test-browser bench check test-slow growth second-order clean
+.PHONY: demo test test-browser bench check test-slow test-lowest growth second-order fuzz clean
 
 demo: .venv/core
 	$(BIN)/archgrad run --data digits
@@ -30,11 +32,21 @@ check: .venv/dev
 test-slow: .venv/dev
 	$(BIN)/python -m pytest -m slow
 
+test-lowest:
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/pip install --quiet -c constraints-lowest.txt -e . click hatchling pytest pytest-timeout hypothesis
+	.venv-lowest/bin/python -m pytest -p no:cacheprovider tests/packaging tests/test_config.py tests/test_api.py \
+	  tests/test_folder.py tests/test_statistics.py tests/test_cli.py::test_damaged_files_of_a_run_are_named
+
 growth: .venv/core
 	$(BIN)/python benchmarks/growth.py
 
 second-order: .venv/dev
 	$(BIN)/python benchmarks/second_order.py
+
+fuzz: .venv/dev
+	$(BIN)/pip install --quiet --disable-pip-version-check "atheris>=3"
+	$(BIN)/python benchmarks/fuzz.py
 
 .venv/core: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'archgrad needs Python 3.11 or newer, found ' + sys.version.split()[0] + '; set PYTHON=')"
@@ -47,4 +59,4 @@ second-order: .venv/dev
 	touch $@
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf .venv .venv-lowest .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

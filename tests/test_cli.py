@@ -484,4 +484,4 @@ def test_a_disk_that_refuses_is_told_in_one_line(
     monkeypatch.setattr("archgrad.folder.os.replace", full)
     message = refused(capsys, "search", *TINY, "--out", tmp_path / "run")
     wanted = tmp_path / "run" / "environment.json"
-    assert message == f"archgrad: No space left on device: {wanted}\n"
+    assert message == f"archgrad: No space left on device: {wanted}; make room on that disk\n"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from torch.nn import Conv2d
-from torch.utils.flop_counter import FlopCounterMode
 
 from archgrad.architecture import published
 from archgrad.cost import Cost, cost, count_parameters
+from archgrad.counting import counting
 from archgrad.network import AuxiliaryHead
 from archgrad.parts.edge import PartialChannels
 from archgrad.parts.relaxation import Softmax
@@ -119,7 +119,7 @@ def test_supernets(name: str) -> None:
     with torch.device("meta"):
         supernet = Supernet(space.supernet().eval(), space.groups)
         image = torch.empty(1, *space.input_shape)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with counting() as counter:
         supernet.forward(Softmax()(supernet.alpha, None), image)
     found = Cost(count_parameters(supernet.model), counter.get_total_flops() // 2)
     assert found == expected

@@ -287,7 +287,8 @@ def test_a_malicious_checkpoint_is_refused_and_does_nothing(form: str, tmp_path:
         assert zipfile.is_zipfile(path)
     else:
         path.write_bytes(pickle.dumps(content, protocol=2))
-    with pytest.raises(ArchgradError, match=r"last\.pt cannot be read .*[Ww]eights.only"):
+    reason = "asks for posix" if form == "archive" else "is no zip file"
+    with pytest.raises(ArchgradError, match=rf"last\.pt cannot be read .*{reason}"):
         load_checkpoint(tmp_path, CPU)
     assert not proof.exists()
     torch.load(path, weights_only=False) if form == "archive" else pickle.loads(path.read_bytes())

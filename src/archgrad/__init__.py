@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from archgrad.result import SearchResult
     from archgrad.spaces import space
     from archgrad.supernet import Supernet
+    from archgrad.sweeping.engine import sweep
     from archgrad.tensorboard import TensorBoard
 
 __version__ = "0.1.0"
@@ -74,6 +75,7 @@ _HOMES = {
     "search": "archgrad.api",
     "space": "archgrad.spaces",
     "summary": "archgrad.model_summary",
+    "sweep": "archgrad.sweeping.engine",
     "train": "archgrad.api",
 }
 
@@ -121,6 +123,7 @@ __all__ = [
     "space",
     "spaces",
     "summary",
+    "sweep",
     "train",
 ]
 

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from archgrad import untrusted
 from archgrad.config import OWN
 from archgrad.errors import ArchgradError, explain, unknown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+LIMIT = 2**24  # bytes of a file
 RECURRENT = "recurrent"  # the cell whose input 0 is made of an input and its own last output
 
 
@@ -170,7 +172,7 @@ class Architecture(BaseModel):
     def load(cls, path: str | Path) -> Architecture:
         """Read a JSON file."""
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            text = untrusted.text(path, LIMIT)
         except (OSError, UnicodeDecodeError) as error:
             raise ArchgradError(
                 f"architecture file {path} cannot be read: {error}; expected a JSON file as "

@@ -395,5 +395,5 @@ class BilevelSearch:
             self.leg.net.model.cpu() if self.space.input_shape is None else None,
             spent=self.leg.net.spent,
             undecided=undecided(self, self.verdict.epoch if self.verdict else self.done),
-            replay=self.records.alphas,
+            replay=self.records.replay(),
         )

@@ -13,9 +13,10 @@ from archgrad import config as configuration
 from archgrad.cli_compare import compare_command
 from archgrad.cli_listing import data_command, methods_command, recipes_command, spaces_command
 from archgrad.cli_report import report_command
+from archgrad.cli_sweep import sweep_command
 from archgrad.cli_train import train_command
 from archgrad.config import DataConfig, SearchConfig, TrainConfig
-from archgrad.errors import ArchgradError, out_of_memory
+from archgrad.errors import ArchgradError, out_of_memory, reason, stored
 from archgrad.options import Given, with_options
 from archgrad.terminal import (
     AsJson,
@@ -52,16 +53,14 @@ def main(arguments: list[str] | None = None) -> None:
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
-        reason = str(error).strip().splitlines()[0] if str(error) else "no memory left"
         typer.echo(
-            f"archgrad: out of memory ({reason}); try fewer channels or cells, a smaller batch or "
-            "smaller images",
+            f"archgrad: out of memory ({reason(error)}); try fewer channels or cells, a smaller "
+            "batch or smaller images",
             err=True,
         )
         sys.exit(2)
     except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        typer.echo(f"archgrad: {error.strerror or error}:{where}", err=True)
+        typer.echo(f"archgrad: {stored(error)}", err=True)
         sys.exit(2)
 
 
@@ -177,7 +176,7 @@ def search_command(
     from archgrad import answers
     from archgrad.folder import Run, free_folder
     from archgrad.prepared import prepare
-    from archgrad.reporting.cells import save_drawing
+    from archgrad.reporting.ending import leave_drawing
     from archgrad.session import session
     from archgrad.spending import shown
 
@@ -192,7 +191,7 @@ def search_command(
     seen = {"quiet": quiet, "watch": watch, "tensorboard": tensorboard}
     with session("search", folder, **seen) as (_, callback):
         result = prepared.search(folder, callback)
-    save_drawing(result.architecture, folder.path, result.strength)
+    leave_drawing(result.architecture, folder.path, result.strength)
     told = [str(result.architecture)]
     told += [] if result.cost is None else [str(result.cost)]
     told += [shown(result.config, result.spent), f"everything is in {folder.path}"]
@@ -238,6 +237,7 @@ def derive_command(
 
 app.command("train")(train_command)
 app.command("compare")(compare_command)
+app.command("sweep")(sweep_command)
 app.command("report")(report_command)
 
 

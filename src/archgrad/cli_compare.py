@@ -7,6 +7,7 @@ import typer
 from archgrad.compare_config import UNUSED, CompareConfig, RetrainingConfig
 from archgrad.config import DataConfig, SearchConfig
 from archgrad.options import Given, with_options
+from archgrad.pool_config import PoolConfig, checked
 from archgrad.terminal import (
     AsJson,
     Out,
@@ -26,6 +27,7 @@ from archgrad.terminal import (
         "data": (DataConfig, ""),
         "search": (SearchConfig, ""),
         "train": (RetrainingConfig, "train-"),
+        "pool": (PoolConfig, ""),
     },
     without=UNUSED,
 )
@@ -50,12 +52,13 @@ def compare_command(
     from archgrad.comparing.watching import Watching
     from archgrad.comparing.writing import report
 
+    pool = checked(given.pop("pool"), PoolConfig)
     if resume is not None:
         changed = [field for section in given.values() for field in section]
         refuse_changes([*changed, *([] if out is None else ["out"])])
-        comparison = opened(resume)
+        comparison = opened(resume, pool=pool)
     else:
-        comparison = begun(given, out)
+        comparison = begun(given, out, pool=pool)
     with (
         interruptible("compare", comparison.folder),
         followed(comparison.folder, watch),

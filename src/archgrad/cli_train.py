@@ -64,7 +64,7 @@ def train_command(
     from archgrad.folder import Run, free_folder
     from archgrad.prepared import retraining_space
     from archgrad.processes import epochs_done, retrain_all
-    from archgrad.reporting.cells import save_drawing
+    from archgrad.reporting.ending import leave_drawing
     from archgrad.retraining import Paused, check, load_data, retrainings
     from archgrad.session import session
     from archgrad.transfer import transferred_from
@@ -102,7 +102,7 @@ def train_command(
     total = sum(job.config.epochs for job in jobs)
     seen = {"quiet": quiet, "watch": watch, "tensorboard": tensorboard}
     with session("train", folder, **seen) as (display, _), folder.working():
-        save_drawing(architecture, folder.path)
+        leave_drawing(architecture, folder.path)
         try:
             scores = list(retrain_all(jobs, made.data, None, display.retraining, deadline))
         except Paused:

@@ -17,7 +17,8 @@ from pydantic import (
     model_validator,
 )
 
-from archgrad import recipes, units
+from archgrad import recipes, units, untrusted
+from archgrad.data_config import DataConfig as DataConfig
 from archgrad.errors import ArchgradError, explain
 from archgrad.presets import DEFAULT_SPACE, preset, usual_space
 from archgrad.presets import PRESETS as PRESETS
@@ -27,74 +28,6 @@ from archgrad.train_config import TrainConfig as TrainConfig  # sections are imp
 
 FILLED_IN = ("budget_epochs",)  # by the library, no flags
 OWN = "own"  # stands for a value that came from Python
-
-
-class DataConfig(Section):
-    """Where the images, or the text, come from."""
-
-    data: str = Field(
-        "digits",
-        description="data set: digits, cifar10, cifar100, npz:FILE or folder:DIR; text: ptb, "
-        "text:DIR, text:TRAIN,VALID,TEST or grammar (see archgrad data)",
-    )
-    data_root: str | None = Field(
-        None, description="folder that holds the data set, for cifar10, cifar100 and ptb"
-    )
-    dims: int = Field(
-        2,
-        ge=1,
-        le=3,
-        description="of what npz files and arrays hold: 1 signals (N, C, length), 2 images, 3 "
-        "volumes (N, C, depth, height, width)",
-    )
-    image_size: int | None = Field(
-        None, ge=1, description="resize to this many pixels a side [none: as stored]"
-    )
-    subset: int | None = Field(
-        None,
-        ge=1,
-        description="use this many training images, class-balanced; of text so many first tokens "
-        "[none: all]",
-    )
-    crop_padding: int | None = Field(
-        None, ge=0, description="pad by this many pixels, crop back [none: the data set's own]"
-    )
-    flip: bool | None = Field(
-        None, description="flip left and right at random [none: the data set's own]"
-    )
-    resized_crop: bool | None = Field(
-        None,
-        description="resize a random box of 8 to 100 % of the image to its size, in place of the "
-        "padding unless that is given [none: the data set's own; on where a folder streams]",
-    )
-    color_jitter: float | None = Field(
-        None,
-        ge=0,
-        le=1,
-        description="random brightness, contrast, saturation and half as much hue, such as 0.4 "
-        "[none: the data set's own]",
-    )
-    stream: Literal["auto", "on", "off"] = Field(
-        "auto",
-        description="on: images of a folder are read when needed (short side to 256/224 of "
-        "image_size, the middle cut out); off: all at once, each squeezed to a square; auto: on "
-        "where they take more than 1 GiB",
-    )
-    workers: int = Field(
-        0, ge=0, description="processes that read a streamed folder; 0: the training's own"
-    )
-    level: Literal["word", "character"] = Field(
-        "word",
-        description="of text: word: tokens are what white space parts, each line ends with <eos>; "
-        "character: every character, line breaks too",
-    )
-    vocabulary: int | None = Field(
-        None,
-        ge=1,
-        description="of text: keep this many most frequent tokens of the training part, the rest "
-        "becomes <unk> [none: all]",
-    )
-    encoding: str = Field("utf-8", description="of files of text")
 
 
 def _number(value: Any) -> Any:
@@ -380,8 +313,8 @@ def _check_budget(values: Mapping[str, Any], given: Mapping[str, Any]) -> None:
 def load(path: str | Path) -> RunConfig:
     """Read config.yaml; an error names the file, the field, what was found and expected."""
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        values = untrusted.from_yaml(untrusted.text(path, untrusted.LIMIT_YAML))
+    except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ArchgradError(f"configuration {path} cannot be read: {reason}") from None
     if not isinstance(values, dict):

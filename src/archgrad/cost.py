@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from archgrad.architecture import Architecture
+from archgrad.counting import counting
 from archgrad.network import Network
 from archgrad.spaces import SearchSpace
 from archgrad.spaces.darts_rnn import DartsRNN
@@ -61,6 +61,6 @@ def cost(space: SearchSpace, architecture: Architecture) -> Cost:
     device = torch.device("cpu" if own else "meta")
     with device:
         model = space.derive(architecture).eval()
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
+        with counting() as counter:
             examples = run(space, model, device, batch=1)
     return Cost(count_parameters(model, frozen=own), counter.get_total_flops() // 2 // examples)

@@ -11,11 +11,12 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from archgrad import untrusted
 from archgrad.architecture import Architecture, Cell
 from archgrad.choice import Group
 from archgrad.cost import cost, count_parameters
+from archgrad.counting import counting
 from archgrad.errors import ArchgradError
 from archgrad.nesting import Path as Inside
 from archgrad.nesting import answering, followed, hollow
@@ -146,7 +147,7 @@ class CostTable:
     def load(cls, path: str | Path) -> CostTable:
         """Read a file; what is no such table is an error that says so."""
         try:
-            values = json.loads(Path(path).read_text(encoding="utf-8"))
+            values = untrusted.mapping_of_json(Path(path))
             if (found := values.pop("format", None)) != FORMAT:
                 raise ValueError(f"format {found}, expected {FORMAT}")
             values["edges"] = {
@@ -158,7 +159,9 @@ class CostTable:
             if table.kind not in UNITS or not table.groups:
                 raise ValueError(f"kind {table.kind} of groups {[*table.groups]}")
             return table
-        except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
+        except (
+            OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError,
+        ) as error:  # fmt: skip
             reason = " ".join(str(error).split()) or type(error).__name__
             raise ArchgradError(
                 f"cost table {path} cannot be read: {reason}; expected a file as written by "
@@ -293,6 +296,6 @@ def relative_error(predicted: Iterable[float], found: Iterable[float]) -> float:
 def _multiply_adds(candidate: nn.Module, given: Given) -> float:
     """Of one call, in convolutions and linear layers, without choices inside."""
     bare = answering(candidate, lambda module: module(*given.inputs, **given.options))
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with counting() as counter:
         bare(*given.inputs, **given.options)
     return float(counter.get_total_flops() / 2)

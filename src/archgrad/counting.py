@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from archgrad.choice import Choice, Row, State, Summand, term
@@ -112,6 +113,38 @@ class Count:
         return graph, bare
 
 
+_NORMALIZATIONS = (
+    torch.ops.aten.native_batch_norm.default,
+    torch.ops.aten._native_batch_norm_legit_no_training.default,
+)
+
+
+class _Shapes(TorchDispatchMode):
+    """Batch normalizations and ReLUs of tensors without values: the output's shape alone.
+
+    PyTorch takes them apart, though nothing is to be counted in them: most of a count's time.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is torch.ops.aten.relu.default and args[0].is_meta:
+            return torch.empty_like(args[0])
+        if func in _NORMALIZATIONS and args[0].is_meta:
+            return torch.empty_like(args[0]), args[0].new_empty(0), args[0].new_empty(0)
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def counting() -> Iterator[FlopCounterMode]:
+    """Count what is computed meanwhile, without gradients."""
+    with FlopCounterMode(display=False) as counter, _Shapes(), torch.no_grad():
+        yield counter
+
+
 _known: dict[Hashable, Count] = {}
 
 
@@ -164,6 +197,7 @@ def _counted(net: Supernet, call: Call, batch: Any) -> Count:
         sdpa_kernel(SDPBackend.MATH),
         counter.intercepting(),
         counter.flops,
+        _Shapes(),
     ):
         _decode(call(run, batch))
     total = counter.flops.get_total_flops() // 2

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import reprlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -27,8 +29,42 @@ def out_of_memory(error: BaseException) -> bool:
     return told or isinstance(error, MemoryError)
 
 
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room on that disk"),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "make it writable"),
+}
+
+
+def unwritable(error: BaseException) -> bool:
+    """Whether a disk is full, a quota is used up, or something may not be written."""
+    return isinstance(error, OSError) and error.errno in _REMEDIES
+
+
+def stored(error: OSError) -> str:
+    """What the system refused to read or write, which file, and what to do, in one line."""
+    where = f": {error.filename}" if error.filename else ""
+    remedy = _REMEDIES.get(error.errno or 0)
+    return f"{error.strerror or error}{where}" + (f"; {remedy}" if remedy else "")
+
+
+def reason(error: BaseException) -> str:
+    """The first line of what memory errors say, which may be nothing."""
+    return (str(error).strip() or "no memory left").splitlines()[0]
+
+
 class Diverged(ArchgradError):
     """A loss became infinite or not a number; says where, what is kept and what to try."""
+
+
+@contextmanager
+def remembered(what: str, advice: str) -> Iterator[None]:
+    """Says in one line what ran out of memory, what is kept and what to do."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise ArchgradError(f"{what} ran out of memory ({reason(error)}); {advice}") from None
 
 
 @contextmanager
@@ -41,11 +77,27 @@ def noted(place: str) -> Iterator[None]:
         raise
 
 
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel = 3
+_SHORT.maxdict = _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxset = 20
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 200
+
+
+def shown(value: object) -> str:
+    """A value of a file in at most 60 characters, however large it is and deep."""
+    try:
+        text = _SHORT.repr(value)
+    except ValueError:  # a number of more digits than Python writes
+        text = f"a {type(value).__name__} of many digits"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 def unknown(kind: str, name: object, known: Iterable[str]) -> ArchgradError:
     """The error for a name that is not known, with the nearest known one and the whole list."""
-    names = sorted(known)
+    names, name = sorted(known), str(name)
+    name = name if len(name) <= 100 else name[:97] + "..."
     lower = {known_name.lower(): known_name for known_name in names}
-    near = difflib.get_close_matches(str(name).lower(), lower, n=1)
+    near = difflib.get_close_matches(name.lower(), lower, n=1)
     hint = f' did you mean "{lower[near[0]]}"?' if near else ""
     return ArchgradError(f'{kind} "{name}" is not known;{hint} Known: {", ".join(names)}')
 
@@ -62,7 +114,5 @@ def explain(error: ValidationError) -> str:
         return f"field {field} is not known; remove it or correct its name"
     if first["type"] == "missing":
         return f"field {field} is missing; add it"
-    found = repr(first["input"])
-    found = found if len(found) <= 60 else found[:57] + "..."
     expected = first["msg"].removeprefix("Input should be ").removeprefix("Field should be ")
-    return f"field {field}: found {found}, expected {expected}"
+    return f"field {field}: found {shown(first['input'])}, expected {expected}"

@@ -19,14 +19,14 @@ from archgrad.callbacks import Callback
 from archgrad.config import OWN, RunConfig
 from archgrad.cost import Cost, cost
 from archgrad.data import Data
-from archgrad.errors import ArchgradError
+from archgrad.errors import ArchgradError, stored
 from archgrad.exporting import export_to, subject_of
 from archgrad.folder import Run, write
 from archgrad.loops import resolve_device
 from archgrad.measure import ACCURACY, Measure
 from archgrad.prepared import Prepared, prepare
 from archgrad.processes import Progress, retrain_all, silent
-from archgrad.reporting.cells import save_drawing
+from archgrad.reporting.ending import leave_drawing
 from archgrad.result import SearchResult
 from archgrad.retraining import Score, check, retrainings
 from archgrad.sizing import retrained
@@ -127,7 +127,7 @@ def main_job(
     assert train is not None
     with run.working():
         result = job.search.search(run, callback)
-        save_drawing(result.architecture, run.path, result.strength)
+        leave_drawing(result.architecture, run.path, result.strength)
         on_search(result)
         cells = {"found": result.architecture}
         cells |= {f"random-{i}": cell for i, cell in enumerate(job.random, start=1)}
@@ -166,6 +166,8 @@ def _export(path: Path) -> str:
         exported = export_to(subject_of(of_folder(path)), "source", path, replace=True)
     except ArchgradError as error:
         return f"No model.py: {error}."
+    except OSError as error:
+        return f"No model.py: {stored(error)}."
     return (
         "The found network needs no archgrad: model.py with model.safetensors (checked: outputs "
         f"differ by {exported.difference:.1e} at most)."

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from archgrad import untrusted
 from archgrad.errors import ArchgradError
 
 CONFIG, ENVIRONMENT, ARCHITECTURE = "config.yaml", "environment.json", "architecture.json"
@@ -25,25 +27,47 @@ def write(path: Path, content: str | bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     side = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with side.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(side, path)
-    except OSError as error:
-        side.unlink(missing_ok=True)
-        if error.errno is not None:
-            error.filename, error.filename2 = str(path), None  # the file that was wanted
+        with _named(path):
+            with side.open("wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(side, path)
+    except OSError:
+        with suppress(OSError):
+            side.unlink(missing_ok=True)
         raise
 
 
 def append(path: Path, entry: Mapping[str, Any]) -> None:
-    """Add one line to a JSON-lines file."""
+    """Add one line to a JSON-lines file; half a line at its end, left by a fault, goes first."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(entry, allow_nan=False) + "\n")
+    with _named(path), path.open("a+b") as file:
+        _cut_half_line(file)
+        file.write(json.dumps(entry, allow_nan=False).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def _cut_half_line(file: BinaryIO) -> None:
+    end = file.seek(0, os.SEEK_END)
+    if not end:
+        return
+    file.seek(end - 1)
+    if file.read(1) != b"\n":
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Errors of the system name the file that was wanted, also those of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 def read_lines(path: Path, epochs: int | None = None) -> list[dict[str, Any]]:
@@ -51,8 +75,10 @@ def read_lines(path: Path, epochs: int | None = None) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     try:
-        lines = path.read_bytes().split(b"\n")[:-1]  # the last is empty or cut off
-        entries = [json.loads(line) for line in lines]
+        lines = untrusted.content(path).split(b"\n")[:-1]  # the last is empty or cut off
+        entries = [untrusted.from_json(line) for line in lines]
+        if any(not isinstance(entry, dict) for entry in entries):
+            raise TypeError("a line holds no object")
         return [entry for entry in entries if epochs is None or entry["epoch"] <= epochs]
     except (ValueError, KeyError, TypeError) as error:
         raise ArchgradError(

@@ -19,17 +19,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 import archgrad
+from archgrad import checkpoints, untrusted
 from archgrad import config as configuration
 from archgrad.config import RunConfig
 from archgrad.errors import ArchgradError, out_of_memory
-from archgrad.files import ENVIRONMENT
+from archgrad.files import CONFIG, ENVIRONMENT
 from archgrad.files import append as append  # they are imported from here as well
 from archgrad.files import read_lines as read_lines
 from archgrad.files import write as write
 
 CHECKPOINT_FORMAT = "archgrad-checkpoint/1"
+UNFITTING = (
+    LookupError, TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError,
+    SafetensorError,
+)  # fmt: skip
 
 
 class Run:
@@ -58,19 +64,24 @@ class Run:
         for name, text in (files or {}).items():
             write(path / name, text)
         write(path / ENVIRONMENT, _json([environment(run.device)]))
-        write(path / "config.yaml", config.to_yaml())
+        write(path / CONFIG, config.to_yaml())
         return run
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
         """An existing folder."""
         path = Path(path)
-        if not (path / "config.yaml").is_file():
+        if not (path / CONFIG).is_file():
             raise ArchgradError(
                 f"folder {path} holds no run (no config.yaml); give the folder that a search or "
-                "a run wrote"
+                "a run wrote, or restore its config.yaml"
             )
-        return cls(path, configuration.load(path / "config.yaml"))
+        return cls(path, configuration.load(path / CONFIG))
+
+    def keep(self) -> None:
+        """Write config.yaml again where somebody removed it while the run goes on."""
+        if not (self.path / CONFIG).is_file():
+            write(self.path / CONFIG, self.config.to_yaml())
 
     @property
     def device(self) -> str:
@@ -98,26 +109,66 @@ def held(path: Path, device: str) -> Iterator[None]:
 
     Tidies what a killed process left, and notes the environment where it goes on with a run.
     """
-    with (path / ".lock").open("ab") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ArchgradError(
-                f"another process is working in {path}; wait for it, or end it"
-            ) from None
+    with _locked(path):
         for rest in path.rglob(".*.part"):
             rest.unlink(missing_ok=True)
         entries, here = environments(path), environment(device)
-        if not entries or entries[-1]["process"] != here["process"]:
+        if not entries or entries[-1].get("process") != here["process"]:
             write(path / ENVIRONMENT, _json([*entries, here]))
         yield
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Lock the file .lock, and the folder itself, since a file may be removed.
+
+    Not every file system locks folders. A forked process, such as one that reads images, does not
+    keep the locks of a parent that has died.
+    """
+    found = [os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o666), os.open(path, os.O_RDONLY)]
+    _LOCKS.update(found)
+    try:
+        for descriptor, needed in zip(found, (True, False), strict=True):
+            _lock(descriptor, path, needed)
+        yield
+    finally:
+        for descriptor in _LOCKS.intersection(found):
+            _LOCKS.remove(descriptor)
+            os.close(descriptor)
+
+
+def _lock(descriptor: int, path: Path, needed: bool) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ArchgradError(
+            f"another process is working in {path}; wait for it, or end it"
+        ) from None
+    except OSError as error:
+        if needed:
+            error.filename = str(path / ".lock")
+            raise
+
+
+_LOCKS: set[int] = set()  # file descriptors
+
+
+def _let_go() -> None:
+    """In a forked process."""
+    for descriptor in _LOCKS:
+        with suppress(OSError):
+            os.close(descriptor)
+    _LOCKS.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def environments(path: Path) -> list[dict[str, Any]]:
     """Of each process that worked in a folder, one after the other."""
     try:
-        found: list[dict[str, Any]] = json.loads((path / ENVIRONMENT).read_bytes())
-        return found
+        found = untrusted.from_json(untrusted.content(path / ENVIRONMENT))
+        return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
     except (FileNotFoundError, ValueError):
         return []
 
@@ -135,7 +186,7 @@ def save_checkpoint(folder: Path, content: Mapping[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save({"format": CHECKPOINT_FORMAT, **content}, buffer)
     last = folder / "last.pt"
-    if last.exists():
+    with suppress(FileNotFoundError):
         os.replace(last, folder / "previous.pt")
     write(last, buffer.getvalue())
 
@@ -151,7 +202,7 @@ def fitting(path: Path) -> Iterator[None]:
     """Turns what goes wrong while kept state is taken up into one clear error."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
+    except UNFITTING as error:
         if isinstance(error, ArchgradError) or out_of_memory(error):
             raise
         reason = str(error).strip().split("\n")[0]
@@ -183,10 +234,10 @@ def load_checkpoint(
     if path is None:
         return None
     try:
-        content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        content: dict[str, Any] = checkpoints.load(path, device)
         if content["format"] != CHECKPOINT_FORMAT:
             raise ValueError(f"format {content['format']}, expected {CHECKPOINT_FORMAT}")
-    except Exception as error:  # torch.load raises many types on damaged files
+    except Exception as error:  # damaged files raise errors of almost every type
         if out_of_memory(error):
             raise
         reason = re.split(r"[\n.]", str(error).strip())[0]

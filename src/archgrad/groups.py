@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from archgrad import untrusted
 from archgrad.choice import Group
 from archgrad.files import GROUPS as GROUPS
 from archgrad.folder import fitting, write
@@ -36,7 +37,7 @@ class Groups(NamedTuple):
     def load(cls, folder: Path) -> Groups:
         """What `keep` wrote."""
         with fitting(folder / GROUPS):
-            kept = json.loads((folder / GROUPS).read_text(encoding="utf-8"))
+            kept = untrusted.mapping_of_json(folder / GROUPS)
             if kept["format"] != FORMAT:
                 raise ValueError(f"format {kept['format']}, expected {FORMAT}")
             groups = ({key: _tuples(value) for key, value in g.items()} for g in kept["groups"])

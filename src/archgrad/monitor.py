@@ -201,7 +201,8 @@ def undecided(search: BilevelSearch, epoch: int) -> str | None:
 
     A search is judged that moves alpha and derives from it, and that has something to choose.
     """
-    method, line = search.method, search.metrics[epoch - 1]
+    method = search.method
+    line = next((line for line in search.metrics if line["epoch"] == epoch), {})
     open_groups = [group for group in search.leg.space.groups if group.shape[1] > group.picks]
     if method.selection is not None or "alpha_loss" not in line or not open_groups:
         return None

@@ -21,7 +21,8 @@ from archgrad.config import OWN, DataConfig, RunConfig, SearchConfig, TrainConfi
 from archgrad.data import Augmentation, Data
 from archgrad.data.corpus import check_vocabulary
 from archgrad.data.own import OwnData
-from archgrad.errors import ArchgradError, out_of_memory, unknown
+from archgrad.data.workers import reading
+from archgrad.errors import ArchgradError, out_of_memory, reason, remembered, unknown
 from archgrad.fitting import epochs_within
 from archgrad.folder import Run, write
 from archgrad.leg import check
@@ -40,6 +41,11 @@ from archgrad.sizing import check_kind, refuse_options, retrained, stem_option, 
 from archgrad.spaces import SearchSpace
 from archgrad.text_config import TextOptions
 from archgrad.transfer import keep_classes
+
+_SMALLER = (
+    "resume it once memory is free, or begin a new one with a smaller batch_size, fewer channels "
+    "or cells"
+)
 
 
 @dataclass(frozen=True)
@@ -60,8 +66,15 @@ class Prepared:
         """
         if run is not None and isinstance(self.data, Data):
             keep_classes(run, self.data)
+        resume = "" if run is None else f"go on with --resume {run.path}"
+        with reading(resume and f"finished epochs and evaluations are kept: {resume}"):
+            return self._reported(self._searched(run, callback))
+
+    def _searched(self, run: Run | None, callback: Callback | None) -> SearchResult:
         if isinstance(self.method, Baseline):
-            return self._reported(self.method.search(run, callback))
+            kept = "no evaluation is kept" if run is None else "finished evaluations are kept"
+            with remembered("a training of the search", f"{kept}; {_SMALLER}"):
+                return self.method.search(run, callback)
         if self.budget is not None and run is not None:
             self.budget.keep(run)
         wanted = self._wanted()
@@ -71,16 +84,14 @@ class Prepared:
                 " by the time that steps took; chosen anew, it may be another number"
             )
         try:
-            return self._reported(
-                bilevel_search(
-                    *wanted[:4], augmentation=self.augmentation, run=run, callback=callback
-                )
+            return bilevel_search(
+                *wanted[:4], augmentation=self.augmentation, run=run, callback=callback
             )
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
-            reason = (str(error).strip() or "no memory left").splitlines()[0]
-        raise ran_out(wanted, run, reason)  # here no traceback holds that search any more
+            told = reason(error)
+        raise ran_out(wanted, run, told)  # here no traceback holds that search any more
 
     def _reported(self, result: SearchResult) -> SearchResult:
         """The result, with its classes, and with what it costs where there is a limit."""

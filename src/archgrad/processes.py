@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
-from multiprocessing import active_children, connection, get_context, parent_process
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from archgrad import measure
+from archgrad import measure, untrusted
 from archgrad.callbacks import Callback, EpochEnd
 from archgrad.config import DataConfig, TrainConfig
 from archgrad.data import Augmentation, Data
 from archgrad.errors import ArchgradError
 from archgrad.folder import refuse_other
-from archgrad.loops import keep_freed_memory, resolve_device
+from archgrad.loops import resolve_device
+from archgrad.pool_config import RETRIES
 from archgrad.retraining import (
     METRICS,
     RESULT,
@@ -32,8 +27,9 @@ from archgrad.retraining import (
     load_data,
     retrain,
 )
+from archgrad.workers import LocalCrew, made
+from archgrad.workers.choosing import cores
 
-Result = TypeVar("Result")
 Progress = Callable[[Sequence[int], Sequence[int], int], None]
 
 
@@ -83,7 +79,11 @@ def retrain_all(
         return
     calls = [(job, data, deadline) for job in open_jobs]
     paused = False
-    for future in side_by_side(_work, calls, workers, meanwhile, deadline):
+    done = made(
+        LocalCrew(), _work, calls, workers,
+        retries=RETRIES, meanwhile=meanwhile, deadline=deadline,
+    )  # fmt: skip
+    for _, future in done:
         if future.cancelled() or isinstance(future.exception(), Paused):
             paused = True
         else:
@@ -105,67 +105,15 @@ class Epochs(Callback):
         self.call()
 
 
-def side_by_side(
-    work: Callable[..., Result],
-    calls: Sequence[tuple[Any, ...]],
-    workers: int,
-    meanwhile: Callable[[], None] = lambda: None,
-    deadline: float = math.inf,
-) -> Iterator[Future[Result]]:
-    """Make the calls in ``workers`` processes; yields each as it is done, or cancelled.
-
-    ``meanwhile`` is called about every second; after ``deadline`` (`time.monotonic`) nothing is
-    begun any more. A process that is killed is an ArchgradError; what was begun ends with it.
-    """
-    others = set(active_children())
-    with ProcessPoolExecutor(workers, get_context("spawn"), _end_with_parent) as pool:
-        try:
-            waiting = {pool.submit(work, *call) for call in calls}
-            while waiting:
-                done, waiting = wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
-                meanwhile()
-                for future in done:
-                    if not future.cancelled() and isinstance(future.exception(), BrokenProcessPool):
-                        future.result()
-                    yield future
-                if time.monotonic() > deadline:
-                    for future in waiting:
-                        future.cancel()  # does nothing to one that is running
-        except BrokenProcessPool:
-            raise ArchgradError(
-                "a worker process was killed, perhaps for want of memory; what was finished is "
-                "kept: go on with --resume, if need be after lowering jobs (parallel, of a "
-                "comparison) in the configuration"
-            ) from None
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in set(active_children()) - others:
-                child.terminate()  # each has its checkpoint
-            raise
-
-
 def epochs_done(jobs: Sequence[Retraining]) -> int:
     """Whole epochs of all jobs together, finished and unfinished ones."""
     files = [job.folder / METRICS for job in jobs if job.folder is not None]
     return sum(file.read_bytes().count(b"\n") for file in files if file.is_file())
 
 
-def _end_with_parent() -> None:
-    """Let this worker die with the process that started it, however that one dies."""
-    keep_freed_memory()
-    parent = parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def _read_score(path: Path, job: Retraining) -> Score:
     try:
-        score: Score = json.loads(path.read_text(encoding="utf-8"))
+        score: Score = untrusted.mapping_of_json(path)
         float(score[measure.of(score).name])
         kept = dict(score["begun_with"])
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -182,8 +130,7 @@ def parallel_jobs(config: TrainConfig) -> int:
         return config.jobs
     if resolve_device(config.device).type == "cuda":
         return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, (cores or 1) // config.threads)
+    return max(1, cores() // config.threads)
 
 
 _load_once = lru_cache(maxsize=1)(load_data)  # a worker's jobs share their data

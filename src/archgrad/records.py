@@ -7,6 +7,7 @@ import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,6 +28,7 @@ from archgrad.folder import (
     fitting,
     keep_checkpoint,
     load_checkpoint,
+    read_lines,
     refuse_other,
     save_checkpoint,
     truncate,
@@ -67,22 +69,22 @@ class Records:
 
     def __init__(self, run: Run | None, begun_with: Mapping[str, Any]) -> None:
         self.run, self.begun_with = run, begun_with
-        self.alphas: list[dict[str, Any]] = []
+        self.alphas: list[dict[str, Any]] = []  # without a run folder
         self.kept: dict[int, dict[str, Any]] = {}  # epoch -> checkpoint, without a run folder
 
     def save(self, search: BilevelSearch, again: bool = False) -> None:
         """After an epoch: its lines and a checkpoint. ``again``: the lines are there already."""
-        if not again:
-            self.alphas.append(_line(search))
         content = self._content(search)
         if self.run is None:
+            self.alphas += [] if again else [_line(search)]
             if search.method.recovery is not None:
                 self.kept[search.done] = copy.deepcopy(content)
                 self.kept.pop(search.done - KEPT, None)
             return
         if not again:
             append(self.run.path / METRICS, search.metrics[-1])
-            append(self.run.path / ALPHAS, self.alphas[-1])
+            append(self.run.path / ALPHAS, _line(search))
+        self.run.keep()
         folder = self.run.path / "checkpoints"
         save_checkpoint(folder, content)
         if search.method.recovery is not None:
@@ -127,6 +129,12 @@ class Records:
                     f"{search.kernels}: the same numbers up to rounding, not bit by bit",
                     stacklevel=2,
                 )
+        if content is None and len(lost := read_lines(self.run.path / METRICS)) > 1:
+            warnings.warn(
+                f"{self.run.path} has lines of {len(lost)} epochs and no checkpoint of them; the "
+                "search begins again",
+                stacklevel=2,
+            )
         self._cut(search, done)
         if content is not None:
             with fitting(self.run.path):
@@ -153,11 +161,13 @@ class Records:
 
     def _cut(self, search: BilevelSearch, done: int) -> None:
         """Keep the lines of the first ``done`` epochs."""
-        search.metrics, self.alphas = search.metrics[:done], self.alphas[:done]
-        if self.run is not None:
-            search.metrics = truncate(self.run.path / METRICS, done)
-            self.alphas = truncate(self.run.path / ALPHAS, done)
-        cells = self.alphas[-1].get("cells") if self.alphas else None  # older ones have none
+        search.metrics, alphas = search.metrics[:done], self.alphas[:done]
+        if self.run is None:
+            self.alphas = alphas
+        else:
+            search.metrics = _whole(self.run.path / METRICS, done)
+            alphas = _whole(self.run.path / ALPHAS, done)
+        cells = alphas[-1].get("cells") if alphas else None  # older ones have none
         kept = json.dumps({"space": search.space.name, "cells": cells})
         search.derived = cells and Architecture.from_json(kept, origin=ALPHAS)
 
@@ -172,7 +182,37 @@ class Records:
         self, search: BilevelSearch, epoch: int
     ) -> tuple[tuple[Group, ...], dict[str, Tensor]]:
         """The groups and alpha after an epoch, counted from 1."""
-        return Groups.of(search.space, search.method).at(self.alphas[epoch - 1])
+        line = next((line for line in self._lines() if line["epoch"] == epoch), None)
+        if line is None:
+            raise ArchgradError(
+                f"the result is that of epoch {epoch}, whose line is missing in {ALPHAS}; was it "
+                "removed or cut off? Restore it, then resume the search"
+            )
+        return Groups.of(search.space, search.method).at(line)
+
+    def _lines(self) -> list[dict[str, Any]]:
+        return self.alphas if self.run is None else read_lines(self.run.path / ALPHAS)
+
+    def replay(self) -> list[dict[str, Any]]:
+        """Alpha of every epoch; none where its file is damaged: the result is not lost for it."""
+        try:
+            return self._lines()
+        except (ArchgradError, OSError) as error:
+            warnings.warn(f"{error}; the result has no replay", stacklevel=2)
+            return []
+
+
+def _whole(path: Path, done: int) -> list[dict[str, Any]]:
+    """The lines of the first epochs, with a warning where some are gone."""
+    kept = truncate(path, done)
+    if len(kept) < done:
+        warnings.warn(
+            f"{path} has lines of {len(kept)} epochs, expected {done}; was it removed or cut off? "
+            "The search goes on from its checkpoint; what reads the lines of the others (report, "
+            "derive, rules that look back) does without",
+            stacklevel=2,
+        )
+    return kept
 
 
 def _line(search: BilevelSearch) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import json
 import math
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,8 @@ from archgrad.callbacks import Beginning, Callback, EpochEnd, told
 from archgrad.config import DataConfig, TrainConfig
 from archgrad.cost import cost
 from archgrad.data import Augmentation, Data
-from archgrad.errors import ArchgradError
+from archgrad.data.workers import reading
+from archgrad.errors import ArchgradError, remembered
 from archgrad.files import RESULT as RESULT
 from archgrad.folder import read_lines, write
 from archgrad.learning import training_batches
@@ -85,7 +88,7 @@ def retrain(
     config, device = job.config, resolve_device(job.config.device)
     callback = callback or Callback()
     augmentation = augmentation or data.augmentation
-    with seeded(job.seed, config.threads, device), without_tf32():
+    with _mended(job), seeded(job.seed, config.threads, device), without_tf32():
         training = Training(job, data, augmentation, device)
         lines = read_lines(job.folder / METRICS) if job.folder else []
         with told(callback, Beginning(f"{job.label}/seed-{job.seed}", config, lines)):
@@ -113,6 +116,16 @@ def retrain(
         write(job.folder / RESULT, json.dumps(score, indent=2, allow_nan=False) + "\n")
         shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
     return score, network
+
+
+@contextmanager
+def _mended(job: Retraining) -> Iterator[None]:
+    """Faults of the machine in one line, which says what is kept."""
+    name = f"retraining {job.label}, seed {job.seed}"
+    kept = "whole epochs are kept: resume it" if job.folder else "nothing is kept: train it again"
+    smaller = "or begin a new one with a smaller batch_size, fewer channels or cells"
+    with reading(f"of {name} {kept}"), remembered(name, f"{kept} once memory is free, {smaller}"):
+        yield
 
 
 def _epochs(training: Training, callback: Callback, deadline: float) -> None:
@@ -174,6 +187,7 @@ def load_data(config: DataConfig) -> tuple[Data, Augmentation]:
         dims=config.dims,
         stream=config.stream,
         workers=config.workers,
+        data_timeout=config.data_timeout,
         level=config.level,
         vocabulary=config.vocabulary,
         encoding=config.encoding,

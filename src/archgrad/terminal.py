@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from archgrad.errors import ArchgradError
+from archgrad.errors import ArchgradError, stored, unwritable
 from archgrad.options import Given
 
 Out = Annotated[Path | None, typer.Option(help="new folder for the results [runs/...]")]
@@ -145,6 +145,13 @@ def interruptible(command: str, folder: Path) -> Iterator[None]:
         for line in reported(folder, {})[1]:
             tell(line)
         raise typer.Exit(130) from None
+    except OSError as error:
+        if not unwritable(error):
+            raise
+        raise ArchgradError(
+            f"{stored(error)}; what was finished is kept, so then go on with: archgrad {command} "
+            f"--resume {shlex.quote(str(folder))}"
+        ) from None
 
 
 def table(rows: list[list[str]]) -> Table:

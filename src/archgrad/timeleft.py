@@ -14,6 +14,7 @@ from __future__ import annotations
 import heapq
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median_low
@@ -34,6 +35,9 @@ class Left:
 
     def __add__(self, other: Left) -> Left:
         return Left(self.low + other.low, self.high + other.high, self.why or other.why)
+
+    def __mul__(self, times: int) -> Left:
+        return Left(self.low * times, self.high * times, self.why)
 
     def __str__(self) -> str:
         why = f" ({self.why})" if self.why else ""
@@ -174,12 +178,15 @@ class SearchTime:
     def left(self) -> Left:
         """Of the search, if it goes on to its last epoch."""
         epochs = self.outlook.bounds[-1]
-        total = Left()
+        total, steps, tails = Left(), Counter[Kind](), Counter[Tail]()
         for epoch in range(self.epoch, epochs if self.steps else self.epoch):
             done = self.done if epoch == self.epoch else 0
-            for kind, count in self.outlook.counts(epoch, done, self.steps).items():
-                total += self._steps(kind, count)
-            total += self._after(self._tail(epoch))
+            steps.update(self.outlook.counts(epoch, done, self.steps))
+            tails[self._tail(epoch)] += 1
+        for kind, count in steps.items():
+            total += self._steps(kind, count)
+        for tail, count in tails.items():
+            total += self._after(tail) * count
         if not self.steps and self.epoch < epochs:
             total = unknown()
         return total + unknown("a selection follows") if self.outlook.selection else total
@@ -187,7 +194,7 @@ class SearchTime:
     def _took(self) -> float | None:
         """Since the last event, if there was one."""
         last, self._last = self._last, self.now()
-        return None if last is None else self._last - last
+        return None if last is None else max(0.0, self._last - last)
 
     def _tail(self, epoch: int) -> Tail:
         due = self.outlook.due[epoch] if epoch < len(self.outlook.due) else frozenset[str]()

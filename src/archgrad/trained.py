@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from archgrad import measure, recipes
+from archgrad import measure, recipes, untrusted
 from archgrad.architecture import Architecture, published, published_names, resolve
 from archgrad.baselines.searching import EVALUATIONS
 from archgrad.config import OWN, RunConfig
@@ -284,8 +284,9 @@ def of_folder(path: str | Path, seed: int | None = None) -> Trained:
         raise ArchgradError(f"found no retraining with seed {seed} in {found}; it holds {done}")
     architecture, place = resolve(run.path), found / f"seed-{seed}"
     with fitting(found):
-        texts = [(found / f"seed-{s}" / RESULT).read_text(encoding="utf-8") for s in done]
-        scores: list[Score] = [json.loads(text) for text in texts]
+        scores: list[Score] = [
+            untrusted.mapping_of_json(found / f"seed-{s}" / RESULT) for s in done
+        ]
         weights = _weights(place / WEIGHTS)
         score = scores[done.index(seed)]
         shape = _shape(score, run)
@@ -353,7 +354,7 @@ def _shape(score: Score, run: Run) -> tuple[int, ...]:
 def rebuilt(folder: str | Path) -> Classifier | LanguageModel:
     """The network of an export in the format safetensors, from its model.json and weights."""
     with fitting(Path(folder)):
-        description = json.loads((Path(folder) / MODEL).read_text(encoding="utf-8"))
+        description = untrusted.mapping_of_json(Path(folder) / MODEL)
         architecture = Architecture.from_json(json.dumps(description["architecture"]), MODEL)
         sizes, weights = description["sizes"], load_file(Path(folder) / WEIGHTS)
         if sizes["form"] == RECURRENT:

@@ -63,7 +63,8 @@ class Retraining:
         network = self.space.derive(self.architecture)
         if self.folder is None or not (self.folder / WEIGHTS).is_file():
             raise ArchgradError(f"{self.label}, seed {self.seed}, left no weights on disk")
-        network.load_state_dict(load_file(self.folder / WEIGHTS))
+        with fitting(self.folder / WEIGHTS):
+            network.load_state_dict(load_file(self.folder / WEIGHTS))
         return network.eval()
 
 

@@ -6,6 +6,7 @@ import json
 from itertools import zip_longest
 from pathlib import Path
 
+from archgrad import untrusted
 from archgrad.architecture import Architecture
 from archgrad.data import Data
 from archgrad.errors import ArchgradError
@@ -67,7 +68,7 @@ def _kept(path: Path) -> tuple[str, ...] | None:
     if not path.is_file():
         return None
     try:
-        names = json.loads(path.read_text(encoding="utf-8"))
+        names = untrusted.from_json(untrusted.content(path))
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise ValueError("no list of names")
     except ValueError as error:

@@ -16,7 +16,7 @@ from archgrad.reporting.page import page
 from browser.chromium import HOW, found
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, BrowserContext, Page
 
 HEARD = """
 window.__violations = [];
@@ -71,29 +71,41 @@ class Heard:
         page.on("request", lambda request: self.requests.append(request.url))
 
 
+@pytest.fixture(scope="session")
+def window(chromium: Browser) -> Iterator[BrowserContext]:
+    """Where all pages are opened; one stays, and with it the process that has compiled the code."""
+    context = chromium.new_context(reduced_motion="reduce")
+    context.add_init_script(HEARD)
+    context.new_page()
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def tab(chromium: Browser) -> Iterator[Callable[..., Any]]:
+def tab(window: BrowserContext) -> Iterator[Callable[..., Any]]:
     """A context manager of a fresh page at an address, ready; afterwards it must have been silent.
 
     ``allowed``: how the addresses of its requests may begin (default: it makes one, for itself).
     """
 
     @contextmanager
-    def opened(url: str, allowed: str | None = None, **options: Any) -> Iterator[Page]:
-        settings = {"viewport": {"width": 1200, "height": 900}, "reduced_motion": "reduce"}
-        context = chromium.new_context(**{**settings, **options})
+    def opened(
+        url: str, allowed: str | None = None, width: int = 1200, height: int = 900, **media: Any
+    ) -> Iterator[Page]:
+        made, heard = window.new_page(), Heard()
         try:
-            context.add_init_script(HEARD)
-            made, heard = context.new_page(), Heard()
             made.set_default_timeout(20_000)
+            made.set_viewport_size({"width": width, "height": height})
+            made.emulate_media(**media)
             heard.listen(made)
             made.clock.install()  # it goes on by itself, and can be moved
             made.goto(url)
             made.wait_for_selector("main section:not([hidden]), main .notice", state="attached")
             yield made
             violations = made.evaluate("window.__violations")
+            made.evaluate("localStorage.clear()")
         finally:
-            context.close()
+            made.close()
         assert heard.messages == []
         assert violations == []
         assert [r for r in heard.requests if not r.startswith((allowed or url, "data:"))] == []

@@ -126,7 +126,7 @@ def test_when_a_page_that_stays_was_last_written(show: Callable[..., Any], tmp_p
     then = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
     run = aged(folders.search(tmp_path / "run", done=3), 0, then)
     words = "not finished, last written 2026-01-02 03:04 UTC"
-    with show(run, viewport={"width": 380, "height": 800}) as page:
+    with show(run, width=380, height=800) as page:
         assert page.inner_text("#state") == words
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     (tmp_path / "empty").mkdir()
@@ -158,8 +158,8 @@ def test_no_two_controls_have_the_same_name(
 def test_a_box_shows_at_which_edge_there_is_more(
     scheme: str, show: Callable[..., Any], tmp_path: Path
 ) -> None:
-    narrow = {"viewport": {"width": 380, "height": 800}, "color_scheme": scheme}
-    with show(folders.search(tmp_path / "run"), **narrow) as page:
+    run = folders.search(tmp_path / "run")
+    with show(run, width=380, height=800, color_scheme=scheme) as page:
         box = page.locator("#cells .scroll").first
         box.scroll_into_view_if_needed()
         seen = []

@@ -18,7 +18,7 @@ from archgrad.reporting.serving import Server
 from browser import folders
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import BrowserContext, Page
 
 DRAWN = """figure => [...figure.querySelectorAll("svg [data-operation]")]
   .filter((edge) => edge.checkVisibility()).map((edge) => edge.dataset.operation)"""
@@ -84,7 +84,7 @@ def test_pictures_far_from_what_is_seen_follow_when_they_are_wanted(
     show: Callable[..., Any], tmp_path: Path
 ) -> None:
     folder = folders.search(tmp_path / "run")
-    with show(folder, viewport={"width": 1200, "height": 300}) as page:
+    with show(folder, width=1200, height=300) as page:
         page.evaluate("scrollTo(0, document.body.scrollHeight)")
         page.wait_for_timeout(100)
         page.evaluate(MOVE, 2)
@@ -203,10 +203,10 @@ def test_a_page_that_follows_gets_a_new_epoch_and_keeps_what_was_chosen(
 
 
 def test_a_page_whose_server_is_gone_asks_for_a_while_and_when_told_to(
-    chromium: Any, tmp_path: Path
+    window: BrowserContext, tmp_path: Path
 ) -> None:
     folder = folders.search(tmp_path / "run", done=3)
-    page = chromium.new_page()
+    page = window.new_page()
     errors: list[str] = []
     asked: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))

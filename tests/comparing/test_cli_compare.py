@@ -34,7 +34,7 @@ def test_processes_side_by_side_reach_the_same_as_one(
     assert "2/2" in told.err
     assert "random" in told.out
     assert f"everything is in {two}" in told.out
-    assert f"report   {two / 'report.html'}\n" in told.err
+    assert f"report   {two / 'report.html'}\n" in told.out
     one = archgrad.compare(methods, text, out=tmp_path / "one", **OPTIONS)
     assert (tmp_path / "one" / "report.html").is_file()
     other = Results.load(two / "results.json")

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import torch
 
+from archgrad import untrusted
 from archgrad.architecture import Architecture
 from archgrad.baselines.value import Proposal, Scored, Search, Strategy, best
 from archgrad.callbacks import Beginning, Callback, EpochEnd, told
@@ -189,7 +190,8 @@ def _kept(run: Run, begun_with: Mapping[str, Any]) -> Lines:
     begun, path = run.path / BEGUN, run.path / EVALUATIONS
     now = json.loads(json.dumps(begun_with))
     if begun.is_file():
-        refuse_other(json.loads(begun.read_text(encoding="utf-8")), now, run.path)
+        with fitting(begun):
+            refuse_other(untrusted.mapping_of_json(begun), now, run.path)
     else:
         write(begun, json.dumps(now, indent=2) + "\n")
     lines = read_lines(path)

@@ -9,22 +9,23 @@ the original files, which take gigabytes: they are held in memory as a whole whi
 
 from __future__ import annotations
 
-import pickle
+import os
 import zipfile
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import IO, Any, NamedTuple
 
-import numpy as np
-
 from archgrad import columns
 from archgrad.benchmarks.reading import Line, assemble, readable
 from archgrad.benchmarks.table import Table
-from archgrad.errors import ArchgradError
+from archgrad.errors import ArchgradError, shown
+from archgrad.plain_pickle import DATA, Reader, nothing
+from archgrad.untrusted import most_unpacked
 
 SHORT, FULL = ("less", "12"), ("full", "200")
+_STEPS = 2**22  # of the pickle of a small file; of a large one four a byte
 _ZIP = b"PK\x03\x04"  # files of torch since 1.6
 _TORCH_MAGIC = 0x1950A86A20F9469CFC6C  # the first of four pickles in files of torch before 1.6
 
@@ -75,17 +76,22 @@ def read_official(path: Path, *, partial: bool = False) -> tuple[Table, dict[str
 
 
 def _load(file: IO[bytes], path: Path) -> Any:
+    packed = os.path.getsize(path)
+    names, steps = {**DATA, **_WEIGHTS}, _STEPS + 4 * packed
     try:
         if file.read(len(_ZIP)) == _ZIP:
             with zipfile.ZipFile(file) as archive:
-                (name,) = (n for n in archive.namelist() if n.endswith("data.pkl"))
-                with archive.open(name) as pickled:
-                    return _Unpickler(pickled).load()
+                (entry,) = (e for e in archive.infolist() if e.filename.endswith("data.pkl"))
+                if entry.file_size > most_unpacked(packed):
+                    raise ValueError(f"it says that it unpacks to {entry.file_size:,} bytes")
+                with archive.open(entry) as pickled:
+                    return Reader(pickled, names, "a table", most=steps).load()
         file.seek(0)
-        first = _Unpickler(file).load()
+        reader = Reader(file, names, "a table", most=steps)
+        first = reader.load()
         if first != _TORCH_MAGIC:
             return first
-        _version, _system, content = (_Unpickler(file).load() for _ in range(3))
+        _version, _system, content = (reader.load() for _ in range(3))
         return content
     except ArchgradError as error:
         raise ArchgradError(f"{path}: {error}") from None
@@ -151,66 +157,24 @@ def _value(result: Any, what: str, path: Path, where: str) -> Iterator[float]:
 
 def _entry(content: Any, key: str, path: Path, where: str) -> Any:
     if not isinstance(content, Mapping) or key not in content:
-        found = sorted(map(str, content)) if isinstance(content, Mapping) else content
+        found = list(content) if isinstance(content, Mapping) else content
         raise _wrong(path, where, found, f"a dict with {key}")
     return content[key]
 
 
 def _wrong(path: Path, where: str, found: object, expected: str) -> ArchgradError:
-    text = repr(found)
-    text = text if len(text) <= 60 else text[:57] + "..."
     return ArchgradError(
-        f"{path}: {where} holds {text}, expected {expected}; take an official file of "
+        f"{path}: {where} holds {shown(found)}, expected {expected}; take an official file of "
         "NAS-Bench-201 or of the topologies of NATS-Bench"
     )
 
 
-def _latin1(text: str, encoding: str) -> bytes:
-    """Stands in for `_codecs.encode`, by which protocol 2 stores bytes."""
-    if encoding != "latin1":
-        raise ArchgradError(f"the pickle asks for the codec {encoding}; expected latin1")
-    return text.encode("latin1")
-
-
-def _weights(*_: Any) -> None:
-    """Stands in for what makes a tensor: weights are not read."""
-
-
-_NUMPY = {
-    "_reconstruct": np.zeros(0).__reduce__()[0],
-    "scalar": np.float64(0).__reduce__()[0],
-}
-_ADMITTED: dict[str, Any] = {
-    "collections.OrderedDict": OrderedDict,
-    "builtins.set": set,
-    "__builtin__.set": set,
-    "builtins.frozenset": frozenset,
-    "__builtin__.frozenset": frozenset,
-    "_codecs.encode": _latin1,
-    "numpy.ndarray": np.ndarray,
-    "numpy.dtype": np.dtype,
-    **{f"numpy.core.multiarray.{name}": function for name, function in _NUMPY.items()},
-    **{f"numpy._core.multiarray.{name}": function for name, function in _NUMPY.items()},
-    "torch._utils._rebuild_tensor": _weights,
-    "torch._utils._rebuild_tensor_v2": _weights,
-    "torch._utils._rebuild_parameter": _weights,
+_WEIGHTS = {
+    "torch._utils._rebuild_tensor": nothing,
+    "torch._utils._rebuild_tensor_v2": nothing,
+    "torch._utils._rebuild_parameter": nothing,
     **{
-        f"torch.{kind}Storage": _weights
+        f"torch.{kind}Storage": nothing
         for kind in ("Float", "Double", "Half", "Long", "Int", "Short", "Byte", "Char", "Bool")
     },
 }
-
-
-class _Unpickler(pickle.Unpickler):
-    """Admits plain data, numpy's and torch's, so that no code of a file can run."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if f"{module}.{name}" not in _ADMITTED:
-            raise ArchgradError(
-                f"the pickle asks for {module}.{name}, which a table does not need; it was not "
-                "run, so get the file from its source"
-            )
-        return _ADMITTED[f"{module}.{name}"]
-
-    def persistent_load(self, pid: Any) -> None:
-        """The storage of a tensor, which is not read."""

@@ -18,11 +18,11 @@ import numpy as np
 from archgrad.benchmarks.numbering import CELLS, number, string
 from archgrad.benchmarks.table import Table
 from archgrad.columns import ARCH, limit
-from archgrad.errors import ArchgradError
+from archgrad.errors import ArchgradError, shown
+from archgrad.untrusted import limited
 
 _UNREADABLE = (
-    OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error, json.JSONDecodeError,
-    RecursionError,
+    OSError, EOFError, zlib.error, csv.Error, RecursionError, ValueError,
 )  # fmt: skip
 ENCODING = "utf-8-sig"  # spreadsheets begin a file with a mark
 
@@ -62,7 +62,7 @@ def read_csv(path: Path, *, partial: bool = False) -> Table:
         header = next(reader, [])
         if ARCH not in header:
             raise ArchgradError(
-                f"{path}, line 1: found {_short(header)}, expected the names of columns, one of "
+                f"{path}, line 1: found {shown(header)}, expected the names of columns, one of "
                 f"them {ARCH}; check that the file is a whole table, or convert it"
             )
         place = header.index(ARCH)
@@ -84,7 +84,7 @@ def read_json(path: Path, *, partial: bool = False) -> Table:
     first = content[0] if isinstance(content, list) and content else None
     if not isinstance(first, dict) or ARCH not in first:
         raise ArchgradError(
-            f"{path}: found {_short(first)}, expected a list of records with {ARCH}, or an "
+            f"{path}: found {shown(first)}, expected a list of records with {ARCH}, or an "
             "object of records by the strings of the cells"
         )
     columns = [column for column in first if column != ARCH]
@@ -99,11 +99,13 @@ def readable(path: Path) -> Iterator[IO[bytes]]:
         with path.open("rb") as plain:
             start = plain.peek(3)
             if start.startswith(b"\x1f\x8b"):
-                yield cast(IO[bytes], gzip.GzipFile(fileobj=plain))
+                yield limited(cast(IO[bytes], gzip.GzipFile(fileobj=plain)), path)
             elif start.startswith(b"BZh"):
-                yield bz2.BZ2File(plain)
+                yield limited(bz2.BZ2File(plain), path)
             else:
                 yield plain
+    except ArchgradError:
+        raise
     except _UNREADABLE as error:
         raise ArchgradError(
             f"table {path} cannot be read: {error}; expected a whole file, so check the path or "
@@ -131,7 +133,7 @@ def _json_lines(path: Path, records: Sequence[Any], columns: Sequence[str]) -> I
         if not isinstance(record, dict) or record.keys() != expected:
             found = sorted(record) if isinstance(record, dict) else record
             raise ArchgradError(
-                f"{path}, {where}: found {_short(found)}, expected the fields of the first "
+                f"{path}, {where}: found {shown(found)}, expected the fields of the first "
                 f"record: {', '.join(sorted(expected))}"
             )
         yield Line(where, record[ARCH], [record[column] for column in columns])
@@ -174,7 +176,7 @@ def _numbers(
         if not 0 <= found[-1] <= top:
             expected = "a number from 0 to 100" if top == 100 else "a finite number from 0"
             raise ArchgradError(
-                f"{origin}, {line.where}: found {_short(value)} in column {column}, expected "
+                f"{origin}, {line.where}: found {shown(value)} in column {column}, expected "
                 f"{expected}; mend the value or get the file again"
             )
     return found
@@ -188,8 +190,3 @@ def _check_cells(origin: str, held: np.ndarray[Any, np.dtype[np.float64]], parti
             f"{string(int(missing[0]))}; the file may be cut, so get it again, or take it as it "
             "is with partial=True where it has some"
         )
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

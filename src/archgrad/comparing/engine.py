@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 import yaml
 from pydantic import ValidationError
 
+from archgrad import failures, untrusted
 from archgrad.baselines import BASELINES
 from archgrad.baselines.beginning import EVALUATIONS
 from archgrad.compare_config import CompareConfig, ComparisonConfig
@@ -27,12 +29,14 @@ from archgrad.errors import ArchgradError, explain, unknown
 from archgrad.files import COMPARISON, RESULTS
 from archgrad.folder import environments, held, write
 from archgrad.methods import RECIPES
+from archgrad.pool_config import PoolConfig
 from archgrad.prepared import checked, search_space, section
-from archgrad.processes import Epochs, parallel_jobs, side_by_side
+from archgrad.processes import Epochs
 from archgrad.retraining import check
 from archgrad.sizing import retrained
 from archgrad.spaces import SearchSpace
 from archgrad.spending import amount, of_first_order
+from archgrad.workers import HERE, Place, made, place
 
 Progress = Callable[[Job, int, int], None]
 
@@ -44,6 +48,7 @@ class Comparison:
     config: ComparisonConfig
     folder: Path
     own: Own | None = None
+    pool: PoolConfig = PoolConfig()
 
     @property
     def jobs(self) -> list[Job]:
@@ -96,22 +101,32 @@ class Comparison:
 
     def _worked(self, left: Sequence[Job], meanwhile: Callable[[], None]) -> Iterator[Job]:
         """The jobs as they end, side by side where the data can be loaded by other processes."""
-        if (workers := self.workers(left)) == 1:
+        at_a_time, crew = self.place.at_a_time, self.place.crew
+        if crew is None:
             hears = Epochs(meanwhile)
             yield from (worked(job, self.own, hears) for job in left)
-        else:
-            calls = [(job, None) for job in left]
-            futures = side_by_side(worked, calls, workers, meanwhile)
-            yield from (future.result() for future in futures)
+            return
+        calls, retries = [(job, None) for job in left], self.pool.retries
+        found = made(crew(), worked, calls, at_a_time, retries=retries, meanwhile=meanwhile)
+        for number, future in found:
+            if error := future.exception():
+                failures.keep(left[number].folder, error)
+            yield left[number]
 
-    def workers(self, left: Sequence[Job]) -> int:
-        """How many searches go on at a time."""
+    @cached_property
+    def place(self) -> Place:
+        """Where the searches run that are left to do."""
+        left = [job for job in self.jobs if not job.done]
         if self.own is not None or not left:
-            return 1
-        wanted = self.config.compare.parallel or parallel_jobs(
-            left[0].train.model_copy(update={"jobs": 0})
+            return HERE
+        search, train = left[0].search, left[0].train
+        return place(
+            self.pool,
+            len(left),
+            parallel=self.config.compare.parallel,
+            threads=max(search.threads, train.threads),
+            device=search.device,
         )
-        return min(wanted, len(left))
 
     def results(self) -> Results:
         """What is in the folder by now."""
@@ -247,22 +262,27 @@ def create(comparison: Comparison) -> None:
     write(folder / COMPARISON, text)
 
 
-def opened(folder: Path, own: Own | None = None) -> Comparison:
+def opened(
+    folder: Path,
+    own: Own | None = None,
+    pool: PoolConfig = PoolConfig(),  # noqa: B008
+) -> Comparison:
     """The comparison in a folder."""
     path = folder / COMPARISON
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Comparison(ComparisonConfig.model_validate(values), folder, own)
+        values = untrusted.from_yaml(untrusted.text(path, untrusted.LIMIT_YAML))
     except FileNotFoundError:
         raise ArchgradError(
             f"folder {folder} holds no comparison (no {COMPARISON}); give the folder that archgrad "
             "compare wrote"
         ) from None
-    except ValidationError as error:
-        raise ArchgradError(f"{path}: {explain(error)}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ArchgradError(f"{path} cannot be read: {reason}; restore it") from None
+    try:
+        return Comparison(ComparisonConfig.model_validate(values), folder, own, pool)
+    except ValidationError as error:
+        raise ArchgradError(f"{path}: {explain(error)}") from None
 
 
 def _environments(folders: Sequence[Path]) -> tuple[dict[str, Any], ...]:

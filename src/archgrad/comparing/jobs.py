@@ -11,6 +11,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+from archgrad import failures, untrusted
 from archgrad.architecture import Architecture
 from archgrad.baselines import BASELINES
 from archgrad.baselines.searching import EVALUATIONS
@@ -21,7 +22,6 @@ from archgrad.comparing.results import Costs, Entry, Phase, Point
 from archgrad.config import RunConfig, SearchConfig, TrainConfig
 from archgrad.cost import cost
 from archgrad.data import Data
-from archgrad.errors import ArchgradError
 from archgrad.files import FAILED
 from archgrad.files import TEST as TEST
 from archgrad.folder import Run, fitting, read_lines, refuse_other, write
@@ -130,8 +130,7 @@ class Job:
         """Options and conditions of the process that began it; empty where it did not begin."""
         path = self.folder / JOB
         with fitting(self.folder):
-            found: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
-        return found
+            return untrusted.mapping_of_json(path) if path.is_file() else {}
 
     def _now(self, given: Parts) -> dict[str, Any]:
         """``conditions``: fingerprints of what has to be equal for all searches on a data set."""
@@ -153,8 +152,7 @@ def worked(job: Job, own: Own | None = None, callback: Callback | None = None) -
 
     An error is kept in the folder, as one line: the others go on. Returns the job.
     """
-    (job.folder / FAILED).unlink(missing_ok=True)
-    try:
+    with failures.kept(job.folder):
         given = parts(job.config.data, own, job.selection)
         run = job.begin(given)
         with run.working():
@@ -164,11 +162,6 @@ def worked(job: Job, own: Own | None = None, callback: Callback | None = None) -
                 wanted.search(run, callback)
             if job.table is None:
                 _retrain(job, given, callback)
-    except Exception as error:  # whatever it is, the other searches are not lost
-        reason = " ".join(str(error).split()) or type(error).__name__
-        if not isinstance(error, ArchgradError):
-            reason = f"{type(error).__name__}: {reason}"
-        write(job.folder / FAILED, json.dumps({"error": reason}) + "\n")
     return job
 
 
@@ -205,17 +198,15 @@ class Finished:
             "seed": job.search.seed,
             "conditions": job.begun_with.get("conditions", {}),
         }
-        failed = folder / FAILED
-        if failed.is_file():
-            error = json.loads(failed.read_bytes())["error"]
+        if (error := failures.of(folder)) is not None:
             return Entry(status="failed", error=error, costs=self._costs(), **common)
-        found, test = job.architecture, json.loads((folder / TEST).read_bytes())
+        found, test = job.architecture, untrusted.mapping_of_json(folder / TEST)
         size = cost(job.space(self.given), found)
         return Entry(
             status="done",
             architecture=found,
             costs=self._costs(test),
-            search_value=self._search_value(),
+            search_value=search_value(self._lines, job.search.method, found, self.measure),
             short_value=self._short_value(found),
             test_value=math.fsum(test["values"]) / len(test["values"]),
             curve=self._curve(),
@@ -238,7 +229,7 @@ class Finished:
         selection = self.job.folder / SELECTION
         if not selection.is_file():
             return found
-        return found + Phase(**json.loads(selection.read_text(encoding="utf-8")))
+        return found + Phase(**untrusted.mapping_of_json(selection))
 
     def _costs(self, test: Mapping[str, Any] | None = None) -> Costs:
         searched = Costs(search=self._searched())
@@ -268,38 +259,43 @@ class Finished:
         each = cost(self.job.space(self.given), self.job.architecture).multiply_adds
         return Phase(spent=float(passes * each), seconds=seconds)
 
-    def _search_value(self) -> float | None:
-        if self.job.search.method not in BASELINES:
-            return self._seen(self._lines[-1])
-        found = self.job.architecture.model_dump(mode="json")
-        mine = [one for one in self._lines if one["architecture"] == found and not one["failed"]]
-        return self._seen(max(mine, key=lambda line: (line["share"], line["score"])))
-
-    def _seen(self, line: Mapping[str, Any]) -> float | None:
-        """What validation said in a line of the search; None where it said nothing finite."""
-        if line.get("failed"):
-            return None
-        name = self.measure.name
-        if self.job.search.method in BASELINES:
-            found = line.get(name, line["score"])  # the score of images is their accuracy
-        else:
-            found = line.get(f"valid_{name}")
-        return None if found is None or not math.isfinite(found) else float(found)
-
     def _short_value(self, found: Architecture) -> float | None:
         if self.job.table is not None:
             return objective(self.job.table)(found)
         short, _ = self.job.retrainings(self.given)
         assert short.folder is not None
-        return float(json.loads((short.folder / RESULT).read_bytes())[self.measure.name])
+        return float(untrusted.mapping_of_json(short.folder / RESULT)[self.measure.name])
 
     def _curve(self) -> tuple[Point, ...]:
         points, seconds = [], 0.0
         for line in self._lines:
             seconds += line["seconds"]
-            if (value := self._seen(line)) is not None:
+            if (value := _seen(line, self.job.search.method, self.measure)) is not None:
                 points.append(Point(spent=float(line["spent"]), seconds=seconds, value=value))
         return tuple(points)
+
+
+def search_value(
+    lines: Sequence[Mapping[str, Any]], method: str, found: Architecture, measure: Measure
+) -> float | None:
+    """What a search saw of its architecture: in its last line, of a baseline in its own one."""
+    if method not in BASELINES:
+        return _seen(lines[-1], method, measure)
+    cell = found.model_dump(mode="json")
+    mine = [one for one in lines if one["architecture"] == cell and not one["failed"]]
+    best = max(mine, key=lambda line: (line["share"], line["score"]))
+    return _seen(best, method, measure)
+
+
+def _seen(line: Mapping[str, Any], method: str, measure: Measure) -> float | None:
+    """What validation said in a line of the search; None where it said nothing finite."""
+    if line.get("failed"):
+        return None
+    if method in BASELINES:
+        found = line.get(measure.name, line["score"])  # the score of images is their accuracy
+    else:
+        found = line.get(f"valid_{measure.name}")
+    return None if found is None or not math.isfinite(found) else float(found)
 
 
 def _digest(value: Any) -> str:

@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from archgrad import untrusted
 from archgrad.architecture import Architecture
 from archgrad.errors import ArchgradError, explain
 from archgrad.measure import MEASURES, Measure
@@ -275,7 +276,7 @@ class Results(_Value):
     def load(cls, path: str | Path) -> Results:
         """Read a JSON file."""
         try:
-            content = Path(path).read_bytes()
+            content = untrusted.content(path)
         except OSError as error:
             raise ArchgradError(
                 f"results {path} cannot be read: {error}; expected the file that archgrad compare "

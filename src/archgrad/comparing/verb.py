@@ -19,8 +19,10 @@ from archgrad.config import DataConfig
 from archgrad.data import DATASETS
 from archgrad.errors import ArchgradError, explain
 from archgrad.folder import free_folder
-from archgrad.prepared import prepare_data
+from archgrad.pool_config import PoolConfig, pool_of
+from archgrad.prepared import prepare_data, section
 from archgrad.reporting.ending import leave_report
+from archgrad.workers import check_pool
 
 # A comma is part of a path unless the name of a data set, npz: or folder: comes after it.
 _NAMES = "|".join(name.partition(":")[0] + (":" if ":" in name else "(?:,|$)") for name in DATASETS)
@@ -45,17 +47,20 @@ def compare(
     every search, the results and the tables; ``resume``: such a folder, to do what is left in it
     (``data`` that came from Python are given again); ``options``: any field of
     `archgrad.compare_config.CompareConfig`, as ``seeds=4``, of `archgrad.config.SearchConfig` or
-    `archgrad.config.DataConfig`, and with the prefix ``train_`` of
-    `archgrad.compare_config.RetrainingConfig`. What failed is marked in the results, and tried
-    again by ``resume``. Raises `ArchgradError` for wrong input, before anything is trained.
+    `archgrad.config.DataConfig`, with the prefix ``train_`` of
+    `archgrad.compare_config.RetrainingConfig`, and of `archgrad.pool_config.PoolConfig`, which say
+    where searches run and may be others with ``resume``. What failed is marked in the results,
+    and tried again by ``resume``. Raises `ArchgradError` for wrong input, before anything is
+    trained.
     """
     named = isinstance(data, str | Path | None)
+    pool = pool_of(options, PoolConfig)
     if resume is not None:
         given = {"methods": methods, "out": out, **options, "data": data if named else None}
         refuse_changes(name for name, value in given.items() if value is not None)
         found = opened(Path(resume))
         own = None if named else _own(found.config.runs[0].data, data, test, classes)
-        return _done(Comparison(found.config, found.folder, own))
+        return _done(Comparison(found.config, found.folder, own, pool))
     if methods is not None:
         options["methods"] = methods if isinstance(methods, str) else ",".join(methods)
     compared = {k: v for k, v in options.items() if k in CompareConfig.model_fields}
@@ -64,7 +69,7 @@ def compare(
     own = None
     if not named or (test, classes) != (None, None):
         own = _own(DataConfig.model_validate(sections["data"]), data, test, classes)
-    return _done(begun({**sections, "compare": compared}, out, own))
+    return _done(begun({**sections, "compare": compared}, out, own, pool))
 
 
 def _done(comparison: Comparison) -> Results:
@@ -79,7 +84,10 @@ def _own(config: DataConfig, data: Any, test: Any, classes: int | None) -> Own:
 
 
 def begun(
-    sections: Mapping[str, Mapping[str, Any]], out: str | Path | None = None, own: Own | None = None
+    sections: Mapping[str, Mapping[str, Any]],
+    out: str | Path | None = None,
+    own: Own | None = None,
+    pool: PoolConfig = PoolConfig(),  # noqa: B008
 ) -> Comparison:
     """A comparison of these options that has passed every check, in its new folder."""
     _refuse_unused(sections)
@@ -93,8 +101,9 @@ def begun(
         for data in _each(sections["data"])
     ]
     config = prepare(compare, bases, own)
+    check_pool(pool, section(config.runs[0]).device, own is not None)
     folder = Path(out) if out is not None else free_folder(bases[0], "compare")
-    comparison = Comparison(config, folder, own)
+    comparison = Comparison(config, folder, own, pool)
     create(comparison)
     return comparison
 

@@ -31,7 +31,7 @@ class Watching:
         jobs = comparison.jobs
         self.open = [job for job in jobs if not job.done]
         self.whole = {job.name for job in self.open if not (job.folder / JOB).is_file()}
-        self.workers, self.now, self.began = comparison.workers(self.open), now, now()
+        self.workers, self.now, self.began = comparison.place.at_a_time, now, now()
         self.took: dict[str, list[float]] = {}
         self.console = console(sys.stderr, quiet)
         self.lines = Lines(self.console)

@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import gzip
 import io
-import pickle
 import re
 import tarfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from archgrad import untrusted
 from archgrad.data.arrays import array_source
 from archgrad.data.base import Normalization
 from archgrad.data.dataset import Parts
 from archgrad.data.files import read_npz
-from archgrad.errors import ArchgradError
+from archgrad.errors import ArchgradError, out_of_memory
+from archgrad.plain_pickle import ARRAYS, Reader
 
 CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
@@ -72,7 +72,7 @@ def read_files(folder: Path, names: tuple[str, ...]) -> dict[str, bytes]:
             raise ArchgradError(
                 f"{path} is missing; expected all of {', '.join(names)}, so extract them again"
             )
-        contents[str(path)] = path.read_bytes()
+        contents[str(path)] = untrusted.content(path)
     return contents
 
 
@@ -80,15 +80,17 @@ def read_archive(path: Path, names: tuple[str, ...]) -> dict[str, bytes]:
     """The bytes of each named file of a .tar.gz archive, by archive and name."""
     found: dict[str, bytes] = {}
     try:
-        with gzip.open(path) as stream:
-            with tarfile.open(fileobj=stream) as archive:
+        with gzip.open(path) as packed, untrusted.limited(packed, path) as stream:
+            with tarfile.open(fileobj=stream, mode="r|") as archive:
                 for member in archive:
-                    file = archive.extractfile(member) if member.isfile() else None
-                    if file is not None and Path(member.name).name in names:
-                        found[Path(member.name).name] = file.read()
+                    name = Path(member.name).name
+                    if name in names and member.isfile():
+                        found[name] = _member(archive, member)
             while stream.read(2**20):  # the checksum is compared at the very end
                 pass
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+    except Exception as error:  # broken archives raise errors of many types
+        if out_of_memory(error):
+            raise
         raise ArchgradError(
             f"{path} cannot be read ({error}); expected a whole .tar.gz archive, so get it again"
         ) from error
@@ -98,6 +100,14 @@ def read_archive(path: Path, names: tuple[str, ...]) -> dict[str, bytes]:
             f"{path} holds no {missing[0]}; expected all of {', '.join(names)}, so get it again"
         )
     return {f"{path}:{name}": found[name] for name in names}
+
+
+def _member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    """Into memory: no file of an archive is ever written."""
+    if member.size > untrusted.LIMIT or member.issparse():
+        raise ValueError(f"{member.name} says that it has {member.size:,} bytes")
+    file = archive.extractfile(member)
+    return b"" if file is None else file.read()
 
 
 def _join(contents: dict[str, bytes], decode: Callable[[bytes, str], Labeled]) -> Parts:
@@ -121,7 +131,7 @@ def _decode_binary(content: bytes, name: str) -> Labeled:
 def unpickled(content: bytes, name: str, *keys: str) -> list[Any]:
     """What a pickled dict of the CIFAR sets holds under each key; nothing in it is run."""
     try:
-        batch = _SafeUnpickler(io.BytesIO(content), encoding="bytes").load()
+        batch = Reader(io.BytesIO(content), ARRAYS, "CIFAR", text=bytes).load()
     except ArchgradError as error:
         raise ArchgradError(f"{name}: {error}") from None
     except Exception as error:  # broken pickles raise errors of almost every type
@@ -148,35 +158,6 @@ def decode_python(content: bytes, name: str, of_labels: str = "labels") -> Label
             f"(N, {_PIXELS}) and a list of N labels, so get it again"
         )
     return data.reshape(-1, 3, 32, 32), np.array(labels)
-
-
-def _latin1(text: str, encoding: str) -> bytes:
-    """Stands in for `_codecs.encode`, by which protocol 2 stores bytes."""
-    if encoding != "latin1":
-        raise ArchgradError(f"the pickle asks for the codec {encoding}; expected latin1")
-    return text.encode("latin1")
-
-
-_RECONSTRUCT = np.zeros(0).__reduce__()[0]
-_ADMITTED: dict[tuple[str, str], Any] = {
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): _latin1,
-}
-
-
-class _SafeUnpickler(pickle.Unpickler):
-    """Admits the few names that the files of CIFAR hold, so that no code of theirs can run."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ADMITTED:
-            raise ArchgradError(
-                f"the pickle asks for {module}.{name}, which CIFAR does not need; it was not "
-                "run, so get the file from its source"
-            )
-        return _ADMITTED[module, name]
 
 
 def read_npz_parts(folder: Path, stem: str, classes: tuple[str, ...]) -> Parts | None:

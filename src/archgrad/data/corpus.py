@@ -16,6 +16,7 @@ import torch
 
 from archgrad.errors import ArchgradError
 from archgrad.memory import available_mb
+from archgrad.untrusted import limited
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 
@@ -60,9 +61,8 @@ def read_text(path: Path, encoding: str = "utf-8") -> str:
 def _read(path: Path) -> bytes:
     opened = _OPENED.get(path.suffix.lower(), Path.open)
     try:
-        with opened(path, "rb") as stream:
-            data: bytes = stream.read()
-            return data
+        with opened(path, "rb") as stream, limited(stream, path) as bounded:
+            return bounded.read()
     except FileNotFoundError:
         raise ArchgradError(f"{path} is missing; expected a text file, so check the path") from None
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
 import zipfile
-import zlib
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -16,7 +16,9 @@ from archgrad.data.arrays import ArraySource, array_source
 from archgrad.data.dataset import Parts
 from archgrad.data.images import needed, read_image, squeezed, subfolders
 from archgrad.data.stream import StreamSource
-from archgrad.errors import ArchgradError
+from archgrad.data.workers import TIMEOUT
+from archgrad.errors import ArchgradError, out_of_memory
+from archgrad.untrusted import most_unpacked
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 _IN_MEMORY = 2**30  # bytes of images that are read at once, not streamed
@@ -34,13 +36,16 @@ def read_npz(path: Path) -> dict[str, Array]:
     try:
         with path.open("rb") as stream:
             _check_zip(stream, path)
+            _check_sizes(stream, os.path.getsize(path))
             with np.load(stream, allow_pickle=False) as file:
                 arrays = {key: file[key] for key in file.files}
     except ArchgradError:
         raise
     except FileNotFoundError:
         raise ArchgradError(f"{path} is missing; expected an npz file, so check the path") from None
-    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # broken files raise errors of many types
+        if out_of_memory(error):
+            raise
         raise ArchgradError(
             f"{path} cannot be read ({error}); expected a whole npz file of plain arrays, so save "
             "or get it again"
@@ -71,6 +76,23 @@ def _check_zip(stream: BinaryIO, path: Path) -> None:
         )
 
 
+def _check_sizes(stream: BinaryIO, packed: int) -> None:
+    """Compare what the arrays claim to take with what is there, before memory is taken."""
+    with zipfile.ZipFile(stream) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > most_unpacked(packed):
+            raise ValueError("it unpacks to more than 100 times its size")
+        for entry in archive.infolist():
+            with archive.open(entry) as file:
+                version = np.lib.format.read_magic(file)
+                read = np.lib.format.read_array_header_1_0
+                read = read if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(file)
+                claimed, held = math.prod(shape) * dtype.itemsize, entry.file_size - file.tell()
+            if not dtype.hasobject and (min(shape, default=0) < 0 or claimed != held):
+                raise ValueError(f"{entry.filename}: {dtype} {shape} in {held:,} bytes")
+    stream.seek(0)
+
+
 def npz_parts(path: Path, dims: int = 2) -> Parts:
     """The parts of an npz file: x, y and, where it holds them, x_test, y_test and classes."""
     arrays = read_npz(path)
@@ -82,14 +104,19 @@ def npz_parts(path: Path, dims: int = 2) -> Parts:
 
 
 def read_folder(
-    path: Path, image_size: int | None, stream: str = "auto", workers: int = 0
+    path: Path,
+    image_size: int | None,
+    stream: str = "auto",
+    workers: int = 0,
+    timeout: float = TIMEOUT,
 ) -> Parts:
     """The images of a folder with one subfolder a class, or of its `train` and `test` folders.
 
     `val` serves as `test` where there is none. A folder that holds `train` alone has no test part.
     `stream`: "off" reads all images at once, each squeezed to a square; "on" reads them when they
     are needed, in `workers` processes (see `StreamSource`, which keeps their ratio); "auto" streams
-    where the images would take more than 1 GiB of memory.
+    where the images would take more than 1 GiB of memory. `timeout`: seconds to wait for a batch of
+    these processes (0: any time).
     """
     if not path.is_dir():
         raise ArchgradError(f"{path} is not a folder; expected one subfolder of images a class")
@@ -101,8 +128,12 @@ def read_folder(
     folders = subfolders(path)
     held = next((name for name in ("test", "val") if {"train", name} <= set(folders)), None)
     inside = held is not None or folders == ["train"]
-    train = StreamSource.of(path / "train" if inside else path, image_size, workers, "train")
-    test = None if held is None else StreamSource.of(path / held, image_size, workers, "test")
+    train = StreamSource.of(
+        path / "train" if inside else path, image_size, workers, "train", timeout
+    )
+    test = None
+    if held is not None:
+        test = StreamSource.of(path / held, image_size, workers, "test", timeout)
     if test is not None and train.classes != test.classes:
         odd = sorted(set(train.classes) ^ set(test.classes))[0]
         raise ArchgradError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -13,12 +14,14 @@ import numpy as np
 import torch
 
 from archgrad.data.photographs import crop_boxes
-from archgrad.errors import ArchgradError
+from archgrad.errors import ArchgradError, out_of_memory
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
+FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")  # EPS runs code
+MOST_PIXELS, MOST_RATIO = 2**26, 100  # of an image, before it is decoded
 _MARGIN = 256 / 224  # the short side before the central crop, in sides of the crop
 
 
@@ -44,21 +47,39 @@ def subfolders(path: Path) -> list[str]:
 
 def _names(path: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> list[str]:
     with os.scandir(path) as entries:
-        return sorted(e.name for e in entries if not e.name.startswith(".") and wanted(e))
+        seen = [entry for entry in entries if not entry.name.startswith(".")]
+    for entry in seen:
+        if not entry.is_file() and not entry.is_dir() and os.path.exists(entry):
+            raise ArchgradError(
+                f"{entry.path} is a pipe, a socket or a device; expected plain files and folders, "
+                "so remove it"
+            )
+    return sorted(entry.name for entry in seen if wanted(entry))
 
 
 def read_image(path: Path, treat: Callable[[Image], Image]) -> Array:
     """An image file in colors, treated: (height, width, 3) uint8."""
     image = needed("PIL.Image")
     try:
-        with image.open(path) as file:
+        with warnings.catch_warnings(action="ignore"), image.open(path, formats=FORMATS) as file:
+            _check_size(*file.size)
             treated = treat(file.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, image.DecompressionBombError) as error:
+    except Exception as error:  # broken files raise errors of many types
+        if out_of_memory(error):
+            raise
         raise ArchgradError(
             f"{path} cannot be read as an image ({error}); expected a whole image file, so mend "
             "or remove it"
         ) from error
     return np.array(treated)
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MOST_PIXELS or max(width, height) > MOST_RATIO * min(width, height):
+        raise ValueError(
+            f"{width:,} x {height:,} pixels, more than {MOST_PIXELS:,} or of a ratio above "
+            f"{MOST_RATIO}"
+        )
 
 
 def squeezed(image: Image, side: int) -> Image:

@@ -26,6 +26,7 @@ from archgrad.data.files import npz_parts, read_digits, read_folder
 from archgrad.data.splits import balanced
 from archgrad.data.textdata import is_text, load_text
 from archgrad.data.torchdata import DatasetSource, LoaderSource, known_labels
+from archgrad.data.workers import TIMEOUT
 from archgrad.dimensions import SIDES
 from archgrad.errors import ArchgradError, unknown
 
@@ -44,7 +45,13 @@ DATASETS: dict[str, str] = {
 """The names `load` takes, and a line on each."""
 
 STREAM = ("auto", "on", "off")
-_OF_IMAGES = {"image_size": None, "dims": 2, "stream": "auto", "workers": 0}
+_OF_IMAGES = {
+    "image_size": None,
+    "dims": 2,
+    "stream": "auto",
+    "workers": 0,
+    "data_timeout": TIMEOUT,
+}
 _OF_TEXT = {"level": "word", "vocabulary": None, "encoding": "utf-8"}
 _CIFAR = {
     "cifar10": (
@@ -69,6 +76,7 @@ def load(
     dims: int = 2,
     stream: str = "auto",
     workers: int = 0,
+    data_timeout: float = TIMEOUT,
     level: str = "word",
     vocabulary: int | None = None,
     encoding: str = "utf-8",
@@ -81,7 +89,8 @@ def load(
     `dims`: 1 where an npz file holds signals (N, C, L), 3 where it holds volumes (N, C, D, H, W).
     `stream`: whether the images of a folder are read when they are needed, "on", "off" or "auto":
     where they would take more than 1 GiB; `workers`: how many processes read them then (0: this
-    one); see `archgrad.data.stream.StreamSource`.
+    one), and `data_timeout` how many seconds a batch of theirs may take (0: any time); see
+    `archgrad.data.stream.StreamSource`.
     Of text `root` is the folder of ptb and `subset` the number of first training tokens to keep;
     `level`, `vocabulary` and `encoding`: see `archgrad.data.text_data`. Options of images with
     text, and of text with images, are refused.
@@ -101,7 +110,8 @@ def load(
         )
     options: dict[str, Any] = {"level": level, "vocabulary": vocabulary, "encoding": encoding}
     if is_text(text):
-        given = {"image_size": image_size, "dims": dims, "stream": stream, "workers": workers}
+        given: dict[str, Any] = {"image_size": image_size, "dims": dims, "stream": stream}
+        given |= {"workers": workers, "data_timeout": data_timeout}
         _refuse_options(text, "text", "images", given, _OF_IMAGES)
         folder = None if root is None else Path(root).expanduser()
         return load_text(text, folder, subset=subset, **options)
@@ -137,7 +147,10 @@ def load(
         raise unknown("data set", text, DATASETS)
     is_folder = kind == "folder" if prefixed else path.is_dir()
     _check_stream(text, is_folder, stream)
-    parts = read_folder(path, image_size, stream, workers) if is_folder else npz_parts(path, dims)
+    if is_folder:
+        parts = read_folder(path, image_size, stream, workers, data_timeout)
+    else:
+        parts = npz_parts(path, dims)
     return assemble(text, parts, image_size=image_size, subset=subset, hold_out=True)
 
 

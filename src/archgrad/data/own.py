@@ -17,6 +17,7 @@ from archgrad.data.base import Augmentation
 from archgrad.data.fingerprint import some_rows
 from archgrad.data.splits import shuffled
 from archgrad.data.transform import Schedule, epoch_generator
+from archgrad.data.workers import awaited
 from archgrad.errors import ArchgradError
 from archgrad.task import CLASSIFICATION, Task
 from archgrad.trees import describe, moved
@@ -165,7 +166,7 @@ class LoaderBatches:
 
     def epoch(self, index: int) -> Iterator[Any]:
         """The batches of a pass."""
-        iterator = iter(self.loader)
+        iterator = awaited(self.loader, lambda number: f"batch {number + 1} of your loader")
         try:
             for batch in iterator:
                 yield moved(batch, self.device)

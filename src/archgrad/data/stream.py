@@ -26,6 +26,7 @@ from archgrad.data.base import (
 )
 from archgrad.data.images import centered, class_files, randomly_cropped, read_image
 from archgrad.data.transform import Schedule, Transform, epoch_generator
+from archgrad.data.workers import TIMEOUT, awaited
 from archgrad.errors import ArchgradError
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
@@ -45,7 +46,8 @@ class StreamSource:
     instead. Both are bilinear, and smoothed where they make the image smaller.
 
     What is read follows from (seed, epoch) alone, not from the number of workers (0: this process
-    reads). A file that is no image is an ArchgradError that names it, once its batch is read.
+    reads). A file that is no image is an ArchgradError that names it, once its batch is read, and
+    so is a process that died, or delivers nothing for `timeout` seconds (0: any time).
     """
 
     folder: Path
@@ -56,15 +58,23 @@ class StreamSource:
     workers: int = 0
     name: str = "images"
     dims: int = 2
+    timeout: float = TIMEOUT
 
     @classmethod
-    def of(cls, folder: Path, side: int, workers: int = 0, name: str = "images") -> StreamSource:
+    def of(
+        cls,
+        folder: Path,
+        side: int,
+        workers: int = 0,
+        name: str = "images",
+        timeout: float = TIMEOUT,
+    ) -> StreamSource:
         """All files of a folder with one subfolder a class."""
         found = class_files(folder)
         files = np.array([os.fsencode(name) for names in found.values() for name in names])
         counts = torch.tensor([len(names) for names in found.values()])
         labels = torch.repeat_interleave(torch.arange(len(found)), counts)
-        return cls(folder, tuple(found), files, labels, side, workers, name)
+        return cls(folder, tuple(found), files, labels, side, workers, name, timeout=timeout)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -153,8 +163,14 @@ class StreamBatches:
             multiprocessing_context=_FORK if source.workers else None,
             pin_memory=on_gpu,
             generator=generator,  # else the loader would draw from the global generator
+            timeout=source.timeout if source.workers else 0,
         )
-        for chosen, images in zip(plan, loader, strict=True):
+
+        def wanted(number: int) -> str:
+            files = plan[number].tolist()
+            return f"{len(files)} images, the first of them {source.path(files[0])}"
+
+        for chosen, images in zip(plan, awaited(loader, wanted), strict=True):
             if isinstance(images, str):
                 raise ArchgradError(images)
             moved = (t.to(self.device, non_blocking=on_gpu) for t in (images, noise[chosen]))

@@ -24,6 +24,7 @@ from archgrad.data.base import (
     is_dense,
 )
 from archgrad.data.transform import Schedule, Transform, epoch_generator
+from archgrad.data.workers import TIMEOUT, awaited
 from archgrad.dimensions import SIDES
 from archgrad.errors import ArchgradError
 
@@ -123,8 +124,10 @@ class DatasetBatches:
             num_workers=source.workers,
             collate_fn=partial(collate, dims=source.dims),
             generator=generator,  # else the loader would draw from the global generator
+            timeout=TIMEOUT if source.workers else 0,
         )
-        for number, (chosen, (images, labels)) in enumerate(zip(plan, loader, strict=True)):
+        read = awaited(loader, lambda number: f"items {plan[number].tolist()} of {source.name}")
+        for number, (chosen, (images, labels)) in enumerate(zip(plan, read, strict=True)):
             if images.shape[1:] != source.shape:
                 raise ArchgradError(
                     f"{source.name}: found images of shape {tuple(images.shape[1:])}; expected "
@@ -233,7 +236,10 @@ class LoaderBatches:
     def epoch(self, index: int) -> Iterator[Batch]:
         """One pass over the loader; random numbers are drawn by place, as images have no index."""
         generator = epoch_generator(self.seed, index)
-        for number, batch in enumerate(self.source.loader):
+        read = awaited(
+            self.source.loader, lambda number: f"batch {number + 1} of {self.source.name}"
+        )
+        for number, batch in enumerate(read):
             images, labels = self.source.check(batch)
             found = find_not_finite(images)
             if found is not None:

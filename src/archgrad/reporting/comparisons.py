@@ -13,8 +13,9 @@ from archgrad.comparing.statistics import bands
 from archgrad.errors import ArchgradError
 from archgrad.files import COMPARISON, RESULTS
 from archgrad.reporting import facts
-from archgrad.reporting.source import LIMIT_YAML, Source
+from archgrad.reporting.source import Source
 from archgrad.reporting.values import Value, items, mapping, text, whole
+from archgrad.untrusted import LIMIT_YAML
 
 FORMAT = "archgrad-comparison/1"
 SEARCHES = "searches/*/*/seed-*"  # data, method, seed

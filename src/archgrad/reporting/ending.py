@@ -1,4 +1,4 @@
-"""The report at the end of a command: written where it can be, and never in the command's way."""
+"""Report and drawing of a command: written where they can be, and never in the command's way."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from archgrad.errors import stored
+
+if TYPE_CHECKING:
+    from archgrad.architecture import Architecture
+    from archgrad.reporting.layout import Strength
 
 
 def leave_report(folder: Path, tell: Callable[[str], object] | None = None) -> Path | None:
@@ -20,12 +27,26 @@ def leave_report(folder: Path, tell: Callable[[str], object] | None = None) -> P
 
         return report(folder)
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        (tell or _warn)(
-            f"report   not written ({reason}); try again with: archgrad report "
-            f"{shlex.quote(str(folder))}"
-        )
+        again = f"archgrad report {shlex.quote(str(folder))}"
+        (tell or _warn)(f"report   not written ({_reason(error)}); try again with: {again}")
         return None
+
+
+def leave_drawing(
+    architecture: Architecture, folder: Path, strength: Strength | None = None
+) -> None:
+    """Draw the cells into a folder, as `archgrad.reporting.cells.save_drawing`; likewise."""
+    try:
+        from archgrad.reporting.cells import save_drawing
+
+        save_drawing(architecture, folder, strength)
+    except Exception as error:
+        _warn(f"cells.svg and cells.png are not written ({_reason(error)}); the results are kept")
+
+
+def _reason(error: Exception) -> str:
+    told = stored(error) if isinstance(error, OSError) else str(error)
+    return " ".join(told.split()) or type(error).__name__
 
 
 def _warn(line: str) -> None:

@@ -26,7 +26,7 @@ from archgrad.reporting import facts
 from archgrad.reporting.networks import OF_SEARCH, found, networks
 from archgrad.reporting.outcome import outcome
 from archgrad.reporting.replay import WHOLE, Detail, groups, replay
-from archgrad.reporting.source import LIMIT_YAML, Source
+from archgrad.reporting.source import Source
 from archgrad.reporting.values import (
     Value,
     architecture,
@@ -37,6 +37,7 @@ from archgrad.reporting.values import (
     text,
     whole,
 )
+from archgrad.untrusted import LIMIT_YAML
 
 BEGUN = "begun_with.json"  # of a baseline
 MOST = 5000  # evaluations on a page

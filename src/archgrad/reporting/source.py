@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import stat
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from archgrad import files
 from archgrad.reporting.values import Value, mapping
+from archgrad.untrusted import LIMIT, from_json, from_yaml
 
-LIMIT = 256 * 2**20  # bytes of a file that is read
-LIMIT_YAML = 2**20  # its parser takes seconds for more
 SHOWN = {
     files.CONFIG: "what was asked for",
     files.METRICS: "losses, accuracies and diagnostics",
@@ -31,9 +27,6 @@ SHOWN = {
     files.TEST: "the test values",
     files.FAILED: "why it failed",
 }
-YAML_ERRORS = (  # PyYAML raises all of these for some text
-    yaml.YAMLError, ValueError, KeyError, AttributeError, TypeError, IndexError, RecursionError,
-)  # fmt: skip
 
 
 class Source:
@@ -115,8 +108,8 @@ class Source:
         if found is None:
             return None
         try:
-            return json.loads(found)
-        except (ValueError, RecursionError) as error:
+            return from_json(found)
+        except ValueError as error:
             self.say(name, f"is no JSON ({_reason(error)})")
             return None
 
@@ -125,8 +118,8 @@ class Source:
         if found is None:
             return {}
         try:
-            value = yaml.safe_load(found)
-        except YAML_ERRORS as error:
+            value = from_yaml(found)
+        except ValueError as error:
             self.say(name, f"is no YAML ({_reason(error)})")
             return {}
         if not isinstance(value, dict):
@@ -169,8 +162,8 @@ class Source:
 
 def _object(line: str) -> Value | None:
     try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
+        value = from_json(line)
+    except ValueError:
         return None
     return value if isinstance(value, dict) else None
 

@@ -1,0 +1,1 @@
+"""Many searches whose options vary, each a run folder of its own."""
