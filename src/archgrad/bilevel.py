@@ -16,6 +16,7 @@ from archgrad.callbacks import Beginning, Callback, EpochEnd, announce, told
 from archgrad.config import SearchConfig
 from archgrad.data import Augmentation, Data
 from archgrad.data.own import OwnData
+from archgrad.distributed import refuse_apart, world
 from archgrad.errors import ArchgradError, Diverged, noted
 from archgrad.folder import Run, write
 from archgrad.graphs import recorder
@@ -30,6 +31,7 @@ from archgrad.loops import (
     drawn_seed,
     first_infinite,
     peak_memory_mb,
+    random_state,
     resolve_device,
     seeded,
 )
@@ -113,7 +115,9 @@ class BilevelSearch:
         """All epochs that are left, and what they give."""
         if self.done == 0 and (price := self.monitor.price()) is not None:
             callback.warning(price)
-        if self.config.graphs == "on" and recorder(self.device) is None:
+        if self.config.graphs == "on" and not world().alone:
+            callback.warning("graphs on: several processes make a search without CUDA graphs")
+        elif self.config.graphs == "on" and recorder(self.device) is None:
             callback.warning(f"graphs on: a GPU alone has CUDA graphs, not {self.device}")
         self.recover(callback)  # where it was interrupted before it could
         while self.verdict is None and self.done < self.config.epochs:
@@ -132,7 +136,8 @@ class BilevelSearch:
         with torch.no_grad():
             self.strength = self.state().strength(self.leg.net.alpha)
         self.start = {name: value.clone() for name, value in self.strength.items()}
-        recording = recorder(self.device) if self.config.graphs == "on" else None
+        wanted = self.config.graphs == "on" and world().alone
+        recording = recorder(self.device) if wanted else None
         self.passes = Passes(self.leg.net, self.method.hypergradient, recording)
 
     def next_stage(self) -> None:
@@ -175,6 +180,7 @@ class BilevelSearch:
         kept |= {**net.alpha, "valid_loss": torch.tensor(metrics["valid_loss"])}
         if (bad := first_infinite(kept)) is not None:
             raise self._diverged(bad, epoch, len(self.loaders.train))
+        refuse_apart({**kept, **random_state(self.device)})
         self.metrics.append(metrics)
         self._judge(metrics, callback)
         metrics["seconds"] = round(time.perf_counter() - started, 3)

@@ -17,6 +17,7 @@ from archgrad.cli_sweep import sweep_command
 from archgrad.cli_train import train_command
 from archgrad.config import DataConfig, SearchConfig, TrainConfig
 from archgrad.errors import ArchgradError, out_of_memory, reason, stored
+from archgrad.launch import refuse_others
 from archgrad.options import Given, with_options
 from archgrad.terminal import (
     AsJson,
@@ -46,6 +47,7 @@ app = typer.Typer(
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; wrong input ends with one line and status 2."""
     try:
+        refuse_others(sys.argv[1:] if arguments is None else arguments)
         app(args=arguments)
     except ArchgradError as error:
         typer.echo(f"archgrad: {error}", err=True)
@@ -172,25 +174,34 @@ def search_command(
     as_json: AsJson = False,
     tensorboard: Tensorboard = False,
 ) -> None:
-    """Search an architecture and draw its cells."""
+    """Search an architecture and draw its cells.
+
+    On several devices: torchrun --nproc-per-node N -m archgrad search ... divides every batch.
+    """
     from archgrad import answers
+    from archgrad.distributed import joined
     from archgrad.folder import Run, free_folder
     from archgrad.prepared import prepare
     from archgrad.reporting.ending import leave_drawing
     from archgrad.session import session
     from archgrad.spending import shown
 
-    if resume is not None:
-        refuse_options(resume, given, out=out, config=config)
-        folder = Run.open(resume)
-        prepared = prepare(folder.config)
-    else:
-        base = configuration.load(config) if config else None
-        prepared = prepare(configuration.build(given, base))
-        folder = Run.create(out or free_folder(prepared.config), prepared.config)
-    seen = {"quiet": quiet, "watch": watch, "tensorboard": tensorboard}
-    with session("search", folder, **seen) as (_, callback):
-        result = prepared.search(folder, callback)
+    with joined() as world:
+        if resume is not None:
+            refuse_options(resume, given, out=out, config=config)
+            folder = Run.open(resume)
+            prepared = prepare(folder.config)
+        else:
+            base = configuration.load(config) if config else None
+            prepared = prepare(configuration.build(given, base))
+        if not world.first:
+            prepared.search()
+            return
+        if resume is None:
+            folder = Run.create(out or free_folder(prepared.config), prepared.config)
+        seen = {"quiet": quiet, "watch": watch, "tensorboard": tensorboard}
+        with session("search", folder, **seen) as (_, callback):
+            result = prepared.search(folder, callback)
     leave_drawing(result.architecture, folder.path, result.strength)
     told = [str(result.architecture)]
     told += [] if result.cost is None else [str(result.cost)]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -19,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from archgrad.errors import ArchgradError
+from archgrad.launch import launched, local_rank
 
 Value = TypeVar("Value")
 PATIENCE = timedelta(minutes=10)  # what a process waits for the others
@@ -46,16 +46,6 @@ def world() -> World:
     if not (dist.is_available() and dist.is_initialized()):
         return World(0, 1)
     return World(dist.get_rank(), dist.get_world_size())
-
-
-def launched() -> bool:
-    """Whether torchrun began this process, as one of several that are to be joined."""
-    return "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
-
-
-def local_rank() -> int:
-    """This process's number on its machine: that of its GPU."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 @contextmanager

@@ -104,7 +104,8 @@ class Division:
         if rest or not rows:
             return None
         shape = rows * self.examples, *like.shape[1:]
-        order = sorted(range(like.ndim), key=lambda axis: -like.stride(axis))
+        strides = like.stride()
+        order = sorted(range(like.ndim), key=lambda axis: -strides[axis])
         found = draw(torch.empty_permuted(shape, order, dtype=like.dtype, device=like.device))
         return found[rows * self.start : rows * self.stop]
 

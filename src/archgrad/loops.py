@@ -14,7 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archgrad.allocation import keep_freed_memory as keep_freed_memory  # imported from here as well
+from archgrad.distributed import world
 from archgrad.errors import ArchgradError, unknown
+from archgrad.launch import local_rank
 
 Model = TypeVar("Model", bound=nn.Module)
 ORDERS = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -30,6 +32,8 @@ def resolve_device(name: str) -> torch.device:
         raise unknown("device", name, known)
     if name == "auto":
         name = "cuda" if count else "cpu"
+    if name != "cpu" and not world().alone:  # each process has a GPU of its own
+        name = f"cuda:{local_rank()}"
     return torch.device(name)
 
 

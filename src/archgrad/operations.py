@@ -116,7 +116,7 @@ def pending(norm: nn.Module, raw: Raw) -> Pending:
     if not norm.training and norm.running_mean is not None and norm.running_var is not None:
         scale = (norm.running_var.double() + norm.eps).rsqrt()
         return Pending(raw.value, norm.running_mean.double(), scale)
-    count = raw.count
+    count = raw.over
     if count == 1:
         raise ValueError(
             "Expected more than 1 value per channel when training, got input size "

@@ -22,6 +22,7 @@ from archgrad.data import Augmentation, Data
 from archgrad.data.corpus import check_vocabulary
 from archgrad.data.own import OwnData
 from archgrad.data.workers import reading
+from archgrad.distributed import world
 from archgrad.errors import ArchgradError, out_of_memory, reason, remembered, unknown
 from archgrad.fitting import epochs_within
 from archgrad.folder import Run, write
@@ -91,6 +92,11 @@ class Prepared:
             if not out_of_memory(error):
                 raise
             told = reason(error)
+        if not world().alone:  # which cannot all measure what would fit
+            raise ArchgradError(
+                f"out of memory ({told}); whole epochs are kept: begin again with a smaller "
+                "batch_size, fewer channels or cells, or continue with more processes"
+            )
         raise ran_out(wanted, run, told)  # here no traceback holds that search any more
 
     def _reported(self, result: SearchResult) -> SearchResult:
@@ -155,6 +161,7 @@ def checked(
     """Refuse what does not fit, before anything is written."""
     search = section(config)
     check_space(search.recipe, "search", found_space.name)
+    _refuse_several(search, loaded)
     device = resolve_device(search.device)
     loaders = Loaders.of(loaded, search, augmentation, device)
     check_precision(search.precision, device)
@@ -183,6 +190,31 @@ def checked(
     filled |= {"epochs": epochs or search.epochs, "budget_epochs": epochs}
     complete = _filled(config, filled)
     return Prepared(complete, loaded, augmentation, found_space, found_method, budget)
+
+
+def _refuse_several(search: SearchConfig, loaded: Data | OwnData) -> None:
+    """Refuse what cannot be one search of several processes."""
+    size = world().size
+    if size == 1:
+        return
+    told = f"found {size} processes for one search"
+    if isinstance(loaded, Data) and loaded.of_text:
+        raise ArchgradError(f"{told} of text, whose segments are not divided; use one process")
+    if search.method in BASELINES:
+        raise ArchgradError(
+            f"{told} by {search.method}, which trains networks one by one; use one process, or "
+            "archgrad compare for several searches side by side"
+        )
+    if search.budget_seconds is not None:
+        raise ArchgradError(
+            f"{told} with budget_seconds {search.budget_seconds:g}, and their clocks differ; give "
+            "epochs or a budget in multiply-adds"
+        )
+    if search.batch_size < size:
+        raise ArchgradError(
+            f"{told} with a batch_size of {search.batch_size}; expected an example for each at "
+            "least: use larger batches, or fewer processes"
+        )
 
 
 def _filled(config: RunConfig, search: dict[str, Any]) -> RunConfig:

@@ -6,6 +6,7 @@ import copy
 import json
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from archgrad.choice import Group
 from archgrad.config import SearchConfig
 from archgrad.data import Data
 from archgrad.data.own import OwnData
+from archgrad.distributed import from_first
 from archgrad.errors import ArchgradError
 from archgrad.files import ALPHAS as ALPHAS
 from archgrad.files import METRICS as METRICS
@@ -112,43 +114,47 @@ class Records:
         }
 
     def restore(self, search: BilevelSearch) -> None:
-        """Take up the run's checkpoint, if there is one."""
-        if self.run is None:
+        """Take up the run's checkpoint, if there is one, in all processes of the search."""
+        content = from_first(lambda: self._newest(search))
+        self._cut(search, 0 if content is None else int(content["epoch"]))
+        if content is None:
             return
-        folder, done = self.run.path / "checkpoints", 0
-        content = load_checkpoint(folder, search.device)
-        if content is not None:
-            with fitting(self.run.path):
-                refuse_other(content["begun_with"], self.begun_with, self.run.path)
-                done = int(content["epoch"])
-            if not search.loaders.exact_resume:
-                warn_of_order(f"epoch {done}")
-            if content.get("kernels") != search.kernels:
+        with nullcontext() if self.run is None else fitting(self.run.path):
+            _take(search, content)
+        if self.run is not None and search.method.recovery is not None:
+            folder = self.run.path / "checkpoints"
+            if (folder / "last.pt").is_file():  # it was interrupted before it could
+                keep_checkpoint(folder, search.done, KEPT)
+
+    def _newest(self, search: BilevelSearch) -> dict[str, Any] | None:
+        """The run's checkpoint, which was begun as this search is."""
+        if self.run is None:
+            return None
+        content = load_checkpoint(self.run.path / "checkpoints", search.device)
+        if content is None:
+            if len(lost := read_lines(self.run.path / METRICS)) > 1:
                 warnings.warn(
-                    f"the search was begun with {content.get('kernels')} and goes on with "
-                    f"{search.kernels}: the same numbers up to rounding, not bit by bit",
+                    f"{self.run.path} has lines of {len(lost)} epochs and no checkpoint of them; "
+                    "the search begins again",
                     stacklevel=2,
                 )
-        if content is None and len(lost := read_lines(self.run.path / METRICS)) > 1:
+            return None
+        with fitting(self.run.path):
+            refuse_other(content["begun_with"], self.begun_with, self.run.path)
+            done = int(content["epoch"])
+        if not search.loaders.exact_resume:
+            warn_of_order(f"epoch {done}")
+        if content.get("kernels") != search.kernels:
             warnings.warn(
-                f"{self.run.path} has lines of {len(lost)} epochs and no checkpoint of them; the "
-                "search begins again",
+                f"the search was begun with {content.get('kernels')} and goes on with "
+                f"{search.kernels}: the same numbers up to rounding, not bit by bit",
                 stacklevel=2,
             )
-        self._cut(search, done)
-        if content is not None:
-            with fitting(self.run.path):
-                _take(search, content)
-            if search.method.recovery is not None and (folder / "last.pt").is_file():
-                keep_checkpoint(folder, done, KEPT)  # where it was interrupted before it could
+        return content
 
     def return_to(self, search: BilevelSearch, epoch: int) -> None:
         """Weights, alpha and all else as they were after an earlier epoch; later lines go."""
-        if self.run is None:
-            content = self.kept.get(epoch)
-        else:
-            folder = self.run.path / "checkpoints"
-            content = load_checkpoint(folder, search.device, f"epoch-{epoch}.pt")
+        content = from_first(lambda: self._of(search, epoch))
         if content is None:
             raise ArchgradError(
                 f"the search shall go back to epoch {epoch}, whose checkpoint is not kept (the "
@@ -161,15 +167,24 @@ class Records:
 
     def _cut(self, search: BilevelSearch, done: int) -> None:
         """Keep the lines of the first ``done`` epochs."""
-        search.metrics, alphas = search.metrics[:done], self.alphas[:done]
-        if self.run is None:
-            self.alphas = alphas
-        else:
-            search.metrics = _whole(self.run.path / METRICS, done)
-            alphas = _whole(self.run.path / ALPHAS, done)
+        search.metrics, alphas = from_first(lambda: self._first(search, done))
+        self.alphas = alphas if self.run is None else []
         cells = alphas[-1].get("cells") if alphas else None  # older ones have none
         kept = json.dumps({"space": search.space.name, "cells": cells})
         search.derived = cells and Architecture.from_json(kept, origin=ALPHAS)
+
+    def _first(self, search: BilevelSearch, done: int) -> list[list[dict[str, Any]]]:
+        """Of the first ``done`` epochs: metrics, alphas."""
+        if self.run is None:
+            return [search.metrics[:done], self.alphas[:done]]
+        return [_whole(self.run.path / name, done) for name in (METRICS, ALPHAS)]
+
+    def _of(self, search: BilevelSearch, epoch: int) -> dict[str, Any] | None:
+        """The checkpoint that is kept of an epoch."""
+        if self.run is None:
+            return self.kept.get(epoch)
+        folder = self.run.path / "checkpoints"
+        return load_checkpoint(folder, search.device, f"epoch-{epoch}.pt")
 
     def last_good(self, search: BilevelSearch) -> str:
         """Which epoch is whole, and where it is kept, in words."""

@@ -48,13 +48,13 @@ class Branch(NamedTuple):
 class Raw(NamedTuple):
     """The output of a branch (B, C, H, W), with its mean and biased variance (C,), in float64.
 
-    ``count``: of how many values of a channel these are.
+    ``over``: of how many values of a channel these are.
     """
 
     value: Tensor
     mean: Tensor
     var: Tensor
-    count: int
+    over: int
 
 
 class Pending(NamedTuple):
