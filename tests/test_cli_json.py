@@ -161,7 +161,7 @@ def test_every_command_that_prints_a_result_has_json_and_those_with_progress_qui
     for name, command in commands.items():
         flags = {flag for parameter in command.params for flag in parameter.opts}
         assert "--json" in flags, name
-        assert ("--quiet" in flags) == (name in PROGRESS), name
+        assert ("--quiet" in flags) == (name in (*PROGRESS, "sweep")), name
 
 
 def test_an_error_with_json_is_a_line_on_standard_error() -> None:

@@ -156,7 +156,7 @@ def test_time_left_is_never_negative_where_a_clock_goes_back() -> None:
 
 def test_a_watched_comparison_forgives_a_clock_that_goes_back(tmp_path: Path) -> None:
     job = SimpleNamespace(folder=tmp_path, name="a", kind="a", done=False)
-    comparison: Any = SimpleNamespace(jobs=[job], workers=len)
+    comparison: Any = SimpleNamespace(jobs=[job], place=SimpleNamespace(at_a_time=1))
     now = time.time() + 3600  # the clock is set back by an hour once the comparison has begun
     watching = Watching(comparison, quiet=True, now=lambda: now)
     (tmp_path / JOB).touch()

@@ -201,10 +201,18 @@ def test_images_of_absurd_dimensions_are_not_decoded(tmp_path: Path) -> None:
     refused(lambda: read_image(path, read), "cannot identify")  # its reader would start another
 
 
-def test_special_files_among_images_are_left_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("special", ["pipe", "endless"])
+def test_special_files_among_images_are_refused(tmp_path: Path, special: str) -> None:
     (tmp_path / "a").mkdir()
-    os.mkfifo(tmp_path / "a" / "pipe")
-    (tmp_path / "a" / "endless").symlink_to("/dev/zero")
+    if special == "pipe":
+        os.mkfifo(tmp_path / "a" / special)
+    else:
+        (tmp_path / "a" / special).symlink_to("/dev/zero")
+    refused(lambda: read_folder(tmp_path, 8), f"{special} is a pipe, a socket or a device")
+
+
+def test_links_among_images(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
     (tmp_path / "a" / "lost").symlink_to(tmp_path / "nowhere")
     refused(lambda: read_folder(tmp_path, 8), "is empty")
     (tmp_path / "a" / "text.png").symlink_to(Path(__file__))

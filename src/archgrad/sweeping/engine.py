@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import Field, JsonValue, ValidationError
 
-from archgrad import failures
+from archgrad import failures, untrusted
 from archgrad.comparing.parts import Own
 from archgrad.config import RunConfig
 from archgrad.errors import ArchgradError, explain
@@ -153,17 +153,19 @@ def opened(folder: Path, own: Own | None = None, pool: SweepPool = SweepPool()) 
     """The sweep in a folder."""
     path = folder / SWEEP
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Sweep(SweepConfig.model_validate(values), folder, own, pool)
+        values = untrusted.from_yaml(untrusted.text(path, untrusted.LIMIT_YAML))
     except FileNotFoundError:
         raise ArchgradError(
             f"folder {folder} holds no sweep (no {SWEEP}); give one that archgrad sweep wrote"
         ) from None
-    except ValidationError as error:
-        raise ArchgradError(f"{path}: {explain(error)}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ArchgradError(f"{path} cannot be read: {reason}; restore it") from None
+    try:
+        return Sweep(SweepConfig.model_validate(values), folder, own, pool)
+    except ValidationError as error:
+        raise ArchgradError(f"{path}: {explain(error)}") from None
+
 
 
 def sweep(
