@@ -124,10 +124,8 @@ def test_a_forked_process_does_not_keep_the_lock_of_its_dead_parent(tmp_path: Pa
     parent = os.fork()
     if not parent:
         with held(tmp_path, "cpu"):
-            child = os.fork()
-            if not child:
-                time.sleep(60)
-            os.write(write, str(child).encode())
+            if not os.fork():  # what a fork begins with is done by then
+                os.write(write, str(os.getpid()).encode())
             time.sleep(60)
         os._exit(0)
     child = int(os.read(read, 20))
