@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
-from torch import nn
 
 import archgrad
 from archgrad import spaces
@@ -26,6 +21,7 @@ from archgrad.parts.relaxation import Softmax
 from archgrad.parts.state import SGD, State
 from archgrad.passes import Passes
 from archgrad.supernet import Supernet
+from pairs import Own, flat, rows, together
 
 ESTIMATES = {
     "first order": first_order,
@@ -33,31 +29,6 @@ ESTIMATES = {
     "exact": Exact(),
     "Neumann": Neumann(1),
 }
-
-
-def _begin(work: Callable[..., Any], rank: int, port: int, out: Path, arguments: Any) -> None:
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=2)
-    torch.save(work(*arguments), out / f"{rank}.pt")
-    dist.barrier()
-    os._exit(0)
-
-
-def together(work: Callable[..., Any], out: Path, *arguments: Any) -> list[Any]:
-    """What ``work`` returns in each of two processes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = multiprocessing.get_context("fork")
-    begun = [
-        context.Process(target=_begin, args=(work, rank, port, out, arguments)) for rank in (0, 1)
-    ]
-    for process in begun:
-        process.start()
-    for process in begun:
-        process.join(60)
-    return [torch.load(out / f"{r}.pt", weights_only=True) for r in (0, 1)]
 
 
 def estimated() -> dict[str, torch.Tensor]:
@@ -82,20 +53,16 @@ def estimated() -> dict[str, torch.Tensor]:
             seed=3,
         )
         found = {
-            name: _flat(estimate(net.alpha, state).gradient) for name, estimate in ESTIMATES.items()
+            name: flat(estimate(net.alpha, state).gradient) for name, estimate in ESTIMATES.items()
         }
         with torch.no_grad():
             mixing = Softmax()(net.alpha, state)
         learned = Passes(net, first_order).learn(mixing, train)
-        found["weights"] = _flat({n: g for n, g in learned.gradient.items() if g is not None})
-        found["statistics"] = _flat({n: b.double() for n, b in net.model.named_buffers()})
+        found["weights"] = flat({n: g for n, g in learned.gradient.items() if g is not None})
+        found["statistics"] = flat({n: b.double() for n, b in net.model.named_buffers()})
     finally:
         torch.set_default_dtype(torch.float32)
     return found
-
-
-def _flat(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-    return torch.cat([tensor.detach().flatten() for tensor in tensors.values()])
 
 
 def test_every_gradient_is_that_of_one_process(tmp_path: Path) -> None:
@@ -106,71 +73,31 @@ def test_every_gradient_is_that_of_one_process(tmp_path: Path) -> None:
         assert (first[name] - value).abs().max() <= 1e-12 * value.abs().max(), name
 
 
-class Own(nn.Module):
-    """A model with batch normalization and dropout, in which a step sees all that is divided."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        wide = {"a": nn.Linear(6, 6), "b": nn.Sequential(nn.Linear(6, 6), nn.Tanh())}
-        self.choice = archgrad.Choice(wide, "block")
-        self.norm, self.dropout, self.out = nn.BatchNorm1d(6), nn.Dropout(0.3), nn.Linear(6, 3)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.out(self.dropout(self.norm(self.choice(x))))
-        return found
-
-
-class Alphas(Callback):
-    """Alpha after every epoch; ``ends`` the process after the first."""
-
-    def __init__(self, ends: bool = False) -> None:
-        self.seen: list[torch.Tensor] = []
-        self.ends = ends
+class Ends(Callback):
+    """Ends the second process after the first epoch."""
 
     def epoch_end(self, event: EpochEnd) -> None:
-        self.seen.append(event.alpha["block"].clone())
-        if self.ends:
+        if not world().first:
             os._exit(1)
 
 
-def searched(folder: str | None, method: str, epochs: int = 2, ends: bool = False) -> Any:
-    """Alphas of a search of 10 steps an epoch in float64, or what ended it."""
-    torch.set_default_dtype(torch.float64)
-    generator = torch.Generator().manual_seed(5)
-    x = torch.randn(140, 6, generator=generator)
-    data = x, (x[:, 0] > 0).long() + (x[:, 1] > 1).long()
-    heard = Alphas(ends and world().rank == 1)
-    out = {"out": folder} if folder is not None and world().first else {}
-    options = {"batch_size": 7, "epochs": epochs, "guard": "off", "learning_rate": 0.1}
+def lost(folder: str) -> str:
+    """What ends a search whose other process is gone."""
     try:
-        torch.manual_seed(1)
-        result = archgrad.search(
-            Own(), train=data, method=method, callbacks=[heard], **out, **options
+        archgrad.search(
+            Own(), train=rows(28), batch_size=7, epochs=3, callbacks=[Ends()], out=folder
         )
     except ArchgradError as error:
         return str(error)
-    finally:
-        torch.set_default_dtype(torch.float32)
-    statistics = dict(result.model.named_buffers()) if result.model is not None else {}
-    return [*heard.seen, statistics["norm.running_var"]]
-
-
-@pytest.mark.parametrize("method", ["darts", "darts_2nd", "proxyless"])
-def test_alphas_are_bit_identical_and_those_of_one_process(tmp_path: Path, method: str) -> None:
-    first, second = together(searched, tmp_path, str(tmp_path / "run"), method)
-    alone = searched(None, method)
-    assert len(first) == len(alone) == 3
-    for one, two, single in zip(first, second, alone, strict=True):
-        assert torch.equal(one, two)
-        torch.testing.assert_close(one, single, rtol=1e-9, atol=1e-12)
-    assert (tmp_path / "run" / "metrics.jsonl").read_text().count("\n") == 2  # one writer
+    return "nothing"
 
 
 def test_a_lost_process_ends_the_other_with_a_clear_line(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):  # of the process that died
-        together(searched, tmp_path, str(tmp_path / "run"), "darts", 3, True)
+        together(lost, tmp_path, str(tmp_path / "run"))
     said = torch.load(tmp_path / "0.pt", weights_only=True)
-    assert "process 1 of 2 lost another one" in said and "--resume" in said
+    assert "process 1 of 2 lost another one (" in said and "--resume" in said
+    assert "/" not in said  # as of the file in which torch raised it
     assert (tmp_path / "run" / "checkpoints" / "last.pt").is_file()
 
 
@@ -202,9 +129,9 @@ def test_other_commands_are_refused_under_torchrun(
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(SystemExit) as ended:
-        main(["train", "DARTS_V2"])
+        main(["compare", "darts"])
     assert ended.value.code == 2
-    assert "2 processes of archgrad train; expected one" in capsys.readouterr().err
+    assert "2 processes of archgrad compare; expected one" in capsys.readouterr().err
     monkeypatch.setenv("WORLD_SIZE", "1")
     with pytest.raises(SystemExit) as ended:
         main(["methods"])

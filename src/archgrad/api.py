@@ -18,6 +18,7 @@ from archgrad.baselines import BASELINES
 from archgrad.budget import Limit, kept
 from archgrad.callbacks import Callback, Callbacks
 from archgrad.config import OWN
+from archgrad.distributed import world
 from archgrad.errors import ArchgradError
 from archgrad.exporting import Exported, export_to, own_subject, subject_of
 from archgrad.folder import Run, free_folder
@@ -89,16 +90,17 @@ def search(
     own = {"method": method, "valid": valid, "classes": classes}
     task, heard = Task.of(loss, metric, forward), Callbacks(callbacks)
     ready, sections = beginning(space, data, options, own, train, task)
+    first = world().first
     folder: Run | None = None
     if resume is not None:
         folder = resumed(resume, options, out)
         prepared = ready(folder.config)
     else:
         prepared = ready(configuration.build(sections))
-        folder = None if out is None else Run.create(out, prepared.config)
-    result = prepared.search(folder, heard)
-    if folder is not None:
-        leave_report(folder.path)
+        folder = None if out is None or not first else Run.create(out, prepared.config)
+    result = prepared.search(folder if first else None, heard)
+    if result.path is not None:
+        leave_report(result.path)
     return result
 
 
@@ -166,7 +168,8 @@ def run(
     from archgrad.experiment import main_job, prepare_main_job
 
     own = {"space": space, "data": data, "method": method, "valid": valid, "test": test}
-    heard = Callbacks(callbacks)
+    heard, first = Callbacks(callbacks), world().first
+    folder: Run | None
     if resume is not None:
         extra = options if random_cells is None else {**options, "random_cells": random_cells}
         folder = resumed(resume, extra, out)
@@ -175,9 +178,11 @@ def run(
         sections = sections_with_training(options, data, space, method)
         config = configuration.build(sections, random_cells=random_cells or 3)
         job = prepare_main_job(config, **own, classes=classes)
-        folder = Run.create(out or free_folder(config), job.search.config)
-    report = main_job(folder, job, heard)
-    leave_report(folder.path)
+        made = job.search.config
+        folder = Run.create(out or free_folder(config), made) if first else None
+    report = main_job(folder if first else None, job, heard)
+    if folder is not None and first:
+        leave_report(folder.path)
     return report
 
 

@@ -85,23 +85,29 @@ def run_command(
 ) -> None:
     """Search, retrain from scratch, test, and compare with random cells: the main job."""
     from archgrad import answers
+    from archgrad.distributed import joined
     from archgrad.experiment import main_job, prepare_main_job, summary
     from archgrad.folder import Run, free_folder
     from archgrad.session import session
 
-    if resume is not None:
-        refuse_options(resume, given, out=out, config=config, random_cells=random_cells)
-        folder = Run.open(resume)
-        job = prepare_main_job(folder.config)
-    else:
-        base = configuration.load(config) if config else None
-        cells = random_cells or (base.random_cells if base else None) or 3
-        job = prepare_main_job(configuration.build(given, base, random_cells=cells))
-        made = job.search.config
-        folder = Run.create(out or free_folder(made), made)
-    seen = {"quiet": quiet, "watch": watch, "tensorboard": tensorboard}
-    with session("run", folder, **seen) as (display, callback):
-        report = main_job(folder, job, callback, display.searched, display.retraining)
+    with joined() as world:
+        if resume is not None:
+            refuse_options(resume, given, out=out, config=config, random_cells=random_cells)
+            folder = Run.open(resume)
+            job = prepare_main_job(folder.config)
+        else:
+            base = configuration.load(config) if config else None
+            cells = random_cells or (base.random_cells if base else None) or 3
+            job = prepare_main_job(configuration.build(given, base, random_cells=cells))
+        if not world.first:
+            main_job(None, job)
+            return
+        if resume is None:
+            made = job.search.config
+            folder = Run.create(out or free_folder(made), made)
+        seen = {"quiet": quiet, "watch": watch, "tensorboard": tensorboard}
+        with session("run", folder, **seen) as (display, callback):
+            report = main_job(folder, job, callback, display.searched, display.retraining)
     told = [summary(report), f"everything is in {folder.path}"]
     value, line = reported(folder.path, answers.main_job(report, folder.path))
     print_result(value, "\n".join([*told, *line]), as_json)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
 from archgrad import config as configuration
 from archgrad import measure
-from archgrad.config import DataConfig, TrainConfig
+from archgrad.config import DataConfig, RunConfig, TrainConfig
 from archgrad.errors import ArchgradError
 from archgrad.options import Given, with_options
 from archgrad.terminal import (
@@ -27,6 +28,13 @@ from archgrad.terminal import (
     reported,
     table,
 )
+
+if TYPE_CHECKING:
+    from archgrad.architecture import Architecture
+    from archgrad.data import Augmentation, Data
+    from archgrad.spaces import SearchSpace
+
+Prepared: TypeAlias = "tuple[RunConfig, Architecture, SearchSpace]"
 
 
 @with_options({"data": (DataConfig, ""), "train": (TrainConfig, "")})
@@ -59,15 +67,12 @@ def train_command(
     import time
 
     from archgrad import answers
-    from archgrad.api import data_of, retrainable
-    from archgrad.architecture import Architecture
+    from archgrad.distributed import joined
     from archgrad.folder import Run, free_folder
-    from archgrad.prepared import retraining_space
     from archgrad.processes import epochs_done, retrain_all
     from archgrad.reporting.ending import leave_drawing
-    from archgrad.retraining import Paused, check, load_data, retrainings
+    from archgrad.retraining import Paused, retrainings
     from archgrad.session import session
-    from archgrad.transfer import transferred_from
 
     deadline = math.inf if piece_seconds is None else time.monotonic() + piece_seconds
     if (what is None) == (resume is None):
@@ -75,38 +80,32 @@ def train_command(
             "give either what to retrain (a folder, a .json file or a published name such as "
             "DARTS_V2) or --resume FOLDER"
         )
-    if resume is not None:
-        refuse_options(resume, given, out=out, config=config, transfer=transfer or None)
-        made = Run.open(resume).config
-        architecture = Architecture.load(resume / "architecture.json")
-    else:
-        assert what is not None
-        architecture = retrainable(what)
-        if config is None and "data" not in given["data"]:
-            given = {**given, "data": {**data_of(what), **given["data"]}}
-        base = configuration.load(config) if config else None
-        made = configuration.build(given, base, space=architecture.space)
-    if made.train is None:
-        raise ArchgradError("this folder holds no retraining; give one that train wrote")
-    data, augmentation = load_data(made.data)
-    origin = made.transferred_from if what is None else transferred_from(what, data, transfer)
-    space = retraining_space(made.train, data, architecture.space)
-    check(space, architecture, made.train, data, augmentation)
-    if resume is not None:
-        folder = Run.open(resume)
-    else:
-        place = out or free_folder(made, f"train-{Path(str(what)).stem}")
-        kept = made.model_copy(update={"transferred_from": origin})
-        folder = Run.create(place, kept, {"architecture.json": architecture.to_json()})
-    jobs = retrainings("found", architecture, space, made.train, folder.path, origin)
-    total = sum(job.config.epochs for job in jobs)
-    seen = {"quiet": quiet, "watch": watch, "tensorboard": tensorboard}
-    with session("train", folder, **seen) as (display, _), folder.working():
-        leave_drawing(architecture, folder.path)
-        try:
-            scores = list(retrain_all(jobs, made.data, None, display.retraining, deadline))
-        except Paused:
-            scores = []
+    with joined() as world:
+        if resume is not None:
+            refuse_options(resume, given, out=out, config=config, transfer=transfer or None)
+            made, architecture, space = _resumed(resume)
+            folder = Run.open(resume)
+        else:
+            assert what is not None
+            made, architecture, space = _begun(what, given, config, transfer)
+            if world.first:
+                place = out or free_folder(made, f"train-{Path(str(what)).stem}")
+                folder = Run.create(place, made, {"architecture.json": architecture.to_json()})
+        assert made.train is not None
+        path = folder.path if world.first else None
+        jobs = retrainings("found", architecture, space, made.train, path, made.transferred_from)
+        if not world.first:
+            with suppress(Paused):
+                list(retrain_all(jobs, made.data, deadline=deadline))
+            return
+        total = sum(job.config.epochs for job in jobs)
+        seen = {"quiet": quiet, "watch": watch, "tensorboard": tensorboard}
+        with session("train", folder, **seen) as (display, _), folder.working():
+            leave_drawing(architecture, folder.path)
+            try:
+                scores = list(retrain_all(jobs, made.data, None, display.retraining, deadline))
+            except Paused:
+                scores = []
     done = epochs_done(jobs)
     scores.sort(key=lambda score: score["seed"])
     value = answers.train(folder.path, done, total, scores)
@@ -123,6 +122,46 @@ def train_command(
     print_result(value, table(_rows(scores)), as_json)
     if not as_json:
         typer.echo("\n".join([*told, *line]))
+
+
+def _resumed(path: Path) -> Prepared:
+    """What a folder goes on with."""
+    from archgrad.architecture import Architecture
+    from archgrad.folder import Run
+    from archgrad.retraining import load_data
+
+    made, architecture = Run.open(path).config, Architecture.load(path / "architecture.json")
+    return made, architecture, _checked(made, architecture, *load_data(made.data))
+
+
+def _begun(what: str, given: Given, config: Path | None, transfer: bool) -> Prepared:
+    from archgrad.api import data_of, retrainable
+    from archgrad.retraining import load_data
+    from archgrad.transfer import transferred_from
+
+    architecture = retrainable(what)
+    if config is None and "data" not in given["data"]:
+        given = {**given, "data": {**data_of(what), **given["data"]}}
+    base = configuration.load(config) if config else None
+    made = configuration.build(given, base, space=architecture.space)
+    data, augmentation = load_data(made.data)
+    origin = transferred_from(what, data, transfer)
+    space = _checked(made, architecture, data, augmentation)
+    return made.model_copy(update={"transferred_from": origin}), architecture, space
+
+
+def _checked(
+    made: RunConfig, architecture: Architecture, data: Data, augmentation: Augmentation
+) -> SearchSpace:
+    """The space at the size of the retraining."""
+    from archgrad.prepared import retraining_space
+    from archgrad.retraining import check
+
+    if made.train is None:
+        raise ArchgradError("this folder holds no retraining; give one that train wrote")
+    space = retraining_space(made.train, data, architecture.space)
+    check(space, architecture, made.train, data, augmentation)
+    return space
 
 
 def _rows(scores: Sequence[Mapping[str, Any]]) -> list[list[str]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -138,6 +139,12 @@ def _receive() -> dict[str, Any]:
     return found
 
 
+def _reason(error: Exception) -> str:
+    """Its first line, without where in the library's own code it was raised."""
+    line = (str(error).splitlines() or [""])[0]
+    return re.sub(r"^\[\S+\] ", "", line)[:120] or type(error).__name__
+
+
 @contextmanager
 def _together() -> Iterator[None]:
     """Says that another process is gone where they cannot do something together."""
@@ -146,7 +153,7 @@ def _together() -> Iterator[None]:
     except RuntimeError as error:
         rank, size = world()
         raise ArchgradError(
-            f"process {rank + 1} of {size} lost another one ({str(error).splitlines()[0][:120]}); "
-            "what came before this epoch is kept: see what that process or its machine says, then "
-            "continue with --resume, with as many processes as you like"
+            f"process {rank + 1} of {size} lost another one ({_reason(error)}); what came before "
+            "this epoch is kept: see what that process or its machine says, then continue with "
+            "--resume, with as many processes as you like"
         ) from None

@@ -29,7 +29,7 @@ from torch.overrides import TorchFunctionMode
 from archgrad.dimensions import others, wide
 from archgrad.distributed import summed, world
 from archgrad.errors import ArchgradError
-from archgrad.kernels.duals import at_rest
+from archgrad.kernels.duals import at_rest, moves
 from archgrad.precision import full_type
 from archgrad.trees import describe, mapped, size
 
@@ -38,23 +38,26 @@ Grad = Tensor | None
 
 @dataclass(frozen=True)
 class Division:
-    """Which of the ``examples`` of a batch this process computes: from ``start`` up to ``stop``."""
+    """Which of the ``examples`` of a batch this process computes: from ``start`` up to ``stop``.
+
+    ``axis``: along which they stand in what is computed, 1 of texts side by side.
+    """
 
     examples: int
     start: int
     stop: int
+    axis: int = 0
 
     @classmethod
     def of(cls, batch: Any) -> Division | None:
-        """That of a batch; None where every process computes all of it.
-
-        So it is with fewer examples than processes, and for what holds more than examples (text).
-        """
+        """That of a batch; None where every process computes all of it, as fewer examples."""
         rank, ranks = world()
-        count = 0 if hasattr(batch, "shortened") else size(batch, unknown=0)
+        beside = getattr(batch, "beside", None)
+        count = size(batch, unknown=0) if beside is None else beside
         if ranks == 1 or count < ranks:
             return None
-        return cls(count, rank * count // ranks, (rank + 1) * count // ranks)
+        axis = 0 if beside is None else 1
+        return cls(count, rank * count // ranks, (rank + 1) * count // ranks, axis)
 
     @property
     def mine(self) -> int:
@@ -63,31 +66,34 @@ class Division:
 
     def part(self, batch: Any) -> Any:
         """This process's examples; tensors of other lengths stay whole."""
+        if self.axis:
+            return batch.texts(self.start, self.stop)
         return mapped(self._part, batch)
 
     def _part(self, tensor: Tensor) -> Tensor:
         whole = tensor.ndim and len(tensor) == self.examples
         return tensor[self.start : self.stop] if whole else tensor
 
-    def whole(self, output: Any) -> Any:
+    def whole(self, output: Any, axis: int | None = None) -> Any:
         """What all processes computed, one after the other; of a scalar the mean over examples."""
-        return mapped(self._whole, output)
+        along = self.axis if axis is None else axis
+        return mapped(lambda tensor: self._whole(tensor, along), output)
 
-    def _whole(self, tensor: Tensor) -> Tensor:
+    def _whole(self, tensor: Tensor, axis: int) -> Tensor:
         if tensor.is_floating_point():
-            return self._joined(tensor)
-        return self._joined(tensor.long()).to(tensor.dtype) if tensor.ndim else tensor
+            return self._joined(tensor, axis)
+        return self._joined(tensor.long(), axis).to(tensor.dtype) if tensor.ndim else tensor
 
-    def _joined(self, tensor: Tensor) -> Tensor:
+    def _joined(self, tensor: Tensor, axis: int) -> Tensor:
         if not tensor.ndim:
             return total(tensor * (self.mine / self.examples))
-        rows, rest = divmod(len(tensor), self.mine)
+        rows, rest = divmod(tensor.shape[axis], self.mine) if axis < tensor.ndim else (0, 1)
         if rest or not rows:
             raise ArchgradError(
                 f"the model returned {describe(tensor)} for {self.mine} examples; expected a row "
                 "an example, which several processes can put together: use one process"
             )
-        behind = [0] * (2 * tensor.ndim - 2)
+        behind = [0] * (2 * (tensor.ndim - axis - 1))
         return total(F.pad(tensor, [*behind, *(rows * n for n in self._beside)]))
 
     @property
@@ -127,6 +133,14 @@ class Division:
         return [*mean.split(sizes), *variance.split(sizes)]
 
 
+def drawn(draw: Callable[..., Tensor], examples: int, *shape: int) -> Tensor:
+    """``draw(examples, *shape)``; in a divided pass this process's part of the whole batch's."""
+    division = present()
+    if division is None:
+        return draw(examples, *shape)
+    return draw(division.examples, *shape)[division.start : division.stop]
+
+
 _present: ContextVar[Division | None] = ContextVar("division", default=None)
 
 
@@ -138,7 +152,7 @@ def present() -> Division | None:
 @contextmanager
 def computing(division: Division | None) -> Iterator[None]:
     """A pass over this process's part, in which statistics and draws are those of the batch."""
-    if division is None:
+    if division is None or division is present():
         yield
         return
     token = _present.set(division)
@@ -168,10 +182,19 @@ def add_gradients(parameters: Iterable[Tensor], batch: Any) -> None:
 
 
 def spread(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The same tensors as inputs of this process's part: their gradients are summed, in one go."""
-    if not torch.is_grad_enabled() or not tensors:
+    """The same tensors as inputs of this process's part: their gradients are summed, in one go.
+
+    In forward mode those that have tangents go by themselves: one function cannot have both kinds.
+    """
+    if not torch.is_grad_enabled():
         return list(tensors)
-    return list(_Spread.apply(*tensors))  # type: ignore[no-untyped-call]
+    found: dict[int, Tensor] = {}
+    for kind in (False, True):
+        alike = [i for i, tensor in enumerate(tensors) if moves(tensor) is kind]
+        if alike:
+            spread_ones = _Spread.apply(*(tensors[i] for i in alike))  # type: ignore[no-untyped-call]
+            found |= dict(zip(alike, spread_ones, strict=True))
+    return [found[i] for i in range(len(tensors))]
 
 
 def spread_named(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -251,15 +274,17 @@ class _OfTheBatch(TorchFunctionMode):
         options = options or {}
         if function is F.batch_norm:
             return _batch_norm(self.division, *arguments, **options)
-        drawn = None
-        if function in DROPOUTS:
-            drawn = _dropout(self.division, function, *arguments, **options)
+        found = None
+        if self.division.axis:
+            pass  # language models draw by `drawn`
+        elif function in DROPOUTS:
+            found = _dropout(self.division, function, *arguments, **options)
         elif function in DRAWS:
             target, *rest = arguments
-            drawn = self.division.drawn(lambda x: function(x, *rest, **options), target)
-            if drawn is not None and function not in LIKE:
-                drawn = target.copy_(drawn)
-        return function(*arguments, **options) if drawn is None else drawn
+            found = self.division.drawn(lambda x: function(x, *rest, **options), target)
+            if found is not None and function not in LIKE:
+                found = target.copy_(found)
+        return function(*arguments, **options) if found is None else found
 
 
 DROPOUTS = {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d}

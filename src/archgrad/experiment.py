@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -90,6 +91,25 @@ class MainJob:
     random: list[Architecture]
     space: SearchSpace  # at the size of the retraining
 
+    def cells(self, result: SearchResult) -> dict[str, Architecture]:
+        """What is retrained, by label: the found cell and the random ones."""
+        random = {f"random-{i}": cell for i, cell in enumerate(self.random, start=1)}
+        return {"found": result.architecture, **random}
+
+    def retrained(
+        self, result: SearchResult, folder: Path | None, progress: Progress = silent
+    ) -> Iterator[Score]:
+        """The score of every retraining of every cell, as it comes."""
+        config, data = self.search.config, self.search.data
+        assert config.train is not None and isinstance(data, Data)
+        cells = self.cells(result).items()
+        jobs = [
+            one for label, cell in cells
+            for one in retrainings(label, cell, self.space, config.train, folder)
+        ]  # fmt: skip
+        own = (data, self.search.augmentation) if config.data.data == OWN else None
+        return retrain_all(jobs, config.data, own, progress)
+
 
 def prepare_main_job(config: RunConfig, **own: Any) -> MainJob:
     """Refuse, before anything is written, what any step of the main job would refuse later.
@@ -112,7 +132,7 @@ def prepare_main_job(config: RunConfig, **own: Any) -> MainJob:
 
 
 def main_job(
-    run: Run,
+    run: Run | None,
     job: MainJob,
     callback: Callback | None = None,
     on_search: Callable[[SearchResult], None] = lambda result: None,
@@ -121,25 +141,20 @@ def main_job(
     """Do (or go on with) everything that the run's configuration asks for.
 
     Nothing is selected by test data: the cell is that of the search's last epoch, the random cells
-    are drawn from the seed, every network is tested once after its last epoch.
+    are drawn from the seed, every network is tested once after its last epoch. Without a ``run``,
+    as in all but the first of several processes, nothing is written.
     """
-    config, train = run.config, run.config.train
-    assert train is not None
-    with run.working():
+    with nullcontext() if run is None else run.working():
         result = job.search.search(run, callback)
-        leave_drawing(result.architecture, run.path, result.strength)
+        cells, folder = job.cells(result), None if run is None else run.path / "train"
+        if run is not None:
+            leave_drawing(result.architecture, run.path, result.strength)
         on_search(result)
-        cells = {"found": result.architecture}
-        cells |= {f"random-{i}": cell for i, cell in enumerate(job.random, start=1)}
-        folder = run.path / "train"
+        if folder is not None:
+            for label, cell in cells.items():
+                write(folder / label / "architecture.json", cell.to_json())
         scores: dict[str, list[Score]] = {label: [] for label in cells}
-        jobs = []
-        for label, cell in cells.items():
-            write(folder / label / "architecture.json", cell.to_json())
-            jobs += retrainings(label, cell, job.space, train, folder)
-        assert isinstance(job.search.data, Data)
-        own = (job.search.data, job.search.augmentation) if config.data.data == OWN else None
-        for score in retrain_all(jobs, config.data, own, on_retraining):
+        for score in job.retrained(result, folder, on_retraining):
             scores[score["label"]].append(score)
         for entries in scores.values():
             entries.sort(key=lambda score: score["seed"])
@@ -154,9 +169,10 @@ def main_job(
             search_seconds=sum(line["seconds"] for line in result.metrics),
             limit=result.cost,
         )
-        write(run.path / "results.json", json.dumps(as_json(report), indent=2) + "\n")
-        report = replace(report, model=_export(run.path))
-        write(run.path / "summary.txt", summary(report))
+        if run is not None:
+            write(run.path / "results.json", json.dumps(as_json(report), indent=2) + "\n")
+            report = replace(report, model=_export(run.path))
+            write(run.path / "summary.txt", summary(report))
     return report
 
 

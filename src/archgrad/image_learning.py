@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,9 @@ from archgrad.architecture import Architecture
 from archgrad.compiling import Forward, compiled
 from archgrad.config import TrainConfig
 from archgrad.data import Augmentation, Data
+from archgrad.distributed import world
+from archgrad.division import divided
+from archgrad.errors import ArchgradError
 from archgrad.learning import Pass, training_batches
 from archgrad.loops import accuracy, evaluate, placed
 from archgrad.network import Classifier, DropPath
@@ -43,8 +47,13 @@ class ImageLearning:
     def check(
         space: SearchSpace, architecture: Architecture, config: TrainConfig, data: Data
     ) -> None:
-        """Refuse an auxiliary head where the images are too small for it."""
+        """Refuse an auxiliary head for too small images, and compiling in several processes."""
         space.derive(architecture, auxiliary=config.auxiliary_weight > 0)
+        if config.compile != "off" and not world().alone:
+            raise ArchgradError(
+                f"found compile {config.compile} and {world().size} processes for one retraining, "
+                "whose messages are not compiled; use compile off, or one process"
+            )
 
     def begin(self, epoch: int) -> None:
         """Training mode, with the drop path of the epoch."""
@@ -63,7 +72,7 @@ class ImageLearning:
         inputs, target = batch
         forward = self._forward(inputs)
         with autocast(self.config.precision, self.device):
-            logits, extra = forward(inputs)
+            logits, extra = divided(forward, inputs)
         total = self._loss(logits, target)
         if extra is not None:
             total = total + self.config.auxiliary_weight * self._loss(extra, target)
@@ -90,5 +99,5 @@ class ImageLearning:
         assert part is not None
         size, normalization = self.config.batch_size, self.data.normalization
         batches = part.batches(size, normalization=normalization, device=self.device)
-        loss, right = evaluate(network, batches.epoch(0))
+        loss, right = evaluate(partial(divided, network), batches.epoch(0))
         return {"accuracy": right, "loss": loss, "test_images": len(part)}

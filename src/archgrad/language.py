@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from archgrad.division import present
 from archgrad.kernels.decoding import cross_entropy
 from archgrad.kernels.duals import at_rest
 from archgrad.measure import PERPLEXITY, perplexity
@@ -41,17 +42,35 @@ class Segment(NamedTuple):
         """Its first steps, after the same state."""
         return self._replace(tokens=self.tokens[:steps], target=self.target[:steps])
 
+    @property
+    def beside(self) -> int:
+        """How many texts are side by side: what several processes divide among them."""
+        return self.tokens.shape[1]
+
+    def texts(self, start: int, stop: int) -> Segment:
+        """Some of the texts, each with its state."""
+        some = self.tokens[:, start:stop], self.target[:, start:stop]
+        return Segment(*some, mapped(lambda s: s[start:stop], self.state), self.memory, self.share)
+
 
 def _read(model: Model, segment: Segment) -> tuple[Any, Tensor]:
-    """((logits, penalty), target); the stream remembers how it went on."""
+    """((logits, penalty), target); the stream remembers how it went on.
+
+    Of a pass that processes divide the loss stands in place of the logits, which are many.
+    """
     logits, state, penalty = model(segment.tokens, segment.state, penalized=True)
     segment.memory.state = mapped(at_rest, state)
+    if (division := present()) is not None:
+        segment.memory.state = division.whole(segment.memory.state, axis=0)
+        logits = cross_entropy(logits, segment.target)
     return (logits, penalty), segment.target
 
 
 def _cross_entropy(output: Any, target: Tensor) -> Tensor:
     """Mean over all tokens, in nats."""
-    return cross_entropy(output[0], target)
+    logits = output[0]
+    known = isinstance(logits, Tensor) and not logits.ndim
+    return logits if known else cross_entropy(logits, target)
 
 
 LANGUAGE = Task(

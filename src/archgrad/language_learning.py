@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from archgrad.config import TrainConfig
 from archgrad.data import Augmentation, Data
 from archgrad.data.base import Source
 from archgrad.data.text import TextBatches, at
+from archgrad.division import divided
 from archgrad.errors import ArchgradError
 from archgrad.learning import Pass, training_batches
 from archgrad.loops import placed
@@ -64,7 +66,7 @@ class LanguageLearning:
         """Of a segment."""
         task = self.data.task
         with autocast(self.config.precision, self.device):
-            output, target = task.forward(self.network, batch)
+            output, target = divided(partial(task.forward, self.network), batch)
         output = full(output)
         loss = task.minimized(output, target)
         return Pass(task.trained(loss, output), {"train_loss": loss}, target.numel())
@@ -94,7 +96,8 @@ def tested(
 def _judged(network: nn.Module, data: Data, batches: TextBatches) -> float:
     task, training = data.task, network.training
     network.eval()
-    loss, _ = task.evaluate(lambda batch: task.forward(network, batch), batches.epoch(0))
+    forward = partial(divided, partial(task.forward, network))
+    loss, _ = task.evaluate(forward, batches.epoch(0))
     network.train(training)
     return loss
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from archgrad.errors import ArchgradError
 
-DIVIDED = ("search",)  # the commands that several processes do together
+DIVIDED = ("search", "train", "run")  # the commands that several processes do together
 
 
 def launched() -> bool:
@@ -26,6 +26,6 @@ def refuse_others(arguments: Sequence[str]) -> None:
     if launched() and command is not None and command not in DIVIDED:
         raise ArchgradError(
             f"torchrun began {os.environ['WORLD_SIZE']} processes of archgrad {command}; expected "
-            f"one, since several do {' and '.join(DIVIDED)} together alone: begin it without "
+            f"one, since several do {', '.join(DIVIDED)} together alone: begin it without "
             "torchrun (for many runs side by side: archgrad compare, archgrad sweep)"
         )

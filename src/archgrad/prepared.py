@@ -161,7 +161,7 @@ def checked(
     """Refuse what does not fit, before anything is written."""
     search = section(config)
     check_space(search.recipe, "search", found_space.name)
-    _refuse_several(search, loaded)
+    _refuse_several(search)
     device = resolve_device(search.device)
     loaders = Loaders.of(loaded, search, augmentation, device)
     check_precision(search.precision, device)
@@ -192,19 +192,12 @@ def checked(
     return Prepared(complete, loaded, augmentation, found_space, found_method, budget)
 
 
-def _refuse_several(search: SearchConfig, loaded: Data | OwnData) -> None:
+def _refuse_several(search: SearchConfig) -> None:
     """Refuse what cannot be one search of several processes."""
     size = world().size
     if size == 1:
         return
     told = f"found {size} processes for one search"
-    if isinstance(loaded, Data) and loaded.of_text:
-        raise ArchgradError(f"{told} of text, whose segments are not divided; use one process")
-    if search.method in BASELINES:
-        raise ArchgradError(
-            f"{told} by {search.method}, which trains networks one by one; use one process, or "
-            "archgrad compare for several searches side by side"
-        )
     if search.budget_seconds is not None:
         raise ArchgradError(
             f"{told} with budget_seconds {search.budget_seconds:g}, and their clocks differ; give "

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from archgrad import measure, untrusted
 from archgrad.callbacks import Callback, EpochEnd
 from archgrad.config import DataConfig, TrainConfig
 from archgrad.data import Augmentation, Data
+from archgrad.distributed import from_first, world
 from archgrad.errors import ArchgradError
 from archgrad.folder import refuse_other
 from archgrad.loops import resolve_device
@@ -24,6 +23,7 @@ from archgrad.retraining import (
     Retraining,
     Score,
     begun_with,
+    late,
     load_data,
     retrain,
 )
@@ -47,21 +47,19 @@ def retrain_all(
     """Run retrainings side by side, each in a process of its own; yields each score as it comes.
 
     Scores do not depend on how many run at a time. Finished ones are read back, not repeated.
-    ``own``: data from Python, which no other process can load: then one after the other, here.
+    ``own``: data from Python, which no other process can load: then one after the other, here. So
+    it is too where several processes do each one together.
     ``progress`` hears now and then how many epochs of each job are done, of how many, and how many
     jobs go on at a time. ``deadline``: as in `retrain`; raises `Paused` where something is left to
     do.
     """
-    open_jobs = []
-    for job in jobs:
-        if job.folder is not None and (job.folder / RESULT).is_file():
-            yield _read_score(job.folder / RESULT, job)
-        else:
-            open_jobs.append(job)
+    scores = from_first(lambda: [_kept_score(job) for job in jobs])
+    yield from filter(None, scores)
+    open_jobs = [job for job, score in zip(jobs, scores, strict=True) if score is None]
     if not open_jobs:
         return
     workers = min(parallel_jobs(open_jobs[0].config), len(open_jobs))
-    alone = workers == 1 or own is not None
+    alone = workers == 1 or own is not None or not world().alone
 
     def meanwhile() -> None:
         done = [epochs_done([job]) for job in jobs]
@@ -71,7 +69,7 @@ def retrain_all(
         loaded, augmentation = own or load_data(data)
         hears = Epochs(meanwhile)
         for number, job in enumerate(open_jobs):
-            if number and time.monotonic() > deadline:
+            if number and late(deadline):
                 raise Paused
             yield retrain(
                 job, loaded, augmentation=augmentation, callback=hears, deadline=deadline
@@ -111,7 +109,11 @@ def epochs_done(jobs: Sequence[Retraining]) -> int:
     return sum(file.read_bytes().count(b"\n") for file in files if file.is_file())
 
 
-def _read_score(path: Path, job: Retraining) -> Score:
+def _kept_score(job: Retraining) -> Score | None:
+    """That of a finished retraining."""
+    path = None if job.folder is None else job.folder / RESULT
+    if path is None or not path.is_file():
+        return None
     try:
         score: Score = untrusted.mapping_of_json(path)
         float(score[measure.of(score).name])

@@ -19,6 +19,7 @@ from torch.autograd import forward_ad
 from torch.func import functional_call
 
 from archgrad.choice import Choice, Row
+from archgrad.division import computing, present
 from archgrad.errors import ArchgradError
 from archgrad.loops import random_state, restore_random_state
 
@@ -46,7 +47,7 @@ def _recomputed(module: Recomputable, inputs: Sequence[Tensor]) -> Tensor:
     rows = [choice.mixing for choice in choices]
     names = [name for name, _ in module.named_parameters()]
     device = inputs[0].device
-    random = random_state(device)
+    random, division = random_state(device), present()
 
     def run(*tensors: Any) -> Tensor:
         """The module as a function of all that it depends on."""
@@ -56,7 +57,8 @@ def _recomputed(module: Recomputable, inputs: Sequence[Tensor]) -> Tensor:
         buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
         mixed = [row and row._replace(weights=next(left), edge=next(left)) for row in rows]
         devices = [device] if device.type == "cuda" else []
-        with _as_before(module, choices, mixed), torch.random.fork_rng(devices):
+        as_before = _as_before(module, choices, mixed), torch.random.fork_rng(devices)
+        with as_before[0], as_before[1], computing(division):
             restore_random_state(random, device)
             output: Tensor = functional_call(module, {**weights, **buffers}, tuple(x))
         return output

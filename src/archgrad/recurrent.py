@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archgrad.choice import Choice
+from archgrad.division import drawn
 from archgrad.errors import ArchgradError
 from archgrad.kernels import decoding
 from archgrad.kernels.recurrence import ACTIVATIONS, NAMES, Node, Plan, recurrence
@@ -184,20 +186,27 @@ class LanguageModel(nn.Module):
         embedding, batch = self.embedding, tokens.shape[1]
         if state is None:
             state = embedding.new_zeros(batch, hidden)
-        words = self._mask(rates.words, len(embedding), 1)
-        looked_up = F.embedding(tokens, embedding if words is None else embedding * words)
-        looked_up = _times(looked_up, self._mask(rates.embedding, 1, batch, hidden))
-        masks = self._mask(rates.input, batch, hidden), self._mask(rates.hidden, batch, hidden)
+        looked_up = F.embedding(tokens, _times(embedding, self._words(rates.words)))
+        looked_up = _times(looked_up, self._mask(rates.embedding, batch))
+        masks = self._mask(rates.input, batch), self._mask(rates.hidden, batch)
         outputs = self.cell(looked_up, state, *masks)
-        decoded = _times(outputs, self._mask(rates.output, 1, batch, hidden))
+        decoded = _times(outputs, self._mask(rates.output, batch))
         if not penalized:
             return F.linear(decoded, embedding, self.bias), outputs[-1]
         found = decoding.decoded(decoded, embedding, self.bias)
         return found, outputs[-1], self._penalty(outputs, decoded)
 
-    def _mask(self, rate: float, *shape: int) -> Tensor | None:
+    def _words(self, rate: float) -> Tensor | None:
+        """What is kept of the vocabulary, (V, 1)."""
+        return self._kept(rate, len(self.embedding), 1) if self.training and rate else None
+
+    def _mask(self, rate: float, batch: int) -> Tensor | None:
+        """What is kept of each text at all of its steps, (B, H)."""
         if not self.training or rate == 0:
             return None
+        return drawn(partial(self._kept, rate), batch, self.embedding.shape[1])
+
+    def _kept(self, rate: float, *shape: int) -> Tensor:
         return self.embedding.new_empty(shape).bernoulli_(1 - rate) / (1 - rate)
 
     def _penalty(self, outputs: Tensor, decoded: Tensor) -> Tensor:

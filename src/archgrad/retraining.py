@@ -22,6 +22,7 @@ from archgrad.config import DataConfig, TrainConfig
 from archgrad.cost import cost
 from archgrad.data import Augmentation, Data
 from archgrad.data.workers import reading
+from archgrad.distributed import from_first
 from archgrad.errors import ArchgradError, remembered
 from archgrad.files import RESULT as RESULT
 from archgrad.folder import read_lines, write
@@ -138,8 +139,13 @@ def _epochs(training: Training, callback: Callback, deadline: float) -> None:
             callback.warning(
                 f"epoch {metrics['epoch']} diverged, back to {metrics['rolled_back_to']}"
             )
-        if time.monotonic() + metrics["seconds"] > deadline and epoch + 1 < epochs:
+        if epoch + 1 < epochs and late(deadline, metrics["seconds"]):
             raise Paused
+
+
+def late(deadline: float, needed: float = 0.0) -> bool:
+    """Whether what needs these seconds would end after it: by the clock of the first process."""
+    return deadline < math.inf and from_first(lambda: time.monotonic() + needed > deadline)
 
 
 def _judged(training: Training, network: Any) -> dict[str, Any]:

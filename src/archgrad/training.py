@@ -6,6 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from archgrad.architecture import Architecture
 from archgrad.averaging import Average, stalled
 from archgrad.config import TrainConfig
 from archgrad.data import Augmentation, Data
+from archgrad.distributed import from_first, refuse_apart
+from archgrad.division import add_gradients
 from archgrad.errors import ArchgradError, Diverged
 from archgrad.files import METRICS as METRICS
 from archgrad.folder import (
@@ -139,6 +142,7 @@ class Training:
             found = self.learning.forward(batch)
             self.optimizer.zero_grad(set_to_none=True)
             found.total.backward()
+            add_gradients(self.network.parameters(), batch)
             if config.clip:
                 nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
             self.optimizer.param_groups[0]["lr"] = self.task.rate(rate, batch)
@@ -214,6 +218,7 @@ class Training:
             self.average.load_state_dict(state["average"])
 
     def _save(self, metrics: dict[str, Any]) -> None:
+        refuse_apart({**self.network.state_dict(), **random_state(self.device)})
         if self.job.folder is None:
             return
         append(self.job.folder / METRICS, metrics)
@@ -227,22 +232,29 @@ class Training:
         save_checkpoint(self.job.folder / "checkpoints", content)
 
     def _restore(self) -> int:
-        folder = self.job.folder
-        if folder is None:
-            return 0
-        content = load_checkpoint(folder / "checkpoints", self.device)
+        content = from_first(self._kept)
         if content is None:
-            truncate(folder / METRICS, 0)
             return 0
-        with fitting(folder):
-            refuse_other(content["begun_with"], self.begun_with, folder)
-            done = int(content["epoch"])
+        folder = self.job.folder
+        with nullcontext() if folder is None else fitting(folder):
             self._take(content)
             for name in KEPT:
                 setattr(self, name, content[name])
             restore_random_state(content["random"], self.device)
+        return int(content["epoch"])
+
+    def _kept(self) -> dict[str, Any] | None:
+        """The checkpoint, with the lines of its epochs alone beside it."""
+        folder = self.job.folder
+        if folder is None:
+            return None
+        content, done = load_checkpoint(folder / "checkpoints", self.device), 0
+        if content is not None:
+            with fitting(folder):
+                refuse_other(content["begun_with"], self.begun_with, folder)
+                done = int(content["epoch"])
         truncate(folder / METRICS, done)
-        return done
+        return content
 
 
 def learning_of(data: Data) -> type[ImageLearning] | type[LanguageLearning]:

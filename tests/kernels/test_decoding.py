@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -60,6 +62,25 @@ def test_second_derivatives() -> None:
     theirs = hessian_vector(lambda moved: plainly(Decoded(**moved), target), named, vector)
     for name in named:
         torch.testing.assert_close(ours[name], theirs[name])
+
+
+def test_second_derivatives_where_outputs_depend_on_the_embedding() -> None:
+    output, target = inputs(2, 2, 3, 5, seed=0)
+
+    def tied(function: Callable[[Decoded, Tensor], Tensor], moved: dict[str, Tensor]) -> Tensor:
+        outputs = moved["embedding"][target].tanh() * moved["outputs"]
+        return function(Decoded(outputs, moved["embedding"], moved["bias"]), target)
+
+    named = dict(zip(Decoded._fields, output, strict=True))
+    ours, theirs = (
+        torch.autograd.functional.hvp(
+            lambda e, f=function: tied(f, {**named, "embedding": e}),  # type: ignore[misc]
+            output.embedding,
+            torch.ones_like(output.embedding),
+        )[1]
+        for function in (cross_entropy, plainly)
+    )
+    torch.testing.assert_close(ours, theirs)
 
 
 def test_large_logits_do_not_overflow() -> None:

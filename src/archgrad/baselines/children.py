@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from archgrad.config import SearchConfig
 from archgrad.cost import cost
 from archgrad.data import Augmentation, Data
 from archgrad.data.own import OwnData
+from archgrad.division import add_gradients, divided
 from archgrad.kernels import native
 from archgrad.loaders import Loaders, several
 from archgrad.loops import cosine, placed, resolve_device, seeded
@@ -86,7 +88,7 @@ class Children:
 
     def _outputs(self, network: nn.Module, batch: Any) -> tuple[Any, Any]:
         with autocast(self.config.precision, self.device):
-            output, target = self.task.forward(network, batch)
+            output, target = divided(partial(self.task.forward, network), batch)
         return full(output), target
 
     def _trained(self, network: nn.Module, epochs: int, number: int) -> bool:
@@ -110,6 +112,7 @@ class Children:
                 loss = self.task.minimized(output, target)
                 optimizer.zero_grad(set_to_none=True)
                 self.task.trained(loss, output).backward()
+                add_gradients(weights, batch)
                 optimizer.param_groups[0]["lr"] = self.task.rate(rate, batch)
                 nn.utils.clip_grad_norm_(weights, config.clip)
                 optimizer.step()

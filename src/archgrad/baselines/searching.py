@@ -17,6 +17,7 @@ from archgrad.architecture import Architecture
 from archgrad.baselines.value import Proposal, Scored, Search, Strategy, best
 from archgrad.callbacks import Beginning, Callback, EpochEnd, told
 from archgrad.config import SearchConfig
+from archgrad.distributed import from_first
 from archgrad.errors import ArchgradError, noted
 from archgrad.files import EVALUATIONS as EVALUATIONS
 from archgrad.folder import Run, append, fitting, read_lines, refuse_other, write
@@ -126,13 +127,12 @@ def _begun(
 ) -> tuple[Lines, Proposal | None]:
     """The lines that are kept, and what the strategy proposes after them."""
     proposal: Proposal | None = next(proposals)
-    if run is None:
-        return [], proposal
-    lines = _kept(run, begun_with)
-    with fitting(run.path / EVALUATIONS):
+    lines = from_first(lambda: [] if run is None else _kept(run, begun_with))
+    path = Path() if run is None else run.path / EVALUATIONS
+    with fitting(path):
         for line in lines:
             if proposal != Proposal(_architecture(line), line["share"]):
-                raise _changed(run.path / EVALUATIONS)
+                raise _changed(path)
             proposal = _sent(proposals, line)
     return lines, proposal
 

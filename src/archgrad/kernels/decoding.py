@@ -87,6 +87,8 @@ class _CrossEntropy(torch.autograd.Function):
         x, embedding, bias, target, *back = ctx.saved_tensors
         if not torch.is_grad_enabled():
             return *(None if slope is None else slope * grad for slope in back), None
+        # by themselves: x may depend on the embedding, and that way is not of this function
+        x, embedding, bias = (tensor.view_as(tensor) for tensor in (x, embedding, bias))
         given = [t for t, slope in zip((x, embedding, bias), back) if slope is not None]
         loss = F.cross_entropy(F.linear(x, embedding, bias), target)
         found = iter(torch.autograd.grad(loss, given, grad, create_graph=True))

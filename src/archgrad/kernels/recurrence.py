@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from archgrad.division import present
 from archgrad.kernels import native
 from archgrad.precision import lowered
 
@@ -70,11 +71,13 @@ def recurrence(
     ``mask``: (B, H), what multiplies states before a product; ``recurrent``: (H, 2H); ``weights``:
     a node, (H, 2H); ``mixing``: a node, (edges, 4), the weights of `ACTIVATIONS`.
 
-    Under autocast, and where a module is traced, plain operations compute it, as they do a second
-    derivative. That goes backward twice: there is no forward mode, which takes twice as long here.
+    Under autocast, where a module is traced, and where processes that divide a batch normalize by
+    its statistics, plain operations compute it, as they do a second derivative. That goes backward
+    twice: there is no forward mode, which takes twice as long here.
     """
     given = (projected, state, recurrent, *weights, *mixing)
-    if state.is_meta or torch.compiler.is_compiling() or lowered(state) is not None:
+    together = plan.normalized and present() is not None
+    if state.is_meta or torch.compiler.is_compiling() or lowered(state) is not None or together:
         return _plain(plan, mask, given)
     found: Tensor = _Recurrence.apply(plan, mask, *given)  # type: ignore[no-untyped-call]
     return found
@@ -104,8 +107,12 @@ def _masked(states: Tensor, mask: Tensor | None) -> Tensor:
 def _normalized(plan: Plan, state: Tensor) -> Tensor:
     if not plan.normalized:
         return state
-    away = state - state.mean(dim=0)
-    return away * (away.square().mean(dim=0) + EPS).rsqrt()
+    if (division := present()) is None:
+        away = state - state.mean(dim=0)
+        return away * (away.square().mean(dim=0) + EPS).rsqrt()
+    var, mean = torch.var_mean(state, dim=0, correction=0)
+    mean, var = division.statistics([mean.double()], [var.double()])
+    return (state - mean.to(state.dtype)) * (var + EPS).rsqrt().to(state.dtype)
 
 
 def _sum(node: Node, product: Tensor, sources: Tensor, mixing: Tensor) -> Tensor:
@@ -197,6 +204,7 @@ def _differentiable(
     grad: Tensor,
 ) -> list[Tensor | None]:
     """The gradients with a graph: the plain form once more."""
+    given = [tensor.view_as(tensor) for tensor in given]  # by themselves: one may depend on another
     output = _plain(plan, mask, given)
     inputs = [tensor for tensor, want in zip(given, wanted, strict=True) if want]
     found = iter(torch.autograd.grad(output, inputs, grad, create_graph=True))
