@@ -17,6 +17,7 @@
 #   nas201: the same on nas-bench-201 (16 channels, 5 cells a stage), and what its table says of the
 #           found cells, from ARCHGRAD_DATA/nas-bench-201.
 #   evaluate: the retraining of DARTS_V2 by recipe darts-cifar10 (EPOCHS epochs, default 600).
+#   scaling: benchmarks/scaling.py, a search epoch on one GPU against all of this machine.
 #   recurrent: benchmarks/recurrent.py, a step of a language model against its textbook forms.
 #   ptb-search: the paper's search of a recurrent cell by recipe darts-ptb-search (EPOCHS epochs,
 #           default 50; METHODS, default darts; SEEDS seeds, default 3).
@@ -62,6 +63,18 @@ gpu() {  # the part $1 of gpu.py
 }
 
 pipeline() { gpu pipeline; }
+
+scaling() {  # on the CPU of two processes; with one GPU there is nothing to compare
+    local count=2
+    if [ "$DEVICE" != cpu ]; then count="$("$PYTHON" -c 'import torch; print(torch.cuda.device_count())')"; fi
+    if [ "$count" -lt 2 ]; then echo "scaling: not measured (one GPU)"; return; fi
+    local tiny=() data=(--data digits --channels 16 --batch-size 96)
+    if [ -n "${ARCHGRAD_DATA:-}" ]; then data=(--data cifar10 --data-root "$ARCHGRAD_DATA" --batch-size 256); fi
+    if [ -n "${TINY:-}" ]; then
+        tiny=(--rounds 1 --epochs 2) data=(--data digits --subset 60 --channels 2 --cells 3 --batch-size 10)
+    fi
+    "$PYTHON" benchmarks/scaling.py --device "$DEVICE" --processes 1 "$count" "${tiny[@]}" --out "$OUT" -- "${data[@]}"
+}
 
 retrain() { gpu retrain; }
 
@@ -231,14 +244,14 @@ ptb-evaluate() {
 case "$part" in
     all) check; bench; pipeline
         PIECE_SECONDS="${PIECE_SECONDS:-240}" EPOCHS="${EPOCHS:-2}" search
-        if [ -n "${TINY:-}" ]; then growth; retrain; SEEDS=1 JOBS=2 collapse
+        if [ -n "${TINY:-}" ]; then growth; retrain; scaling; SEEDS=1 JOBS=2 collapse
             SEEDS=1 compare; SEEDS=1 nas201; EPOCHS=2 evaluate
             recurrent; SEEDS=1 EPOCHS=1 ptb-search
             EPOCHS=2 FOUND="$OUT/ptb-search-$DEVICE/darts/seed-0/architecture.json" ptb-evaluate
         fi ;;
     check | bench | growth | pipeline | retrain | search | collapse | compare | nas201 | evaluate | \
-        recurrent | ptb-search | ptb-evaluate) "$part" ;;
+        scaling | recurrent | ptb-search | ptb-evaluate) "$part" ;;
     *) echo "gpu.sh: part \"$part\" is not known; known: bench, check, collapse, compare, evaluate," \
-        "growth, nas201, pipeline, ptb-evaluate, ptb-search, recurrent, retrain, search" >&2
+        "growth, nas201, pipeline, ptb-evaluate, ptb-search, recurrent, retrain, scaling, search" >&2
         exit 2 ;;
 esac

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import archgrad
-from archgrad import spaces
+from archgrad import loops, spaces
 from archgrad.callbacks import Callback, EpochEnd
 from archgrad.cli import main
-from archgrad.distributed import from_first, refuse_apart, world
+from archgrad.distributed import World, from_first, refuse_apart, world
 from archgrad.division import Division
 from archgrad.errors import ArchgradError
 from archgrad.parts.hypergradient import Exact, FiniteDifference, Neumann, first_order
@@ -136,6 +136,17 @@ def test_other_commands_are_refused_under_torchrun(
     with pytest.raises(SystemExit) as ended:
         main(["methods"])
     assert ended.value.code == 0
+
+
+def test_a_gpu_for_each_process_is_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(loops, "world", lambda: World(1, 2))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert loops.resolve_device("cpu").type == "cpu"
+    with pytest.raises(ArchgradError, match="found 1 GPU for 2 processes on this machine"):
+        loops.resolve_device("auto")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")  # on two machines
+    assert str(loops.resolve_device("auto")) == "cuda:0"
 
 
 def test_a_batch_is_divided_only_among_several_processes() -> None:

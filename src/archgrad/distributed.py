@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from archgrad.errors import ArchgradError
-from archgrad.launch import launched, local_rank
+from archgrad.launch import launched, local_rank, local_size
 
 Value = TypeVar("Value")
 PATIENCE = timedelta(minutes=10)  # what a process waits for the others
@@ -55,7 +55,7 @@ def joined() -> Iterator[World]:
     if not launched() or not world().alone:
         yield world()
         return
-    gpu = torch.cuda.device_count() > local_rank()
+    gpu = torch.cuda.device_count() >= local_size()  # one for each
     if gpu:
         torch.cuda.set_device(local_rank())
     dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo", timeout=PATIENCE)

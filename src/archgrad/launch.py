@@ -20,6 +20,11 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
+def local_size() -> int:
+    """How many processes torchrun began on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def refuse_others(arguments: Sequence[str]) -> None:
     """Refuse, in each of several processes, a command that they would all do by themselves."""
     command = next((word for word in arguments if not word.startswith("-")), None)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from archgrad.allocation import keep_freed_memory as keep_freed_memory  # imported from here as well
 from archgrad.distributed import world
 from archgrad.errors import ArchgradError, unknown
-from archgrad.launch import local_rank
+from archgrad.launch import local_rank, local_size
 
 Model = TypeVar("Model", bound=nn.Module)
 ORDERS = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -33,6 +33,11 @@ def resolve_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if count else "cpu"
     if name != "cpu" and not world().alone:  # each process has a GPU of its own
+        if count < local_size():
+            raise ArchgradError(
+                f"found {count} GPU{'s' if count > 1 else ''} for {local_size()} processes on this "
+                "machine; expected one each: begin fewer with --nproc-per-node, or use device cpu"
+            )
         name = f"cuda:{local_rank()}"
     return torch.device(name)
 
