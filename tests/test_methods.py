@@ -186,6 +186,7 @@ def usual(two_digits: Data, tmp_path_factory: pytest.TempPathFactory) -> Usual:
     return search
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", RECIPES)
 def test_it_trains_and_moves_every_alpha(name: str, two_digits: Data, tmp_path: Path) -> None:
     options = {"epochs": 5 if name in SLOWER else 3, "batch_size": 8}
@@ -245,6 +246,7 @@ class Interrupting(Callback):
             raise Interrupted
 
 
+@pytest.mark.no_cover
 @each_form
 def test_interrupted_everywhere_and_resumed_equals_uninterrupted(
     name: str, switch: dict[str, Any], usual: Usual, two_digits: Data, tmp_path: Path
@@ -259,6 +261,7 @@ def test_interrupted_everywhere_and_resumed_equals_uninterrupted(
     assert same(outcome.content, whole.content)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(("name", "knob"), KNOBS)
 def test_every_knob_changes_the_result(
     name: str, knob: str, usual: Usual, two_digits: Data, tmp_path: Path
