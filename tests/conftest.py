@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -51,17 +52,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what reads real data, and what need not be watched by coverage.
 
     Watching doubles the time of a search of seconds. So of each table of cases the first alone is
-    watched: the figure that is told, and has to reach `fail_under`, is a lower bound.
+    watched, and nothing that reads real data, which not every machine has. The longest searches
+    are marked in their files. The figure that is told, and has to reach `fail_under`, is a lower
+    bound.
     """
     tables = set()
     for item in items:
         if "real_data" in getattr(item, "fixturenames", ()):
             item.add_marker("real_data")
+            item.add_marker("no_cover")
         if hasattr(item, "callspec"):
             table = item.nodeid.partition("[")[0]
             if table in tables:
                 item.add_marker("no_cover")
             tables.add(table)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: the garbage collector need not go through it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

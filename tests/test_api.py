@@ -36,6 +36,7 @@ def images(count: int = 48, channels: int = 1, size: int = 8) -> tuple[Tensor, T
     return x, torch.arange(count) % 3
 
 
+@pytest.mark.no_cover
 def test_the_readme_example_in_small() -> None:
     result = archgrad.search("darts-cnn", data="digits", method="darts", subset=80, **TINY)
     network = result.derive()
@@ -107,6 +108,7 @@ class KillAfter(Callback):
             raise Killed
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("kind", ["arrays", "dataset", "loader"])
 def test_own_data_killed_and_resumed_equals_uninterrupted(kind: str, tmp_path: Path) -> None:
     def data() -> dict[str, Any]:
@@ -204,6 +206,7 @@ def test_the_main_job_in_python(tmp_path: Path) -> None:
         archgrad.run(**own, resume=tmp_path / "run", random_cells=3)
 
 
+@pytest.mark.no_cover
 def test_a_finished_retraining_of_other_options_is_not_taken_over(tmp_path: Path) -> None:
     x, y = images()
     options = {**TINY, "epochs": 1, **{f"train_{k}": v for k, v in TINY_TRAIN.items()}}

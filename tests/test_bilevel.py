@@ -61,6 +61,7 @@ def test_same_compares_what_it_says() -> None:
     assert not same({"a": [torch.ones(2)]}, {"a": [torch.tensor([1.0, 1.0 + 1e-7])]})
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("method", ["darts", "darts_2nd"])
 def test_a_search_learns_moves_alpha_and_gives_a_valid_architecture(method: str) -> None:
     result = searched(method=method, epochs=6, batch_size=16, channels=8)
@@ -77,6 +78,7 @@ def test_a_search_learns_moves_alpha_and_gives_a_valid_architecture(method: str)
     assert network.eval()(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("method", ["darts", "darts_2nd"])
 def test_same_seed_same_run(method: str) -> None:
     first, second = (searched(method=method, epochs=1) for _ in range(2))
@@ -134,6 +136,7 @@ def test_the_table_of_knobs_is_complete() -> None:
     assert set(KNOBS) | elsewhere == set(SearchConfig.model_fields)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("knob", KNOBS)
 def test_every_knob_changes_the_result(knob: str, usual: SearchResult) -> None:
     assert not same(fingerprint(searched(**{knob: KNOBS[knob]})), fingerprint(usual))
@@ -145,6 +148,7 @@ def test_every_data_knob_changes_the_result(change: dict[str, object], usual: Se
     assert not same(fingerprint(prepare(config).search()), fingerprint(usual))
 
 
+@pytest.mark.no_cover
 def test_the_options_of_second_order_change_the_result() -> None:
     def alpha(**options: object) -> object:
         return searched(method="darts_2nd", epochs=1, method_options=options).alpha
@@ -233,6 +237,7 @@ def tiny_prepared() -> tuple[Prepared, RunConfig]:
     return prepare(config), config
 
 
+@pytest.mark.no_cover
 def test_killed_at_every_file_boundary_and_resumed_equals_uninterrupted(
     uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,6 +83,7 @@ def test_a_high_limit_changes_nothing_but_what_is_told(
     assert found.metrics[-1]["expected_cost"] > cost(free.space, free.architecture).parameters / 2
 
 
+@pytest.mark.no_cover
 def test_the_expected_cost_falls_with_its_weight(two_digits: Data, least: int) -> None:
     expected = [
         searched(two_digits, max_params=str(least), cost_weight=weight).metrics[-1]["expected_cost"]
@@ -104,6 +105,7 @@ def test_a_soft_form_pulls_and_keeps_the_methods_own_rule(
     assert found.metrics[-1]["expected_cost"] < usual.metrics[-1]["expected_cost"]
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", ["proxyless", "pc_darts", "gdas", "p_darts", "fair_darts"])
 def test_other_methods_keep_a_limit(two_digits: Data, name: str) -> None:
     larger = {"nodes": 2, "edges_per_node": 2}  # without a limit each of them costs more

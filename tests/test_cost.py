@@ -61,6 +61,7 @@ def parameters(space: DartsCNN, name: str, auxiliary: bool = False) -> int:
         return count_parameters(space.derive(published(name), auxiliary))
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", LARGE)
 def test_networks_for_cifar_10(name: str) -> None:
     assert cost(CIFAR, published(name)) == LARGE[name]
@@ -113,6 +114,7 @@ SUPERNETS = {
 }
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", SUPERNETS)
 def test_supernets(name: str) -> None:
     space, expected = SUPERNETS[name]

@@ -71,6 +71,7 @@ def test_everything_is_measured_at_start_middle_and_end_of_a_short_search(
         assert 0 <= line["discrete_accuracy"] <= 1 and -1 <= line["layer_alignment"] <= 1
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", ["fair_darts", "proxyless", "gdas", "pc_darts", "drnas"])
 def test_every_kind_of_relaxation_is_measured_alike(name: str) -> None:
     shape = {**SHAPE, "channels": 8}
@@ -89,6 +90,7 @@ def test_a_space_without_skips_or_with_a_single_kind_of_cell(name: str) -> None:
         assert result.metrics[0]["skip_share"] == 0
 
 
+@pytest.mark.no_cover
 def test_diagnostics_change_no_result(usual: SearchResult) -> None:
     off = searched(guard="off")
     assert off.architecture == usual.architecture
@@ -112,6 +114,7 @@ def test_a_long_search_spends_at_most_a_twentieth_and_a_short_one_says_what_it_s
     assert noted.texts[0].startswith("diagnostics take") and "epochs 1, 2, 3" in noted.texts[0]
 
 
+@pytest.mark.no_cover
 def test_a_stopping_rule_gets_its_readings_even_without_a_guard() -> None:
     result = searched("robust_darts", epochs=4, guard="off")
     assert ["eigenvalue" in line for line in result.metrics] == [True, False, True, True]
@@ -187,6 +190,7 @@ def test_the_guard_warns_stops_or_rolls_back(
         assert value.tolist() == kept[name]
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", ["darts", "fair_darts", "drnas", "gdas", "pc_darts"])
 def test_a_search_says_once_that_alpha_hardly_moved(name: str) -> None:
     def told(**options: float) -> tuple[SearchResult, list[str]]:

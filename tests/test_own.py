@@ -285,6 +285,7 @@ class KillAfter(Callback):
             raise Killed
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     "kind", ["arrays", "dataset", "drawing", "stateful", "generator", "loader"]
 )

@@ -79,6 +79,7 @@ def foretold() -> Need:
     return measure(wanted(8), None)
 
 
+@pytest.mark.no_cover
 @PEAKS
 def test_small_steps_foretell_what_a_search_takes(foretold: Need) -> None:
     assert [s.images for s in foretold.pairs[0]] == [4, 16]
@@ -91,6 +92,7 @@ def test_small_steps_foretell_what_a_search_takes(foretold: Need) -> None:
     assert peak_memory_mb(CPU) - rest == pytest.approx(needed, rel=0.4)
 
 
+@pytest.mark.no_cover
 @PEAKS
 def test_more_channels_need_more_memory_an_image(foretold: Need) -> None:
     narrow, wide = measure(wanted(4), None).pairs[0], foretold.pairs[0]

@@ -139,6 +139,7 @@ EPOCHS = {  # of the slower ones
 }
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", COMBINED)
 def test_methods_of_several_papers_combine_and_train(name: str, two_digits: Data) -> None:
     result = searched(two_digits, COMBINED[name], EPOCHS.get(name, 3))
@@ -203,6 +204,7 @@ def check(parts: dict[str, Any]) -> None:
     searched(data, method, len(method.stages) or 1, batch_size=4)
 
 
+@pytest.mark.no_cover
 @given(combinations())
 @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 def test_a_random_combination_is_refused_or_searches(parts: dict[str, Any]) -> None:

@@ -50,6 +50,7 @@ def searched(name: str, chosen: Method, channels: int = 8) -> SearchResult:
     return bilevel_search(where, DATA, chosen, config)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     "name", [s if s in FAST else pytest.param(s, marks=pytest.mark.slow) for s in SPACES]
 )
