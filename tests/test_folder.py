@@ -72,7 +72,9 @@ def test_a_failure_leaves_the_old_file_as_it_was(
 
 def test_a_run_holds_its_configuration_and_environment(tmp_path: Path) -> None:
     made = Run.create(tmp_path / "deep" / "run", CONFIG)
-    assert {path.name for path in made.path.iterdir()} == {"config.yaml", "environment.json"}
+    assert [path.name for path in made.path.iterdir()] == ["config.yaml"]
+    with made.working():
+        pass
     opened = Run.open(str(made.path))
     assert (opened.path, opened.config) == (made.path, CONFIG)
     saved = json.loads((made.path / "environment.json").read_text())[0]

@@ -13,6 +13,7 @@ from archgrad import config as configuration
 from archgrad import measure
 from archgrad.config import DataConfig, TrainConfig
 from archgrad.errors import ArchgradError
+from archgrad.interruption import continue_with
 from archgrad.options import Given, with_options
 from archgrad.terminal import (
     AsJson,
@@ -77,7 +78,8 @@ def train_command(
         )
     if resume is not None:
         refuse_options(resume, given, out=out, config=config, transfer=transfer or None)
-        made = Run.open(resume).config
+        continue_with("train", (folder := Run.open(resume)).path)
+        made = folder.config
         architecture = Architecture.load(resume / "architecture.json")
     else:
         assert what is not None
@@ -92,16 +94,15 @@ def train_command(
     origin = made.transferred_from if what is None else transferred_from(what, data, transfer)
     space = retraining_space(made.train, data, architecture.space)
     check(space, architecture, made.train, data, augmentation)
-    if resume is not None:
-        folder = Run.open(resume)
-    else:
+    if resume is None:
         place = out or free_folder(made, f"train-{Path(str(what)).stem}")
         kept = made.model_copy(update={"transferred_from": origin})
         folder = Run.create(place, kept, {"architecture.json": architecture.to_json()})
+        continue_with("train", folder.path)
     jobs = retrainings("found", architecture, space, made.train, folder.path, origin)
     total = sum(job.config.epochs for job in jobs)
     seen = {"quiet": quiet, "watch": watch, "tensorboard": tensorboard}
-    with session("train", folder, **seen) as (display, _), folder.working():
+    with session(folder, **seen) as (display, _), folder.working():
         leave_drawing(architecture, folder.path)
         try:
             scores = list(retrain_all(jobs, made.data, None, display.retraining, deadline))

@@ -33,7 +33,7 @@ def write(path: Path, content: str | bytes) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(side, path)
-    except OSError:
+    except BaseException:  # Ctrl-C as well
         with suppress(OSError):
             side.unlink(missing_ok=True)
         raise
