@@ -47,17 +47,18 @@ COMPARED = (
 )
 COMMANDS = {  # and its part of the signals
     "report": (f"report {SEARCHED}", 0.25),
-    "search": (f"search {NETWORK} --nodes 1 --epochs 3 --guard off", 0.25),
+    "train, side by side": (f"train {SEARCHED} {NETWORK} --epochs 2 --seeds 2 --jobs 2", 0.02),
+    "compare, side by side": (f"{COMPARED} --pool processes --parallel 2", 0.02),
     "train": (f"train {SEARCHED} {NETWORK} --epochs 2 --seeds 2 --jobs 1", 0.23),
     "compare": (f"{COMPARED} --parallel 1", 0.23),
-    "train, side by side": (f"train {SEARCHED} {NETWORK} --epochs 3 --seeds 2 --jobs 2", 0.02),
-    "compare, side by side": (f"{COMPARED} --pool processes --parallel 2", 0.02),
+    "search": (f"search {NETWORK} --nodes 1 --epochs 3 --guard off", 0.25),
 }
 CHANGING = ("seconds", "memory_mb", "environment", "search_seconds", "started", "process")
+Child = subprocess.Popen[bytes] | BaseProcess
 CONFIGS = ("config.yaml", "comparison.yaml")
 
 
-def begin(arguments: Sequence[str], err: Path, new: bool) -> subprocess.Popen[bytes] | BaseProcess:
+def begin(arguments: Sequence[str], err: Path, new: bool) -> Child:
     """A process of the command line."""
     if new:
         with err.open("wb") as file:
@@ -94,11 +95,11 @@ def forked(arguments: list[str], err: str) -> None:
     main()
 
 
-def status(process: subprocess.Popen[bytes] | BaseProcess) -> int | None:
+def status(process: Child) -> int | None:
     return process.exitcode if isinstance(process, BaseProcess) else process.poll()
 
 
-def ended(process: subprocess.Popen[bytes] | BaseProcess, seconds: float) -> float | None:
+def ended(process: Child, seconds: float) -> float | None:
     """Seconds until it has ended; None: it has not."""
     begun = time.monotonic()
     while status(process) is None:

@@ -359,6 +359,28 @@ def test_damaged_lines_are_one_clear_error(tmp_path: Path, content: bytes) -> No
         read_lines(run.path / "metrics.jsonl", epochs=1)
 
 
+def test_what_a_killed_process_left_beside_goes_and_what_goes_on_stays(tmp_path: Path) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    sides = [f".file.{pid}.part" for pid in (gone.pid, os.getppid(), "x")]
+    for name in [*sides, f".other.{gone.pid}.part"]:
+        (tmp_path / name).write_text("")
+    write(tmp_path / "file", "whole")
+    left = {*sides[1:], f".other.{gone.pid}.part", "file"}
+    assert {path.name for path in tmp_path.iterdir()} == left
+
+
+def test_what_a_killed_beginning_left_may_be_taken_and_nothing_else(tmp_path: Path) -> None:
+    files = {"architecture.json": "{}"}
+    (tmp_path / "architecture.json").write_text("{}")
+    (tmp_path / ".config.yaml.77.part").write_text("for")
+    with pytest.raises(ArchgradError, match="not empty"):
+        Run.create(tmp_path, CONFIG)
+    with pytest.raises(ArchgradError, match="not empty"):
+        Run.create(tmp_path, CONFIG, {"architecture.json": "[]"})
+    assert Run.create(tmp_path, CONFIG, files).config == CONFIG
+
+
 def test_a_failed_write_leaves_nothing_beside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

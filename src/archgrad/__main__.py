@@ -5,8 +5,8 @@ from archgrad.interruption import ending, heed
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; Ctrl-C and SIGTERM end it, also while it is imported."""
-    heed()
     with ending():
+        heed()
         from archgrad import cli
 
         cli.main(arguments)

@@ -57,14 +57,14 @@ def again() -> str | None:
 
 def heed() -> None:
     """Let signals interrupt this process, unless who began it has it ignore them."""
-    heeded = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _interrupt)
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(reading,), daemon=True).start()
     os.register_at_fork(after_in_child=_leave_to_parent)
-    for number in heeded:
-        signal.signal(number, _interrupt)
 
 
 @contextmanager
@@ -86,11 +86,9 @@ def ending() -> Iterator[None]:
 @contextmanager
 def held_back() -> Iterator[None]:
     """Ctrl-C and SIGTERM wait meanwhile, and what is started never gets a Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     came: list[int] = []
-    before = {n: signal.signal(n, lambda number, _: came.append(number)) for n in SIGNALS}
+    heard = SIGNALS if threading.current_thread() is threading.main_thread() else ()
+    before = {n: signal.signal(n, lambda number, _: came.append(number)) for n in heard}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # processes inherit it
     try:
         yield
@@ -98,8 +96,8 @@ def held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)
-        for heard in came:
-            signal.raise_signal(heard)
+        for one in came:
+            signal.raise_signal(one)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -134,9 +132,10 @@ def _end() -> NoReturn:
 
 def _watch(signals: int) -> None:
     """In a thread of its own, which goes on where the main thread is in native code."""
-    while os.read(signals, 1)[0] not in SIGNALS:
+    while (number := os.read(signals, 1)[0]) not in SIGNALS:
         pass
     if not _course.over.wait(PATIENCE):
+        _course.heard = _course.heard or number
         _leave()
 
 
