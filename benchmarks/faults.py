@@ -14,8 +14,6 @@ everything; the others are forked from a server that has done so.
 from __future__ import annotations
 
 import argparse
-import base64
-import gzip
 import json
 import multiprocessing
 import os
@@ -32,9 +30,11 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from faults_files import damaged, result, shown
+from page import keep, load
+
 HERE = Path(__file__).parent
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-MARKED = '<script type="text/plain" id="document">'
 LIMIT = 2.0  # seconds to the exit
 NEW = 8  # every so many processes is a new one
 MARK = "ARCHGRAD_FAULTS"  # in the environment of all processes that a trial begins
@@ -42,8 +42,8 @@ NETWORK = "--channels 2 --cells 3 --batch-size 20 --subset 40 --device cpu"
 SEARCHED = "SEARCHED"  # stands for the folder of a search
 COMPARED = (
     "compare --methods random,darts --seeds 1 --channels 2 --cells 3 --nodes 1 --epochs 1 "
-    "--batch-size 20 --subset 40 --guard off --device cpu --short-epochs 1 --train-channels 2 "
-    "--train-cells 3 --train-epochs 1 --train-batch-size 20 --train-device cpu"
+    "--batch-size 10 --subset 40 --guard off --device cpu --short-epochs 1 --train-channels 2 "
+    "--train-cells 3 --train-epochs 1 --train-batch-size 10 --train-device cpu"
 )
 COMMANDS = {  # and its part of the signals
     "report": (f"report {SEARCHED}", 0.25),
@@ -53,7 +53,6 @@ COMMANDS = {  # and its part of the signals
     "compare": (f"{COMPARED} --parallel 1", 0.23),
     "search": (f"search {NETWORK} --nodes 1 --epochs 3 --guard off", 0.25),
 }
-CHANGING = ("seconds", "memory_mb", "environment", "search_seconds", "started", "process")
 Child = subprocess.Popen[bytes] | BaseProcess
 CONFIGS = ("config.yaml", "comparison.yaml")
 
@@ -122,85 +121,6 @@ def outliving(err: Path) -> list[int]:
     return found
 
 
-def damaged(folder: Path) -> Iterator[str]:
-    """Files that are not whole, one sentence each."""
-    import torch
-    import yaml
-    from safetensors.torch import load
-
-    from archgrad import checkpoints
-
-    cpu = torch.device("cpu")
-    readers = {
-        ".json": lambda path: json.loads(path.read_bytes()),
-        ".jsonl": lambda path: [json.loads(x) for x in path.read_bytes().split(b"\n")[:-1]],
-        ".yaml": lambda path: yaml.safe_load(path.read_text()).keys(),
-        ".pt": lambda path: checkpoints.load(path, cpu),
-        ".safetensors": lambda path: load(path.read_bytes()),
-        ".svg": lambda path: _ends(path, b"</svg>"),
-        ".html": lambda path: _ends(path, b"</html>"),
-        ".png": lambda path: _ends(path, b"IEND\xaeB`\x82"),
-    }
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and (read := readers.get(path.suffix)) is not None:
-            try:
-                read(path)
-            except Exception as error:
-                yield f"{path.relative_to(folder)}: {type(error).__name__}: {error}"
-
-
-def _ends(path: Path, end: bytes) -> None:
-    content = path.read_bytes()
-    if not content.rstrip().endswith(end):
-        raise ValueError(f"{len(content)} bytes without their end")
-
-
-def result(folder: Path) -> dict[str, Any]:
-    """All that a run keeps, but for times, memory, and drawings of these."""
-    import torch
-
-    from archgrad import checkpoints
-
-    kept: dict[str, Any] = {}
-    for path in sorted(folder.rglob("*")):
-        name = str(path.relative_to(folder))
-        if path.suffix == ".jsonl":
-            kept[name] = [stable(json.loads(line)) for line in path.read_text().splitlines()]
-        elif path.suffix == ".json" and path.name != "environment.json":
-            kept[name] = stable(json.loads(path.read_text()))
-        elif path.name == "last.pt" and not (path.parent.parent / "result.json").exists():
-            kept[name] = flat(checkpoints.load(path, torch.device("cpu")))
-        elif path.suffix in (".safetensors", ".svg", ".py"):
-            kept[name] = path.read_bytes()
-    if list(kept) == []:
-        raise ValueError(f"{folder} holds nothing")
-    return kept
-
-
-def _document(page: Path) -> dict[str, Any]:
-    """What a page shows, but for when it was made."""
-    code = page.read_text().partition(MARKED)[2].partition("<")[0]
-    found: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(code)))
-    del found["made"]
-    return found
-
-
-def stable(value: Any) -> Any:
-    """Without what differs from run to run."""
-    if isinstance(value, dict):
-        return {key: stable(item) for key, item in value.items() if key not in CHANGING}
-    return [stable(item) for item in value] if isinstance(value, list) else value
-
-
-def flat(value: Any) -> Any:
-    """Tensors as bytes, so that equality is that of every bit."""
-    if hasattr(value, "numpy"):
-        return str(value.dtype), tuple(value.shape), value.contiguous().numpy().tobytes()
-    if isinstance(value, dict):
-        return {key: flat(item) for key, item in value.items()}
-    return [flat(item) for item in value] if isinstance(value, list | tuple) else value
-
-
 class Trials:
     """One command, hit again and again."""
 
@@ -242,7 +162,7 @@ class Trials:
 
     def _result(self) -> dict[str, Any]:
         if self.words[0] == "report":
-            return _document(self.folder / "page.html")
+            return shown(self.folder / "page.html")
         return result(self.folder)
 
     def round(self) -> None:
@@ -382,19 +302,37 @@ def overall(found: Mapping[str, Any]) -> dict[str, Any]:
     return {"total": total, "findings": sum(len(one["findings"]) for one in found.values())}
 
 
+def joined(contents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The results of calls with different commands; each names its commit."""
+    found = {
+        name: {"commit": one["environment"]["commit"], **value}
+        for one in contents
+        for name, value in one["commands"].items()
+    }
+    environment = {**contents[0]["environment"], "command": "faults.py"}
+    return {
+        "environment": environment,
+        "seed": contents[0]["seed"],
+        **overall(found),
+        "commands": found,
+    }
+
+
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--signals", type=int, default=100, help="hits of each signal, in all")
     parser.add_argument("--commands", help="names, with semicolons between [all]")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--join", type=Path, nargs="+", help="results of calls, put together")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "faults.json")
     options = parser.parse_args(arguments)
+    if options.join:
+        keep(options.out, joined([load(path) for path in options.join]))
+        return 0
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE.parent / "src"), str(HERE)])
     sys.path.insert(0, str(HERE))
     names = options.commands.split(";") if options.commands else list(COMMANDS)
-    from page import keep
-
     for content in measure(names, options.signals, options.seed):
         keep(options.out, content)
     return min(1, content["findings"])
