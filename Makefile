@@ -9,7 +9,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS = 1
 unexport PYTHONDONTWRITEBYTECODE  # else every process that a test starts compiles all modules anew
 
-.PHONY: demo test test-browser bench check test-slow test-lowest growth second-order fuzz clean
+.PHONY: demo test test-browser bench check test-slow test-lowest growth second-order fuzz faults clean
 
 demo: .venv/core
 	$(BIN)/archgrad run --data digits
@@ -47,6 +47,9 @@ second-order: .venv/dev
 fuzz: .venv/dev
 	$(BIN)/pip install --quiet --disable-pip-version-check "atheris>=3"
 	$(BIN)/python benchmarks/fuzz.py
+
+faults: .venv/core
+	$(BIN)/python benchmarks/faults.py
 
 .venv/core: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'archgrad needs Python 3.11 or newer, found ' + sys.version.split()[0] + '; set PYTHON=')"

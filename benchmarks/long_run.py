@@ -75,7 +75,7 @@ def measure(epochs: int, folder: Path) -> dict[str, Any]:
     prepared = prepare(configuration.build(sections))
     run = Run.create(folder, prepared.config)
     watch = Watch(folder, epochs)
-    with session("search", run) as (_, display):
+    with session(run) as (_, display):
         result = prepared.search(run, Callbacks([display, watch]))
     assert len(result.metrics) == epochs
     started = time.perf_counter()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
-from archgrad import cli
+from archgrad import cli, interruption
 from archgrad.architecture import Architecture
 from archgrad.config import FILLED_IN, DataConfig, SearchConfig, TrainConfig
 from archgrad.recipes import named
@@ -462,9 +462,7 @@ def test_wrong_images_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert not (tmp_path / "run").exists()
 
 
-def test_ctrl_c_says_how_to_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from archgrad.display import Display
 
     def interrupt(*arguments: object) -> None:
@@ -472,7 +470,7 @@ def test_ctrl_c_says_how_to_go_on(
 
     monkeypatch.setattr(Display, "step", interrupt)
     assert run("search", *TINY, "--out", tmp_path / "my run") == 130
-    assert f"archgrad search --resume '{tmp_path / 'my run'}'" in capsys.readouterr().err
+    assert interruption.again() == f"archgrad search --resume '{tmp_path / 'my run'}'"
 
 
 def test_a_disk_that_refuses_is_told_in_one_line(
@@ -483,5 +481,5 @@ def test_a_disk_that_refuses_is_told_in_one_line(
 
     monkeypatch.setattr("archgrad.folder.os.replace", full)
     message = refused(capsys, "search", *TINY, "--out", tmp_path / "run")
-    wanted = tmp_path / "run" / "environment.json"
+    wanted = tmp_path / "run" / "config.yaml"
     assert message == f"archgrad: No space left on device: {wanted}; make room on that disk\n"

@@ -72,7 +72,9 @@ def test_a_failure_leaves_the_old_file_as_it_was(
 
 def test_a_run_holds_its_configuration_and_environment(tmp_path: Path) -> None:
     made = Run.create(tmp_path / "deep" / "run", CONFIG)
-    assert {path.name for path in made.path.iterdir()} == {"config.yaml", "environment.json"}
+    assert [path.name for path in made.path.iterdir()] == ["config.yaml"]
+    with made.working():
+        pass
     opened = Run.open(str(made.path))
     assert (opened.path, opened.config) == (made.path, CONFIG)
     saved = json.loads((made.path / "environment.json").read_text())[0]
@@ -355,6 +357,28 @@ def test_damaged_lines_are_one_clear_error(tmp_path: Path, content: bytes) -> No
     (run.path / "metrics.jsonl").write_bytes(content)
     with pytest.raises(ArchgradError, match=r"metrics\.jsonl is damaged"):
         read_lines(run.path / "metrics.jsonl", epochs=1)
+
+
+def test_what_a_killed_process_left_beside_goes_and_what_goes_on_stays(tmp_path: Path) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    sides = [f".file.{pid}.part" for pid in (gone.pid, os.getppid(), "x")]
+    for name in [*sides, f".other.{gone.pid}.part"]:
+        (tmp_path / name).write_text("")
+    write(tmp_path / "file", "whole")
+    left = {*sides[1:], f".other.{gone.pid}.part", "file"}
+    assert {path.name for path in tmp_path.iterdir()} == left
+
+
+def test_what_a_killed_beginning_left_may_be_taken_and_nothing_else(tmp_path: Path) -> None:
+    files = {"architecture.json": "{}"}
+    (tmp_path / "architecture.json").write_text("{}")
+    (tmp_path / ".config.yaml.77.part").write_text("for")
+    with pytest.raises(ArchgradError, match="not empty"):
+        Run.create(tmp_path, CONFIG)
+    with pytest.raises(ArchgradError, match="not empty"):
+        Run.create(tmp_path, CONFIG, {"architecture.json": "[]"})
+    assert Run.create(tmp_path, CONFIG, files).config == CONFIG
 
 
 def test_a_failed_write_leaves_nothing_beside(

@@ -10,13 +10,15 @@ from typing import Annotated
 import typer
 
 from archgrad import config as configuration
+from archgrad import interruption
 from archgrad.cli_compare import compare_command
 from archgrad.cli_listing import data_command, methods_command, recipes_command, spaces_command
 from archgrad.cli_report import report_command
 from archgrad.cli_sweep import sweep_command
 from archgrad.cli_train import train_command
 from archgrad.config import DataConfig, SearchConfig, TrainConfig
-from archgrad.errors import ArchgradError, out_of_memory, reason, stored
+from archgrad.errors import ArchgradError, out_of_memory, reason, stored, unwritable
+from archgrad.interruption import continue_with
 from archgrad.launch import refuse_others
 from archgrad.options import Given, with_options
 from archgrad.terminal import (
@@ -46,6 +48,7 @@ app = typer.Typer(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; wrong input ends with one line and status 2."""
+    interruption.begin()
     try:
         refuse_others(sys.argv[1:] if arguments is None else arguments)
         app(args=arguments)
@@ -62,7 +65,10 @@ def main(arguments: list[str] | None = None) -> None:
         )
         sys.exit(2)
     except OSError as error:
-        typer.echo(f"archgrad: {stored(error)}", err=True)
+        told, again = stored(error), interruption.again()
+        if unwritable(error) and again is not None:
+            told += f"; what was finished is kept, so then go on with: {again}"
+        typer.echo(f"archgrad: {told}", err=True)
         sys.exit(2)
 
 
@@ -93,7 +99,7 @@ def run_command(
     with joined() as world:
         if resume is not None:
             refuse_options(resume, given, out=out, config=config, random_cells=random_cells)
-            folder = Run.open(resume)
+            continue_with("run", (folder := Run.open(resume)).path)
             job = prepare_main_job(folder.config)
         else:
             base = configuration.load(config) if config else None
@@ -104,9 +110,9 @@ def run_command(
             return
         if resume is None:
             made = job.search.config
-            folder = Run.create(out or free_folder(made), made)
+            continue_with("run", (folder := Run.create(out or free_folder(made), made)).path)
         seen = {"quiet": quiet, "watch": watch, "tensorboard": tensorboard}
-        with session("run", folder, **seen) as (display, callback):
+        with session(folder, **seen) as (display, callback):
             report = main_job(folder, job, callback, display.searched, display.retraining)
     told = [summary(report), f"everything is in {folder.path}"]
     value, line = reported(folder.path, answers.main_job(report, folder.path))
@@ -195,7 +201,7 @@ def search_command(
     with joined() as world:
         if resume is not None:
             refuse_options(resume, given, out=out, config=config)
-            folder = Run.open(resume)
+            continue_with("search", (folder := Run.open(resume)).path)
             prepared = prepare(folder.config)
         else:
             base = configuration.load(config) if config else None
@@ -205,8 +211,9 @@ def search_command(
             return
         if resume is None:
             folder = Run.create(out or free_folder(prepared.config), prepared.config)
+            continue_with("search", folder.path)
         seen = {"quiet": quiet, "watch": watch, "tensorboard": tensorboard}
-        with session("search", folder, **seen) as (_, callback):
+        with session(folder, **seen) as (_, callback):
             result = prepared.search(folder, callback)
     leave_drawing(result.architecture, folder.path, result.strength)
     told = [str(result.architecture)]

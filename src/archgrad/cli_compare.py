@@ -6,6 +6,7 @@ import typer
 
 from archgrad.compare_config import UNUSED, CompareConfig, RetrainingConfig
 from archgrad.config import DataConfig, SearchConfig
+from archgrad.interruption import continue_with
 from archgrad.options import Given, with_options
 from archgrad.pool_config import PoolConfig, checked
 from archgrad.terminal import (
@@ -15,7 +16,6 @@ from archgrad.terminal import (
     Resume,
     Watch,
     followed,
-    interruptible,
     print_result,
     reported,
 )
@@ -59,8 +59,8 @@ def compare_command(
         comparison = opened(resume, pool=pool)
     else:
         comparison = begun(given, out, pool=pool)
+    continue_with("compare", comparison.folder)
     with (
-        interruptible("compare", comparison.folder),
         followed(comparison.folder, watch),
         Watching(comparison, quiet) as watching,
     ):

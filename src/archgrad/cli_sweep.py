@@ -10,6 +10,7 @@ import typer
 
 from archgrad import config as configuration
 from archgrad.config import DataConfig, SearchConfig
+from archgrad.interruption import continue_with
 from archgrad.options import Given, with_options
 from archgrad.pool_config import SweepPool, checked
 from archgrad.terminal import (
@@ -19,7 +20,6 @@ from archgrad.terminal import (
     Quiet,
     Resume,
     console,
-    interruptible,
     print_result,
     tell,
 )
@@ -63,9 +63,9 @@ def sweep_command(
     else:
         base = configuration.load(config) if config else None
         sweep = begun(given, parsed(vary or []), trials=trials, out=out, pool=pool, base=base)
+    continue_with("sweep", sweep.folder, page=False)
     watching = Watching(sweep, console(sys.stderr, quiet))
-    with interruptible("sweep", sweep.folder):
-        results = sweep.run(watching.ended)
+    results = sweep.run(watching.ended)
     value = {"path": sweep.folder, **results.as_value()}
     place = shlex.quote(str(sweep.folder))
     told = [str(results), *results.notes(sweep.methods), f"everything is in {sweep.folder}"]

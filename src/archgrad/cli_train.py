@@ -14,6 +14,7 @@ from archgrad import config as configuration
 from archgrad import measure
 from archgrad.config import DataConfig, RunConfig, TrainConfig
 from archgrad.errors import ArchgradError
+from archgrad.interruption import continue_with
 from archgrad.options import Given, with_options
 from archgrad.terminal import (
     AsJson,
@@ -32,6 +33,7 @@ from archgrad.terminal import (
 if TYPE_CHECKING:
     from archgrad.architecture import Architecture
     from archgrad.data import Augmentation, Data
+    from archgrad.folder import Run
     from archgrad.spaces import SearchSpace
 
 Prepared: TypeAlias = "tuple[RunConfig, Architecture, SearchSpace]"
@@ -83,14 +85,15 @@ def train_command(
     with joined() as world:
         if resume is not None:
             refuse_options(resume, given, out=out, config=config, transfer=transfer or None)
-            made, architecture, space = _resumed(resume)
-            folder = Run.open(resume)
+            continue_with("train", (folder := Run.open(resume)).path)
+            made, architecture, space = _resumed(folder)
         else:
             assert what is not None
             made, architecture, space = _begun(what, given, config, transfer)
             if world.first:
                 place = out or free_folder(made, f"train-{Path(str(what)).stem}")
                 folder = Run.create(place, made, {"architecture.json": architecture.to_json()})
+                continue_with("train", folder.path)
         assert made.train is not None
         path = folder.path if world.first else None
         jobs = retrainings("found", architecture, space, made.train, path, made.transferred_from)
@@ -100,7 +103,7 @@ def train_command(
             return
         total = sum(job.config.epochs for job in jobs)
         seen = {"quiet": quiet, "watch": watch, "tensorboard": tensorboard}
-        with session("train", folder, **seen) as (display, _), folder.working():
+        with session(folder, **seen) as (display, _), folder.working():
             leave_drawing(architecture, folder.path)
             try:
                 scores = list(retrain_all(jobs, made.data, None, display.retraining, deadline))
@@ -124,13 +127,12 @@ def train_command(
         typer.echo("\n".join([*told, *line]))
 
 
-def _resumed(path: Path) -> Prepared:
+def _resumed(folder: Run) -> Prepared:
     """What a folder goes on with."""
     from archgrad.architecture import Architecture
-    from archgrad.folder import Run
     from archgrad.retraining import load_data
 
-    made, architecture = Run.open(path).config, Architecture.load(path / "architecture.json")
+    made, architecture = folder.config, Architecture.load(folder.path / "architecture.json")
     return made, architecture, _checked(made, architecture, *load_data(made.data))
 
 

@@ -33,10 +33,25 @@ def write(path: Path, content: str | bytes) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(side, path)
-    except OSError:
+        _tidy(path)
+    except BaseException:  # Ctrl-C as well
         with suppress(OSError):
             side.unlink(missing_ok=True)
         raise
+
+
+def _tidy(path: Path) -> None:
+    """Remove what processes that were killed left to the side of a file."""
+    before, after = f".{path.name}.", ".part"
+    for rest in path.parent.iterdir():
+        process = rest.name.removeprefix(before).removesuffix(after)
+        if rest.name == f"{before}{process}{after}" and process.isdecimal():
+            try:
+                os.kill(int(process), 0)
+            except ProcessLookupError:
+                rest.unlink(missing_ok=True)
+            except (OSError, OverflowError):
+                pass  # it goes on
 
 
 def append(path: Path, entry: Mapping[str, Any]) -> None:

@@ -54,18 +54,11 @@ class Run:
 
         ``files``: name -> text, written with it. config.yaml comes last: with it there is a run.
         """
-        path = Path(path)
-        if path.is_file() or (path.is_dir() and any(path.iterdir())):
-            raise ArchgradError(
-                f"output folder {path} already exists and is not empty; choose another --out, "
-                f"or continue the run in it with --resume {path}"
-            )
-        run = cls(path, config)
-        for name, text in (files or {}).items():
+        path, files = Path(path), files or {}
+        refuse_used(path, "run", files)
+        for name, text in {**files, CONFIG: config.to_yaml()}.items():
             write(path / name, text)
-        write(path / ENVIRONMENT, _json([environment(run.device)]))
-        write(path / CONFIG, config.to_yaml())
-        return run
+        return cls(path, config)
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
@@ -101,6 +94,21 @@ class Run:
                 yield
             finally:
                 self._held = False
+
+
+def refuse_used(path: Path, what: str, files: Mapping[str, str] | None = None) -> None:
+    """Refuse a folder for new work that holds more than a killed process left of these files."""
+
+    def other(found: Path) -> bool:
+        text = (files or {}).get(found.name)
+        same = text is not None and found.is_file() and found.read_bytes() == text.encode()
+        return not same and not found.match(".*.part")
+
+    if path.is_file() or (path.is_dir() and any(map(other, path.iterdir()))):
+        raise ArchgradError(
+            f"output folder {path} already exists and is not empty; choose another --out, or "
+            f"continue the {what} in it with --resume {path}"
+        )
 
 
 @contextmanager

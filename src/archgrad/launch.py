@@ -25,6 +25,11 @@ def local_size() -> int:
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
+def first() -> bool:
+    """Whether this process is the one that tells."""
+    return not launched() or os.environ.get("RANK", "0") == "0"
+
+
 def refuse_others(arguments: Sequence[str]) -> None:
     """Refuse, in each of several processes, a command that they would all do by themselves."""
     command = next((word for word in arguments if not word.startswith("-")), None)

@@ -10,12 +10,11 @@ from archgrad.callbacks import Callback, Callbacks
 from archgrad.display import Display
 from archgrad.errors import ArchgradError
 from archgrad.folder import Run
-from archgrad.terminal import followed, interruptible
+from archgrad.terminal import followed
 
 
 @contextmanager
 def session(
-    command: str,
     run: Run,
     *,
     quiet: bool = False,
@@ -24,7 +23,6 @@ def session(
 ) -> Iterator[tuple[Display, Callback]]:
     """The display, and what a search is to tell of its progress."""
     with (
-        interruptible(command, run.path),
         followed(run.path, watch),
         Display(run, quiet) as display,
         tracked(display, run.path, tensorboard) as callback,

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
-import shlex
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, is_dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from archgrad.errors import ArchgradError, stored, unwritable
+from archgrad.errors import ArchgradError
 from archgrad.options import Given
 
 Out = Annotated[Path | None, typer.Option(help="new folder for the results [runs/...]")]
@@ -130,28 +129,6 @@ def followed(folder: Path, watch: bool) -> AbstractContextManager[None]:
     from archgrad.reporting import serving
 
     return serving.followed(folder, watch, tell)
-
-
-@contextmanager
-def interruptible(command: str, folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo(
-            f"archgrad: interrupted; continue with: archgrad {command} --resume "
-            f"{shlex.quote(str(folder))}",
-            err=True,
-        )
-        for line in reported(folder, {})[1]:
-            tell(line)
-        raise typer.Exit(130) from None
-    except OSError as error:
-        if not unwritable(error):
-            raise
-        raise ArchgradError(
-            f"{stored(error)}; what was finished is kept, so then go on with: archgrad {command} "
-            f"--resume {shlex.quote(str(folder))}"
-        ) from None
 
 
 def table(rows: list[list[str]]) -> Table:

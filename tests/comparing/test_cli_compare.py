@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import archgrad
-from archgrad import cli
+from archgrad import cli, interruption
 from archgrad.comparing.results import Results
 from small import FLAGS, OPTIONS, arrays, timeless
 
@@ -81,9 +81,7 @@ def test_a_failed_search_is_told_with_what_to_do(
     assert "0 of 1 (1 failed)" in told.out
 
 
-def test_an_interruption_says_how_to_go_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interruption_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -91,7 +89,7 @@ def test_an_interruption_says_how_to_go_on(
     monkeypatch.setattr("archgrad.comparing.jobs.checked", interrupt)
     text, folder = f"npz:{tmp_path / 'digits.npz'}", tmp_path / "c"
     assert run("--methods", "random", "--data", text, "--out", folder, *FLAGS) == 130
-    assert f"continue with: archgrad compare --resume {folder}" in capsys.readouterr().err
+    assert interruption.again() == f"archgrad compare --resume {folder}"
 
 
 def test_help_says_the_defaults_of_a_comparison(capsys: pytest.CaptureFixture[str]) -> None:

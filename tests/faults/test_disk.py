@@ -57,9 +57,8 @@ def test_a_search_on_a_full_disk_names_the_file_and_resumes_to_the_same(
     assert same(kept(path), whole)
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "environment.json"])
-def test_a_run_that_could_not_be_begun_leaves_no_run(name: str, tmp_path: Path) -> None:
-    with full_disk(name), pytest.raises(OSError, match=name):
+def test_a_run_that_could_not_be_begun_leaves_no_run(tmp_path: Path) -> None:
+    with full_disk("config.yaml"), pytest.raises(OSError, match="config.yaml"):
         searched(tmp_path / "run")
     assert not (tmp_path / "run" / "config.yaml").exists()
 

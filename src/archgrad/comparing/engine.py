@@ -27,7 +27,7 @@ from archgrad.config import RunConfig, SearchConfig, TrainConfig, validated
 from archgrad.data import Data
 from archgrad.errors import ArchgradError, explain, unknown
 from archgrad.files import COMPARISON, RESULTS
-from archgrad.folder import environments, held, write
+from archgrad.folder import environments, held, refuse_used, write
 from archgrad.methods import RECIPES
 from archgrad.pool_config import PoolConfig
 from archgrad.prepared import checked, search_space, section
@@ -253,11 +253,7 @@ def _same_budget(
 def create(comparison: Comparison) -> None:
     """Make the folder; one that holds something is refused."""
     folder = comparison.folder
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise ArchgradError(
-            f"output folder {folder} already exists and is not empty; choose another --out, or "
-            f"continue the comparison in it with --resume {folder}"
-        )
+    refuse_used(folder, "comparison")
     text = yaml.safe_dump(comparison.config.model_dump(mode="json"), sort_keys=False)
     write(folder / COMPARISON, text)
 

@@ -15,7 +15,7 @@ from archgrad import failures, untrusted
 from archgrad.comparing.parts import Own
 from archgrad.config import RunConfig
 from archgrad.errors import ArchgradError, explain
-from archgrad.folder import free_folder, held, write
+from archgrad.folder import free_folder, held, refuse_used, write
 from archgrad.pool_config import SweepPool, pool_of
 from archgrad.prepared import prepare_data, section
 from archgrad.processes import Epochs
@@ -141,7 +141,7 @@ def begun(
     runs = [ready(config, own).config for config in wanted]
     config = SweepConfig(vary={name: list(values) for name, values in vary.items()}, trials=runs)
     if out is not None:
-        _refuse_used(Path(out))
+        refuse_used(Path(out), "sweep")
     check_pool(pool, section(runs[0]).device, own is not None)
     folder = Path(out) if out is not None else free_folder(runs[0], "sweep")
     sweep = Sweep(config, folder, own, pool)
@@ -165,7 +165,6 @@ def opened(folder: Path, own: Own | None = None, pool: SweepPool = SweepPool()) 
         return Sweep(SweepConfig.model_validate(values), folder, own, pool)
     except ValidationError as error:
         raise ArchgradError(f"{path}: {explain(error)}") from None
-
 
 
 def sweep(
@@ -212,12 +211,4 @@ def refuse_changes(names: Sequence[str]) -> None:
     if names:
         raise ArchgradError(
             f"a resumed sweep keeps its options; leave out {', '.join(names)}, or begin another one"
-        )
-
-
-def _refuse_used(folder: Path) -> None:
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise ArchgradError(
-            f"output folder {folder} already exists and is not empty; choose another --out, or "
-            f"continue the sweep in it with --resume {folder}"
         )

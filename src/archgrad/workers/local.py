@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from types import TracebackType
 from typing import Any, Self
 
 from archgrad.allocation import keep_freed_memory
+from archgrad.interruption import held_back
 from archgrad.workers.calls import done, failed
 
 CONTEXT = get_context("spawn")
@@ -69,7 +69,9 @@ class LocalCrew:
             else:
                 self.busy[number] = worker
                 return
-        self.busy[number] = worker = self._hired()
+        resource_tracker.ensure_running()  # which lets Ctrl-C through again
+        with held_back():
+            self.busy[number] = worker = self._hired()
         with suppress(OSError):  # killed as it began, which `ended` will tell
             worker.line.send((work, call))
 
@@ -106,13 +108,15 @@ class LocalCrew:
 
 def _serve(line: Connection, device: str | None) -> None:
     """The life of a worker: a call after the other, until its parent ends it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     if device is not None:
         os.environ[VISIBLE] = device  # before torch looks for GPUs
     keep_freed_memory()
     _end_with_parent()
     while True:
-        work, call = line.recv()
+        try:
+            work, call = line.recv()
+        except EOFError:  # who began this worker was interrupted, or is gone
+            return
         answer: tuple[Any, Exception | None]
         try:
             answer = work(*call), None
