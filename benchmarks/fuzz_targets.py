@@ -37,15 +37,19 @@ from archgrad.cli import main
 from archgrad.comparing.engine import opened
 from archgrad.comparing.jobs import Job
 from archgrad.comparing.results import Results
+from archgrad.config import SearchConfig
 from archgrad.costs import CostTable
 from archgrad.data.cifar import decode_python, read_archive, read_cifar10
 from archgrad.data.cifar100 import read_cifar100
 from archgrad.data.corpus import read_text, tokens
 from archgrad.data.files import npz_parts, read_folder
 from archgrad.data.images import centered, read_image, squeezed
+from archgrad.deriving import derive
 from archgrad.errors import ArchgradError
-from archgrad.folder import environments, load_checkpoint, read_lines
-from archgrad.groups import Groups
+from archgrad.folder import Run, environments, load_checkpoint, read_lines
+from archgrad.groups import GROUPS as GROUPS_FILE
+from archgrad.methods import method
+from archgrad.records import ALPHAS
 from archgrad.reporting.document import document
 from archgrad.retraining import WEIGHTS
 from archgrad.spaces.nas_bench_201 import from_string
@@ -102,7 +106,7 @@ COSTS = {
     "edges": {"n": [[0, 2], [1, 2]]}, "fixed": 0.5, "about": {"batch": 1}, "places": [
         {"place": "c", "group": "n", "edge": 0, "shape": [1, 2, 3], "costs": {"a": 1.0}}],
 }  # fmt: skip
-LINES = [{"epoch": 1, "seconds": 0.5, "spent": 7, "alpha": {"n": [[0.1, 0.2]]}}, {"epoch": 2}]
+LINES = [{"epoch": 1, "seconds": 0.5, "spent": 7, "alpha": {"n": [[0.1, 0.2]] * 2}}, {"epoch": 2}]
 YAML_CANARY = f"!!python/object/apply:os.mkdir ['{CANARY}']\n".encode()
 
 
@@ -134,9 +138,8 @@ def _texts(run: Path | None) -> Iterator[Target]:
         "environment.json", environments,
         {"environment.json": [kept.get("environment.json", b'[{"process": 7}]')]},
     )  # fmt: skip
-    yield Target(
-        "groups.json", lambda f: Groups.load(f).at(LINES[0]), {"groups.json": [_json(GROUPS)]}
-    )
+    decided = {GROUPS_FILE: _json(GROUPS), ALPHAS: lines}
+    yield Target("groups and alpha", partial(_derived, decided), {n: [decided[n]] for n in decided})
     yield Target(
         "job.json", lambda f: Job.begun_with.fget(SimpleNamespace(folder=f)),  # type: ignore[attr-defined]
         {"job.json": [b'{"options": {"a": 1}, "conditions": {"data": "x"}}']},
@@ -362,7 +365,18 @@ def _weights(network: torch.nn.Module) -> bytes:
 
 
 def _rebuilt(files: Mapping[str, bytes], folder: Path) -> None:
+    _complete(files, folder)
+    rebuilt(folder)
+
+
+def _derived(files: Mapping[str, bytes], folder: Path) -> None:
+    """Of a space from Python, of which the folder alone tells."""
+    _complete(files, folder)
+    search = SearchConfig(space=configuration.OWN, epochs=1)
+    derive(Run(folder, configuration.RunConfig(search=search)), method("darts"), 1)
+
+
+def _complete(files: Mapping[str, bytes], folder: Path) -> None:
     for name, content in files.items():
         if not (folder / name).exists():
             (folder / name).write_bytes(content)
-    rebuilt(folder)

@@ -34,7 +34,7 @@ from archgrad.errors import ArchgradError, shown, unknown
 from archgrad.folder import environments, load_checkpoint, read_lines
 from archgrad.retraining import WEIGHTS
 from archgrad.trained import MODEL, Sizes, rebuilt
-from fuzz_targets import light
+from fuzz_targets import GROUPS, light
 
 CPU = torch.device("cpu")
 LAUGHS = "a: &a [x, x]\n" + "".join(
@@ -268,6 +268,7 @@ def test_what_unpacks_to_much_more_is_refused(
 
 
 EXPORTS = {target.name: target.files for target in light() if target.name.startswith("exports")}
+groups_and_alpha = next(target for target in light() if target.name == "groups and alpha")
 NESTED: Any = "[" * 60 + "]" * 60
 
 
@@ -310,3 +311,31 @@ def test_weights_that_claim_as_many_cells_as_their_names_say(tmp_path: Path) -> 
     assert sizes is not None and sizes.cells == 10**9
     with pytest.raises(ValueError, match="found 1000000000 cells or nodes for weights of"):
         sizes.network(published("DARTS_V2"), weights)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "match"),
+    [
+        ("inputs", 2**40, "fit no cell"),
+        ("inputs", True, "field 0.inputs: found True"),
+        ("edges", [[0, 2], [1, 2**40]], "fit no cell"),
+        ("edges", [[0, 2]], "fit no cell"),
+        ("edges", [[-1, 2], [1, 2]], "fit no cell"),
+        ("edges", 7, "field 0.edges: found 7"),
+        ("candidates", [["a"], ["b", "c"]], "fit no cell"),
+        ("candidates", [[], []], "fit no cell"),
+        ("candidates", [["a", {}]] * 2, "field 0.candidates.0.1: found {}"),
+        ("edges_per_node", "2", "found '2'"),
+        ("output", [2**40], "output|fit"),
+    ],
+)
+def test_groups_of_another_form(name: str, value: Any, match: str, tmp_path: Path) -> None:
+    groups = {**GROUPS["groups"][0], name: value}  # type: ignore[dict-item]
+    (tmp_path / "groups.json").write_text(json.dumps({**GROUPS, "groups": [groups]}))
+    refused(lambda: groups_and_alpha.read(tmp_path), match)
+
+
+def test_alpha_of_another_form(tmp_path: Path) -> None:
+    for line in ({"alpha": {"n": 2**70}}, {"alpha": []}, {"alpha": {"n": [[0, {}]]}}, {}):
+        (tmp_path / "alphas.jsonl").write_text(json.dumps({"epoch": 1, **line}) + "\n")
+        refused(lambda: groups_and_alpha.read(tmp_path), "alphas.jsonl does not fit")
