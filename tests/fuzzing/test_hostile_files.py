@@ -64,7 +64,7 @@ def refused(read: Callable[[], object], match: str) -> None:
         (LAUGHS, "stand for more than 200,000 values"),
         (MERGES, "stand for more than 200,000 values"),
         ("a: &a [*a]", "holds itself"),
-        ("- " * 1000, "recursion"),
+        ("- " * 1000, "more than 64 levels"),
         ("[" * 70 + "]" * 70, "more than 64 levels"),
         ("a: 2026-99-99", "month"),
         ("!!python/object/apply:os.mkdir [canary]", "could not determine a constructor"),
