@@ -30,7 +30,7 @@ check: .venv/dev
 	$(BIN)/mypy
 
 test-slow: .venv/dev
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not gpu"
 
 test-lowest:
 	$(PYTHON) -m venv .venv-lowest

@@ -35,7 +35,7 @@ SECONDS, BYTES = 2.0, 2**30  # of an input: of the processor, and more memory th
 SPACE = 16 * 2**30  # addresses of the process
 ENGINES = ("hypothesis", "atheris")
 SHARE = {"hypothesis": 4, "atheris": 1}  # a drawn structure takes longer than changed bytes
-HEAVY = {"trained networks": 10, "report's readers": 5, "command line": 40, "exports": 5}
+HEAVY = {"trained networks": 10, "report's readers": 5, "command line": 40, "exports": 10}
 RUN = (
     "run --data digits --space nas-bench-201 --epochs 1 --train-epochs 1 --channels 2 --cells 1 "
     "--train-channels 2 --train-cells 1 --train-seeds 1 --random-cells 2 --guard off --quiet --out"

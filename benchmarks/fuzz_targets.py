@@ -15,6 +15,7 @@ import tarfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,19 +37,25 @@ from archgrad.cli import main
 from archgrad.comparing.engine import opened
 from archgrad.comparing.jobs import Job
 from archgrad.comparing.results import Results
+from archgrad.config import SearchConfig
 from archgrad.costs import CostTable
 from archgrad.data.cifar import decode_python, read_archive, read_cifar10
 from archgrad.data.cifar100 import read_cifar100
 from archgrad.data.corpus import read_text, tokens
 from archgrad.data.files import npz_parts, read_folder
 from archgrad.data.images import centered, read_image, squeezed
+from archgrad.deriving import derive
 from archgrad.errors import ArchgradError
-from archgrad.folder import environments, load_checkpoint, read_lines
-from archgrad.groups import Groups
+from archgrad.folder import Run, environments, load_checkpoint, read_lines
+from archgrad.groups import GROUPS as GROUPS_FILE
+from archgrad.methods import method
+from archgrad.records import ALPHAS
 from archgrad.reporting.document import document
+from archgrad.retraining import WEIGHTS
 from archgrad.spaces.nas_bench_201 import from_string
-from archgrad.trained import of_folder, rebuilt
+from archgrad.trained import MODEL, Sizes, TextSizes, of_folder, rebuilt
 
+COMPARED = Path(__file__).parent / "results" / "compare-digits"
 CPU = torch.device("cpu")
 CANARY = Path(os.environ.get("ARCHGRAD_FUZZ_CANARY", "archgrad-fuzz-canary"))
 
@@ -92,14 +99,14 @@ CELL = string(3127)
 GROUPS = {
     "format": "archgrad-groups/1", "space": "s", "groups": [
         {"name": "n", "inputs": 2, "edges": [[0, 2], [1, 2]], "candidates": [["a", "b"]] * 2,
-         "keep": 2, "keep_none": False, "output": [2]}],
+         "edges_per_node": 2, "keep_none": False, "output": [2], "picks": 1}],
 }  # fmt: skip
 COSTS = {
-    "format": "archgrad-cost-table/2", "kind": "latency", "space": "s", "groups": ["n"],
+    "format": "archgrad-cost-table/1", "kind": "latency", "space": "s", "error": 0.1,
     "edges": {"n": [[0, 2], [1, 2]]}, "fixed": 0.5, "about": {"batch": 1}, "places": [
         {"place": "c", "group": "n", "edge": 0, "shape": [1, 2, 3], "costs": {"a": 1.0}}],
 }  # fmt: skip
-LINES = [{"epoch": 1, "seconds": 0.5, "spent": 7, "alpha": {"n": [[0.1, 0.2]]}}, {"epoch": 2}]
+LINES = [{"epoch": 1, "seconds": 0.5, "spent": 7, "alpha": {"n": [[0.1, 0.2]] * 2}}, {"epoch": 2}]
 YAML_CANARY = f"!!python/object/apply:os.mkdir ['{CANARY}']\n".encode()
 
 
@@ -120,7 +127,7 @@ def _texts(run: Path | None) -> Iterator[Target]:
         "config.yaml", lambda f: configuration.load(f / "c.yaml").to_yaml(),
         {"c.yaml": [config, YAML_CANARY, bomb, b"a: &a {x: 1}\nb: {<<: [*a, *a]}\n"]},
     )  # fmt: skip
-    comparison = b"searches: [{method: darts}]\ndata: {data: digits}\ncompare: {budget: 5T}\n"
+    comparison = (COMPARED / "comparison.yaml").read_bytes()
     yield Target("comparison.yaml", opened, {"comparison.yaml": [comparison, config, bomb]})
     lines = b"".join(_json(line) + b"\n" for line in LINES)
     found = [kept[n] for n in ("metrics.jsonl", "alphas.jsonl") if n in kept]
@@ -131,9 +138,8 @@ def _texts(run: Path | None) -> Iterator[Target]:
         "environment.json", environments,
         {"environment.json": [kept.get("environment.json", b'[{"process": 7}]')]},
     )  # fmt: skip
-    yield Target(
-        "groups.json", lambda f: Groups.load(f).at(LINES[0]), {"groups.json": [_json(GROUPS)]}
-    )
+    decided = {GROUPS_FILE: _json(GROUPS), ALPHAS: lines}
+    yield Target("groups and alpha", partial(_derived, decided), {n: [decided[n]] for n in decided})
     yield Target(
         "job.json", lambda f: Job.begun_with.fget(SimpleNamespace(folder=f)),  # type: ignore[attr-defined]
         {"job.json": [b'{"options": {"a": 1}, "conditions": {"data": "x"}}']},
@@ -144,7 +150,9 @@ def _texts(run: Path | None) -> Iterator[Target]:
     )  # fmt: skip
     yield Target("classes.json", lambda f: transfer._kept(f / "c"), {"c": [b'["a", "b"]']})
     yield Target("latency table", lambda f: CostTable.load(f / "t"), {"t": [_json(COSTS)]})
-    yield Target("results.json", lambda f: Results.load(f / "r"), {"r": [b'{"entries": []}']})
+    results = json.loads((COMPARED / "results.json").read_bytes())
+    results["entries"] = [{**one, "curve": one["curve"][:2]} for one in results["entries"][:2]]
+    yield Target("results.json", lambda f: Results.load(f / "r"), {"r": [_json(results)]})
     csv = f"arch,c10_test,c10_params_M\n{CELL},90.5,1.5\n{string(7)},80,2\n".encode()
     yield Target(
         "table, CSV", lambda f: read_csv(f / "t.csv", partial=True),
@@ -173,8 +181,11 @@ def _arrays(run: Path | None) -> Iterator[Target]:
     yield Target("CIFAR archives", partial(_archive, names=names), {"c.tar.gz": [packed]})
     whole = {f"cifar-10-batches-bin/{n}.bin": bytes(2 * 3073) for n in (
         *(f"data_batch_{i}" for i in range(1, 6)), "test_batch")}  # fmt: skip
+    fine = pickle.dumps({b"data": images, b"fine_labels": labels}, 2)
+    meta = pickle.dumps({b"fine_label_names": [b"%d" % n for n in range(100)]}, 2)
+    hundred = _tar({"train": fine, "test": fine, "meta": meta})
     yield Target("CIFAR folders", _cifar, {
-        "cifar-10-binary.tar.gz": [_tar(whole)], "cifar-100-python.tar.gz": [packed]})  # fmt: skip
+        "cifar-10-binary.tar.gz": [_tar(whole)], "cifar-100-python.tar.gz": [hundred]})  # fmt: skip
     arrays = {"x": np.zeros((4, 8, 8), np.uint8), "y": np.array([0, 1, 0, 1])}
     more = {"x_test": arrays["x"], "y_test": arrays["y"], "classes": np.array(["a", "b"])}
     yield Target(
@@ -200,11 +211,13 @@ def _arrays(run: Path | None) -> Iterator[Target]:
              for zipped in (True, False)]  # fmt: skip
     last = [] if run is None else [(run / "checkpoints" / "last.pt").read_bytes()]
     yield Target("checkpoints", lambda f: load_checkpoint(f, CPU), {"last.pt": [*saved, *last]})
-    description = {"architecture": json.loads(_nb201().to_json()), "sizes": {
-        "form": "nas-bench-201", "channels": 2, "cells": 1, "in_channels": 1, "classes": 2,
-        "image_size": [8, 8]}}  # fmt: skip
-    yield Target("exports", rebuilt, {
-        "model.json": [_json(description)], "model.safetensors": [_network_weights()]})  # fmt: skip
+    for sizes, space, architecture in _networks():
+        files = {MODEL: _json({"architecture": json.loads(architecture.to_json()),
+                               "sizes": asdict(sizes)}),
+                 WEIGHTS: _weights(space.derive(architecture))}  # fmt: skip
+        yield Target(
+            f"exports, {sizes.form}", partial(_rebuilt, files), {n: [c] for n, c in files.items()}
+        )
 
 
 def _folders(run: Path) -> Iterator[Target]:
@@ -336,12 +349,34 @@ def _images() -> list[bytes]:
     return [*found, eps]
 
 
-def _nb201() -> Architecture:
-    return from_string(CELL)
+def _networks() -> Iterator[tuple[Sizes | TextSizes, Any, Architecture]]:
+    """Small ones, one of each form."""
+    generator = torch.Generator().manual_seed(0)
+    text = TextSizes("darts-rnn", hidden=3, nodes=2, classes=4)
+    forms = ("darts-cnn", 3), ("nas-bench-201", 1), ("mbconv", 1)
+    images = [Sizes(form, 2, cells, 1, 2, (8, 8)) for form, cells in forms]
+    for sizes in (text, *images):
+        space = sizes.space(sizes.form)
+        yield sizes, space, space.random_architecture(generator)
 
 
-def _network_weights() -> bytes:
-    from archgrad.spaces.nas_bench_201 import NasBench201
+def _weights(network: torch.nn.Module) -> bytes:
+    return save({name: t.contiguous() for name, t in network.state_dict().items()})
 
-    space = NasBench201(channels=2, cells=1, in_channels=1, classes=2, image_size=(8, 8))
-    return save({n: t.contiguous() for n, t in space.derive(_nb201()).state_dict().items()})
+
+def _rebuilt(files: Mapping[str, bytes], folder: Path) -> None:
+    _complete(files, folder)
+    rebuilt(folder)
+
+
+def _derived(files: Mapping[str, bytes], folder: Path) -> None:
+    """Of a space from Python, of which the folder alone tells."""
+    _complete(files, folder)
+    search = SearchConfig(space=configuration.OWN, epochs=1)
+    derive(Run(folder, configuration.RunConfig(search=search)), method("darts"), 1)
+
+
+def _complete(files: Mapping[str, bytes], folder: Path) -> None:
+    for name, content in files.items():
+        if not (folder / name).exists():
+            (folder / name).write_bytes(content)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,10 +132,10 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """What a terminal of 60 columns gets."""
     found = io.StringIO()
 
-    def console(**options: Any) -> Console:
-        return Console(**{"force_terminal": True, **options, "file": found}, width=60)
+    def screened(made: type[Console], **options: Any) -> Console:
+        return made(**{"force_terminal": True, **options, "file": found}, width=60)
 
-    monkeypatch.setattr(terminal, "Console", console)
+    monkeypatch.setattr(terminal, "Terminal", partial(screened, terminal.Terminal))
     for name in ("NO_COLOR", "COLORTERM"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")

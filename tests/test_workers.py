@@ -61,12 +61,16 @@ def test_ray_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     import ray
 
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
+    monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", '{"CPU": 4, "GPU": 2}')  # as if they were there
     resources, new = connect(None)
     assert new
     try:
-        assert resources["CPU"] >= 1
+        assert (resources["CPU"], resources["GPU"]) == (4, 2)
         assert connect(None)[1] is False  # a program's own connection is kept
         all_of(lambda: RayCrew(1, 0.0, False), tmp_path)
+        (tmp_path / "x").mkdir()
+        halves = made(RayCrew(1, 0.5, False), gpu, [(tmp_path / "x", 4)] * 4, 4, retries=0)
+        assert sorted(future.result() for _, future in halves) == ["0", "0", "1", "1"]
         assert ray.is_initialized()
     finally:
         ray.shutdown()

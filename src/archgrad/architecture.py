@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from archgrad import untrusted
 from archgrad.config import OWN
-from archgrad.errors import ArchgradError, explain, unknown
+from archgrad.errors import ArchgradError, explain, printable, unknown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,7 +66,7 @@ class Cell(BaseModel):
 
     def __str__(self) -> str:
         nodes = (" ".join(f"{op}<-{source}" for op, source in edges) for edges in self.nodes)
-        return f"{self.name:<7} " + " | ".join(nodes)
+        return printable(f"{self.name:<7} " + " | ".join(nodes))
 
     def _repr_html_(self) -> str:
         from archgrad.reporting.markup import of_cell
@@ -182,7 +182,8 @@ class Architecture(BaseModel):
 
     def __str__(self) -> str:
         if self.space == OWN:
-            return "\n".join(f"{cell.name}: {', '.join(cell.operations)}" for cell in self.cells)
+            lines = (f"{cell.name}: {', '.join(cell.operations)}" for cell in self.cells)
+            return "\n".join(map(printable, lines))
         return "\n".join(str(cell) for cell in self.cells)
 
 

@@ -33,6 +33,7 @@ from archgrad.terminal import (
     print_result,
     refuse_options,
     reported,
+    tell,
 )
 
 app = typer.Typer(
@@ -53,22 +54,21 @@ def main(arguments: list[str] | None = None) -> None:
         refuse_others(sys.argv[1:] if arguments is None else arguments)
         app(args=arguments)
     except ArchgradError as error:
-        typer.echo(f"archgrad: {error}", err=True)
+        tell(f"archgrad: {error}")
         sys.exit(2)
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
-        typer.echo(
+        tell(
             f"archgrad: out of memory ({reason(error)}); try fewer channels or cells, a smaller "
-            "batch or smaller images",
-            err=True,
+            "batch or smaller images"
         )
         sys.exit(2)
     except OSError as error:
         told, again = stored(error), interruption.again()
         if unwritable(error) and again is not None:
             told += f"; what was finished is kept, so then go on with: {again}"
-        typer.echo(f"archgrad: {told}", err=True)
+        tell(f"archgrad: {told}")
         sys.exit(2)
 
 
@@ -164,9 +164,9 @@ def measure_latency_command(
     made = configuration.build(given, configuration.load(config) if config else None)
     space, search = timed_space(made)
     told = console(sys.stderr, quiet)
-    tell = lambda text: told.print(text, soft_wrap=True, markup=False)  # noqa: E731
+    say = lambda text: told.print(text, soft_wrap=True, markup=False)  # noqa: E731
     table = measure_latency(
-        space, device=search.device, batch=batch, threads=search.threads, tell=tell
+        space, device=search.device, batch=batch, threads=search.threads, tell=say
     )
     write(out, table.to_json())
     after = f"next: archgrad search ... --max-latency 5ms --latency-table {out}"

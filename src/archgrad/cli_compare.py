@@ -18,6 +18,7 @@ from archgrad.terminal import (
     followed,
     print_result,
     reported,
+    tell,
 )
 
 
@@ -69,9 +70,8 @@ def compare_command(
     value, line = reported(comparison.folder, answers.comparison(results, comparison.folder))
     print_result(value, "\n".join([told, *line]), as_json)
     if (failed := sum(entry.status == "failed" for entry in results.entries)) > 0:
-        typer.echo(
+        tell(
             f"{failed} of {len(results.entries)} searches failed; try them again with: archgrad "
-            f"compare --resume {comparison.folder}",
-            err=True,
+            f"compare --resume {comparison.folder}"
         )
         raise typer.Exit(1)

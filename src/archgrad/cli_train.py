@@ -124,7 +124,7 @@ def train_command(
     value, line = reported(folder.path, value)
     print_result(value, table(_rows(scores)), as_json)
     if not as_json:
-        typer.echo("\n".join([*told, *line]))
+        print_result({}, "\n".join([*told, *line]), False)
 
 
 def _resumed(folder: Run) -> Prepared:

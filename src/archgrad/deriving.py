@@ -62,13 +62,13 @@ def derive(run: Run, method: Method, epoch: int | None = None) -> Architecture:
         groups, alpha = decided.at(chosen)
         if any(tuple(alpha[group.name].shape) != group.shape for group in groups):
             raise ValueError("other groups than the search")
-    state = State(
-        problem=None,  # type: ignore[arg-type]
-        relaxation=method.relaxation,
-        groups=groups,
-        progress=chosen["epoch"] / section(run.config).epochs,
-    )
-    return Architecture(space=decided.space, cells=method.discretization(alpha, state))
+        state = State(
+            problem=None,  # type: ignore[arg-type]
+            relaxation=method.relaxation,
+            groups=groups,
+            progress=chosen["epoch"] / section(run.config).epochs,
+        )
+        return Architecture(space=decided.space, cells=method.discretization(alpha, state))
 
 
 def derive_by_perturbation(run: Run, prepared: Prepared, epochs: int) -> Architecture:

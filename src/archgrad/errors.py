@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
 import reprlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,8 +14,31 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
+# Control characters, marks that turn the direction of what follows, halves of characters.
+_UNPRINTABLE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def printable(text: str) -> str:
+    r"""One line that a terminal shows and does not obey, whatever file it came from.
+
+    >>> printable("a\x1b[31mb")
+    'a\\x1b[31mb'
+    """
+    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def printable_lines(text: str) -> str:
+    """The same of text in lines."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 class ArchgradError(ValueError):
     """Wrong input, told in one line; the command line prints it and ends with status 2."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 NO_MEMORY = (

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from archgrad import untrusted
-from archgrad.errors import ArchgradError, unwritable
+from archgrad.errors import ArchgradError, printable, unwritable
 from archgrad.files import FAILED, write
 
 
@@ -35,4 +35,4 @@ def keep(folder: Path, error: BaseException) -> None:
 def of(folder: Path) -> str | None:
     """What went wrong, in one line; None: nothing did."""
     path = folder / FAILED
-    return str(untrusted.mapping_of_json(path)["error"]) if path.is_file() else None
+    return printable(str(untrusted.mapping_of_json(path)["error"])) if path.is_file() else None

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from archgrad import untrusted
 from archgrad.choice import Group
+from archgrad.errors import explain
 from archgrad.files import GROUPS as GROUPS
 from archgrad.folder import fitting, write
 from archgrad.leg import offered
@@ -40,8 +42,10 @@ class Groups(NamedTuple):
             kept = untrusted.mapping_of_json(folder / GROUPS)
             if kept["format"] != FORMAT:
                 raise ValueError(f"format {kept['format']}, expected {FORMAT}")
-            groups = ({key: _tuples(value) for key, value in g.items()} for g in kept["groups"])
-            return cls(kept["space"], tuple(Group(**values) for values in groups))
+            groups = _read(kept["groups"])
+            if wrong := [group.name for group in groups if not _whole(group)]:
+                raise ValueError(f"group {wrong[0]} has edges or candidates that fit no cell")
+            return cls(str(kept["space"]), groups)
 
     def keep(self, folder: Path) -> None:
         """Write them to a run folder."""
@@ -58,6 +62,25 @@ class Groups(NamedTuple):
             if not all(set(some) <= set(every) for some, every in pairs):
                 raise ValueError(f"group {group.name} has other candidates than the search")
         return groups, {name: torch.tensor(value) for name, value in line["alpha"].items()}
+
+
+_GROUPS = TypeAdapter(tuple[Group, ...])
+
+
+def _read(kept: Any) -> tuple[Group, ...]:
+    try:
+        return _GROUPS.validate_json(json.dumps(kept), strict=True)
+    except ValidationError as error:
+        raise ValueError(explain(error)) from None
+
+
+def _whole(group: Group) -> bool:
+    """Whether its numbers fit together, so that none is larger than the file."""
+    rows = len(group.edges)
+    nodes = all(0 <= source < node < group.inputs + rows for source, node in group.edges)
+    offered = {len(names) for names in group.candidates}
+    fits = len(group.candidates) == rows and len(offered) == 1 and 0 not in offered
+    return nodes and fits and 0 < group.inputs <= rows + 1
 
 
 def _tuples(value: Any) -> Any:

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from archgrad.errors import printable
 from archgrad.launch import first
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -157,7 +158,7 @@ def _tell() -> None:
 
 def _print(line: str) -> None:
     with suppress(OSError):
-        os.write(2, f"{line}\n".encode())
+        os.write(2, f"{printable(line)}\n".encode())
 
 
 def _end_children() -> None:

@@ -21,6 +21,7 @@ Array: TypeAlias = "np.ndarray[Any, Any]"
 Function: TypeAlias = Callable[..., Any]
 _STEP = 2**20  # bytes that are read at a time, so that a size that is claimed takes no memory
 _LINE = 2**24  # bytes of a line at most
+_BYTES = {form: struct.calcsize(form) for form in ("<B", "<H", "<i", "<I", "<Q", ">d")}
 _NUMBERS = {f"{kind}{size}" for kind in "iuf" for size in (1, 2, 4, 8)} - {"f1"} | {"b1"}
 
 
@@ -58,18 +59,19 @@ class Reader:
         self.stack: list[Any] = []
         self.outer: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
-        while (code := self.exact(1)) != b".":
+        while (code := self.stream.read(1)) != b".":
             self.most -= 1
             if self.most < 0:
                 raise ValueError("it holds more values than such a file has")
             if code not in _STEPS:
-                raise ValueError(f"step {code!r} is not of plain data")
+                raise ValueError(f"step {code!r} is not of plain data" if code else "it has no end")
             _STEPS[code](self)
         return self.stack.pop()
 
     def exact(self, size: int) -> bytes:
         """So many bytes."""
-        parts, left = [], size
+        parts = [self.stream.read(min(size, _STEP))]
+        left = size - len(parts[0])
         while left > 0:
             part = self.stream.read(min(left, _STEP))
             if not part:
@@ -80,7 +82,7 @@ class Reader:
 
     def number(self, form: str) -> int:
         """A number in binary form."""
-        found: int = struct.unpack(form, self.exact(struct.calcsize(form)))[0]
+        found: int = struct.unpack(form, self.exact(_BYTES[form]))[0]
         return found
 
     def line(self) -> bytes:

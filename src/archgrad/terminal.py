@@ -6,7 +6,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, is_dataclass
 from importlib.util import find_spec
@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 
-from archgrad.errors import ArchgradError
+from archgrad.errors import ArchgradError, printable, printable_lines
 from archgrad.options import Given
 
 Out = Annotated[Path | None, typer.Option(help="new folder for the results [runs/...]")]
@@ -50,7 +51,7 @@ def print_result(value: Any, shown: str | Table, as_json: bool) -> None:
     elif isinstance(shown, Table):
         console(sys.stdout).print(shown)
     else:
-        typer.echo(shown.removesuffix("\n"))
+        typer.echo(printable_lines(shown.removesuffix("\n")))
 
 
 def plain(value: Any) -> Any:
@@ -66,12 +67,24 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+class Terminal(Console):
+    """Writes the control sequences of rich, and none that a text brought along."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else printable_lines(text), style, control)
+
+
 def console(file: Any, quiet: bool = False) -> Console:
     """A terminal, or plain text: for files, with NO_COLOR, and where TERM is dumb."""
-    found = Console(file=file, highlight=False, quiet=quiet)
+    found = Terminal(file=file, highlight=False, quiet=quiet)
     if lively(found):
         return found
-    return Console(file=file, highlight=False, quiet=quiet, force_terminal=False, color_system=None)
+    return Terminal(
+        file=file, highlight=False, quiet=quiet, force_terminal=False, color_system=None
+    )
 
 
 def lively(found: Console) -> bool:
@@ -113,7 +126,7 @@ def refuse_options(resume: Path, given: Given, **others: object) -> None:
 
 def tell(line: str) -> None:
     """A line for people, on standard error."""
-    typer.echo(line, err=True)
+    typer.echo(printable(line), err=True)
 
 
 def reported(folder: Path, value: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -137,5 +150,5 @@ def table(rows: list[list[str]]) -> Table:
     for column in rows[0]:
         made.add_column(column, no_wrap=column not in ("paper", "what"))
     for row in rows[1:]:
-        made.add_row(*row)
+        made.add_row(*map(printable, row))
     return made

@@ -6,12 +6,14 @@ import copy
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PureWindowsPath
 from statistics import fmean
-from typing import Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
+import torch
+from pydantic import Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -21,7 +23,7 @@ from archgrad.architecture import Architecture, published, published_names, reso
 from archgrad.baselines.searching import EVALUATIONS
 from archgrad.config import OWN, RunConfig
 from archgrad.data.textdata import is_text
-from archgrad.errors import ArchgradError
+from archgrad.errors import ArchgradError, explain
 from archgrad.folder import Run, fitting, read_lines
 from archgrad.network import Classifier, Network
 from archgrad.operations import CANDIDATES
@@ -43,6 +45,9 @@ MODEL = "model.json"
 EQUAL = 5  # stages of a chain with as many layers each; the last has a single one
 OFF = Regularization(**dict.fromkeys((f.name for f in fields(Regularization)), 0.0))
 Weights = Mapping[str, Tensor]
+Found = TypeVar("Found", bound=nn.Module)
+Size = Annotated[int, Field(ge=0, lt=2**31)]
+DEEP = 100  # cells or nodes that a network may have, or as many as its weights have tensors
 
 
 @dataclass(frozen=True)
@@ -55,11 +60,11 @@ class Sizes:
     """
 
     form: str
-    channels: int
-    cells: int
-    in_channels: int
-    classes: int
-    image_size: tuple[int, ...]
+    channels: Size
+    cells: Size
+    in_channels: Size
+    classes: Size
+    image_size: tuple[Size, ...]
     imagenet: bool = False
 
     @classmethod
@@ -105,10 +110,9 @@ class Sizes:
 
     def network(self, architecture: Architecture, weights: Weights) -> Classifier:
         """The network with these weights, in eval mode; the auxiliary head is left out."""
-        network = self.space(architecture.space).derive(architecture)
-        kept = {n: t.detach().cpu() for n, t in weights.items() if not n.startswith("auxiliary.")}
-        network.load_state_dict(kept)
-        return network.eval()
+        kept = {n: t for n, t in weights.items() if not n.startswith("auxiliary.")}
+        _check(self, self.cells, kept)
+        return _filled(self.space(architecture.space).derive, architecture, kept)
 
 
 @dataclass(frozen=True)
@@ -120,9 +124,9 @@ class TextSizes:
     """
 
     form: str
-    hidden: int
-    nodes: int
-    classes: int
+    hidden: Size
+    nodes: Size
+    classes: Size
 
     @classmethod
     def of(cls, weights: Weights) -> Self | None:
@@ -144,9 +148,8 @@ class TextSizes:
 
     def network(self, architecture: Architecture, weights: Weights) -> LanguageModel:
         """The model with these weights, in eval mode, without dropout in training mode too."""
-        network = self.space(architecture.space).derive(architecture)
-        network.load_state_dict({name: t.detach().cpu() for name, t in weights.items()})
-        return network.eval()
+        _check(self, self.nodes, weights)
+        return _filled(self.space(architecture.space).derive, architecture, weights)
 
 
 @dataclass(frozen=True)
@@ -361,6 +364,36 @@ def rebuilt(folder: str | Path) -> Classifier | LanguageModel:
             return TextSizes(**sizes).network(architecture, weights)
         sizes = {**sizes, "image_size": tuple(sizes["image_size"])}
         return Sizes(**sizes).network(architecture, weights)
+
+
+def _check(sizes: Sizes | TextSizes, depth: int, weights: Weights) -> None:
+    """Raises ValueError for sizes out of a file that are none, or take long to build."""
+    try:
+        TypeAdapter[Any](type(sizes)).validate_json(json.dumps(asdict(sizes)), strict=True)
+    except ValidationError as error:
+        raise ValueError(explain(error)) from None
+    if depth > max(DEEP, len(weights)):
+        raise ValueError(f"found {depth} cells or nodes for weights of {len(weights)} tensors")
+
+
+def _filled(
+    derive: Callable[[Architecture], Found], architecture: Architecture, weights: Weights
+) -> Found:
+    """The network in eval mode; ValueError, before memory is taken, where its weights are others.
+
+    On the meta device a network of any size takes none.
+    """
+    with torch.device("meta"):
+        expected = {n: tuple(t.shape) for n, t in derive(architecture).state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    for name in {**expected, **found}:
+        if expected.get(name) != found.get(name):
+            raise ValueError(
+                f"{name} of shape {found.get(name)}, expected {expected.get(name)} (None: no such)"
+            )
+    network = derive(architecture)
+    network.load_state_dict({name: tensor.detach().cpu() for name, tensor in weights.items()})
+    return network.eval()
 
 
 def _source(data: str) -> str:

@@ -68,6 +68,20 @@ def mapping_of_json(path: Path) -> dict[str, Any]:
     return value
 
 
+class _Shallow(yaml.SafeLoader):
+    """Stops at the level that is too deep: its scanner takes a second for a thousand of them."""
+
+    level = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self.level += 1
+        if self.level > DEPTH + 2:  # with the document and the innermost value
+            raise ValueError(f"more than {DEPTH} levels of lists and objects")
+        node = super().compose_node(parent, index)
+        self.level -= 1
+        return node
+
+
 def from_yaml(found: str) -> Any:
     """The plain value of a YAML text; ValueError, in one line, where there is none within limits.
 
@@ -76,7 +90,7 @@ def from_yaml(found: str) -> Any:
     if len(found) > LIMIT_YAML:
         raise ValueError(f"{len(found):,} characters, more than the {LIMIT_YAML:,} that are read")
     try:
-        loader = yaml.SafeLoader(found)
+        loader = _Shallow(found)
         node = loader.get_single_node()
         if node is None:
             return None

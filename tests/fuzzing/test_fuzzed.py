@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from archgrad.errors import ArchgradError
 from fuzz import Attempts
 from fuzz_changes import changed
 from fuzz_targets import CANARY, Target, light
@@ -36,6 +38,25 @@ def test_changed_files_are_told(name: str, tmp_path: Path) -> None:
 
     run()
     assert attempts.tried >= 10 and not attempts.findings
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.filterwarnings("ignore")
+def test_each_file_is_changed_from_one_that_is_read(name: str, tmp_path: Path) -> None:
+    """Else every change is refused for what was wrong before it."""
+    for file, contents in TARGETS[name].files.items():
+        folders = [tmp_path / file.replace("/", "-") / str(n) for n in range(len(contents))]
+        for folder, content in zip(folders, contents, strict=True):
+            (folder / file).parent.mkdir(parents=True)
+            (folder / file).write_bytes(content)
+        assert any(is_read(TARGETS[name], folder) for folder in folders), file
+
+
+def is_read(target: Target, folder: Path) -> bool:
+    with suppress(ArchgradError):
+        target.read(folder)
+        return True
+    return False
 
 
 @pytest.mark.parametrize(("name", "file", "content"), FOUND)

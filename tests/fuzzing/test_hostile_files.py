@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import struct
 import tarfile
@@ -18,10 +19,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load
 
 from archgrad import config as configuration
 from archgrad import untrusted
-from archgrad.architecture import Architecture
+from archgrad.architecture import Architecture, published
 from archgrad.benchmarks.reading import read_csv
 from archgrad.comparing.engine import opened
 from archgrad.data.cifar import read_archive
@@ -30,6 +32,9 @@ from archgrad.data.files import npz_parts, read_folder
 from archgrad.data.images import centered, class_files, read_image
 from archgrad.errors import ArchgradError, shown, unknown
 from archgrad.folder import environments, load_checkpoint, read_lines
+from archgrad.retraining import WEIGHTS
+from archgrad.trained import MODEL, Sizes, rebuilt
+from fuzz_targets import GROUPS, light
 
 CPU = torch.device("cpu")
 LAUGHS = "a: &a [x, x]\n" + "".join(
@@ -59,7 +64,7 @@ def refused(read: Callable[[], object], match: str) -> None:
         (LAUGHS, "stand for more than 200,000 values"),
         (MERGES, "stand for more than 200,000 values"),
         ("a: &a [*a]", "holds itself"),
-        ("- " * 1000, "recursion"),
+        ("- " * 1000, "more than 64 levels"),
         ("[" * 70 + "]" * 70, "more than 64 levels"),
         ("a: 2026-99-99", "month"),
         ("!!python/object/apply:os.mkdir [canary]", "could not determine a constructor"),
@@ -260,3 +265,77 @@ def test_what_unpacks_to_much_more_is_refused(
         refused(
             lambda read=read, path=path: read(path), "100 times its size|no a;|line contains NUL"
         )
+
+
+EXPORTS = {target.name: target.files for target in light() if target.name.startswith("exports")}
+groups_and_alpha = next(target for target in light() if target.name == "groups and alpha")
+NESTED: Any = "[" * 60 + "]" * 60
+
+
+@pytest.mark.parametrize("form", EXPORTS)
+@pytest.mark.parametrize(
+    ("value", "match"),
+    [
+        (2**20, "of shape|cells or nodes for weights of|does not fit|below one pixel"),
+        (2**31, "less than 2147483648"),
+        (10**30, "integer|less than 2147483648"),
+        (-1, "greater than or equal to 0"),
+        (0, "expected"),
+        (float("nan"), "field .*found"),
+        (2.5, "field .*found 2.5"),
+        (True, "field .*found True"),
+        ("8", "field .*found '8'"),
+        (None, "field .*found None"),
+        (json.loads(NESTED), "field .*found"),
+    ],
+)
+def test_exports_of_other_sizes_than_their_weights(
+    form: str, value: Any, match: str, tmp_path: Path
+) -> None:
+    for name, (content,) in EXPORTS[form].items():
+        (tmp_path / name).write_bytes(content)
+    rebuilt(tmp_path)
+    description = json.loads((tmp_path / MODEL).read_text())
+    numbers = [name for name, found in description["sizes"].items() if type(found) is int]
+    assert len(numbers) >= 3
+    for name in numbers:
+        changed = {**description, "sizes": {**description["sizes"], name: value}}
+        (tmp_path / MODEL).write_text(json.dumps(changed))
+        refused(lambda: rebuilt(tmp_path), match)
+
+
+def test_weights_that_claim_as_many_cells_as_their_names_say(tmp_path: Path) -> None:
+    weights = load(EXPORTS["exports, darts-cnn"][WEIGHTS][0])
+    weights["cells.999999999.x"] = torch.zeros(1)
+    sizes = Sizes.of(weights, (8, 8))
+    assert sizes is not None and sizes.cells == 10**9
+    with pytest.raises(ValueError, match="found 1000000000 cells or nodes for weights of"):
+        sizes.network(published("DARTS_V2"), weights)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "match"),
+    [
+        ("inputs", 2**40, "fit no cell"),
+        ("inputs", True, "field 0.inputs: found True"),
+        ("edges", [[0, 2], [1, 2**40]], "fit no cell"),
+        ("edges", [[0, 2]], "fit no cell"),
+        ("edges", [[-1, 2], [1, 2]], "fit no cell"),
+        ("edges", 7, "field 0.edges: found 7"),
+        ("candidates", [["a"], ["b", "c"]], "fit no cell"),
+        ("candidates", [[], []], "fit no cell"),
+        ("candidates", [["a", {}]] * 2, "field 0.candidates.0.1: found {}"),
+        ("edges_per_node", "2", "found '2'"),
+        ("output", [2**40], "output|fit"),
+    ],
+)
+def test_groups_of_another_form(name: str, value: Any, match: str, tmp_path: Path) -> None:
+    groups = {**GROUPS["groups"][0], name: value}  # type: ignore[dict-item]
+    (tmp_path / "groups.json").write_text(json.dumps({**GROUPS, "groups": [groups]}))
+    refused(lambda: groups_and_alpha.read(tmp_path), match)
+
+
+def test_alpha_of_another_form(tmp_path: Path) -> None:
+    for line in ({"alpha": {"n": 2**70}}, {"alpha": []}, {"alpha": {"n": [[0, {}]]}}, {}):
+        (tmp_path / "alphas.jsonl").write_text(json.dumps({"epoch": 1, **line}) + "\n")
+        refused(lambda: groups_and_alpha.read(tmp_path), "alphas.jsonl does not fit")

@@ -15,6 +15,7 @@ from archgrad.errors import ArchgradError
 from archgrad.methods import RECIPES, Method
 from archgrad.parts.stopping import SkipCount
 from archgrad.result import SearchResult
+from archgrad.sizing import of_text
 from archgrad.spaces import SPACES, space
 from archgrad.spaces.robust import S1_NORMAL, S1_REDUCE
 
@@ -52,7 +53,8 @@ def searched(name: str, chosen: Method, channels: int = 8) -> SearchResult:
 
 @pytest.mark.no_cover
 @pytest.mark.parametrize(
-    "name", [s if s in FAST else pytest.param(s, marks=pytest.mark.slow) for s in SPACES]
+    "name",
+    [s if s in FAST else pytest.param(s, marks=pytest.mark.slow) for s in SPACES if not of_text(s)],
 )
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_method_searches_in_every_space_or_says_why_not(recipe: str, name: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from archgrad.errors import stored
+from archgrad.errors import printable, stored
 
 if TYPE_CHECKING:
     from archgrad.architecture import Architecture
@@ -46,7 +46,7 @@ def leave_drawing(
 
 def _reason(error: Exception) -> str:
     told = stored(error) if isinstance(error, OSError) else str(error)
-    return " ".join(told.split()) or type(error).__name__
+    return printable(" ".join(told.split())) or type(error).__name__
 
 
 def _warn(line: str) -> None:

@@ -7,6 +7,7 @@ import re
 import socket
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -97,6 +98,7 @@ class RayCrew:
         for task in self.running:
             ray.cancel(task, force=True)  # what it was at has its checkpoint
         if self.leave:
+            _end_autoscaler()
             ray.shutdown()
 
     def begin(self, number: int, work: Callable[..., Any], call: tuple[Any, ...]) -> None:
@@ -112,6 +114,15 @@ class RayCrew:
 
         ready, _ = ray.wait(list(self.running), timeout=timeout)
         return [(self.running.pop(task), _heard(task)) for task in ready]
+
+
+def _end_autoscaler() -> None:
+    """Kill the process, of a Ray that began here, for whose end its shutdown waits a second."""
+    with suppress(ImportError, AttributeError):  # no public name of Ray ends it
+        from ray._private import worker
+
+        if worker._global_node is not None:
+            worker._global_node.kill_monitor(check_alive=False)
 
 
 def _heard(task: Any) -> Future[Any] | None:
