@@ -37,8 +37,8 @@ def printable_lines(text: str) -> str:
 class ArchgradError(ValueError):
     """Wrong input, told in one line; the command line prints it and ends with status 2."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(printable(message))
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 NO_MEMORY = (

@@ -49,7 +49,7 @@ def awaited(loader: Iterable[Any], wanted: Callable[[int], str]) -> Iterator[Any
 
 def _last_line(error: ArchgradError) -> str:
     """From a process the message comes with its traceback around it."""
-    text = str(error).strip()
+    text = str(error.args[0]).strip()
     return text.splitlines()[-1].partition(": ")[2] if text.startswith("Caught ") else text
 
 
