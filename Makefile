@@ -3,13 +3,15 @@
 #   make test-browser    the tests of the report in Chromium, which make test skips where there is none
 # and a third one measures a search step against the textbook form, below ten minutes:
 #   make bench
+# Installed in an environment of its own, without the extras, and tried from outside the checkout:
+#   make test-core    from the checkout        make dist    the wheel and the sdist that it builds
 # The oldest versions that the dependencies' bounds allow: make test-lowest
 PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS = 1
 unexport PYTHONDONTWRITEBYTECODE  # else every process that a test starts compiles all modules anew
 
-.PHONY: demo test test-browser bench check test-slow test-lowest growth second-order fuzz faults clean
+.PHONY: demo test test-browser bench check test-slow test-core dist test-lowest growth second-order fuzz faults clean
 
 demo: .venv/core
 	$(BIN)/archgrad run --data digits
@@ -31,6 +33,23 @@ check: .venv/dev
 
 test-slow: .venv/dev
 	$(BIN)/python -m pytest -m "slow and not gpu"
+
+define smoke
+	rm -rf .venv-core
+	$(PYTHON) -m venv .venv-core
+	.venv-core/bin/pip install --quiet --disable-pip-version-check -c constraints.txt $(1)
+	.venv-core/bin/python tests/smoke.py
+endef
+
+test-core:
+	$(call smoke,.)
+
+dist: .venv/dev
+	$(BIN)/python -m pytest -n 0 tests/packaging
+	rm -rf dist
+	$(BIN)/python -m hatchling build
+	$(call smoke,dist/*.whl)
+	$(call smoke,dist/*.tar.gz)
 
 test-lowest:
 	$(PYTHON) -m venv .venv-lowest
@@ -62,4 +81,4 @@ faults: .venv/core
 	touch $@
 
 clean:
-	rm -rf .venv .venv-lowest .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf .venv .venv-core .venv-lowest dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

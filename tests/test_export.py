@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -294,16 +293,6 @@ def test_a_network_that_gives_no_numbers_is_told(tmp_path: Path) -> None:
         network.bias[0] = math.nan
     with pytest.raises(ArchgradError, match="outputs that are not finite.*look at its weights"):
         archgrad.export(network, "safetensors", tmp_path, example=torch.zeros(1, 3))
-
-
-def test_without_its_packages_onnx_names_the_extra(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(
-        ArchgradError, match=r'package onnxruntime.*pip install "archgrad\[export\]"'
-    ):
-        archgrad.export(nn.Linear(3, 2), "onnx", tmp_path, example=torch.zeros(1, 3))
 
 
 def test_a_file_that_is_there_is_left_alone(tmp_path: Path) -> None:

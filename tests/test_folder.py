@@ -306,8 +306,8 @@ def test_the_environment_has_what_is_needed_to_repeat_a_run(
     monkeypatch.setattr("sys.argv", ["/somewhere/bin/archgrad", "search", "--epochs", "3"])
     found = environment()
     assert list(found) == [
-        *("started", "process", "command", "archgrad", "commit", "python", "torch"),
-        *("device", "cpu_cores", "platform"),
+        *("started", "process", "command", "archgrad", "commit", "python", "torch", "numpy"),
+        *("device", "cpu_cores", "cpu_instructions", "platform"),
     ]
     assert found["command"] == "archgrad search --epochs 3"
     assert found["torch"] == torch.__version__

@@ -93,10 +93,6 @@ def test_every_knob_changes_the_result(knob: str, usual: tuple[float, ...]) -> N
         assert outcome(**changed)[0] == usual[0]
 
 
-def test_same_seed_same_result(usual: tuple[float, ...]) -> None:
-    assert outcome() == usual
-
-
 def test_a_step_takes_its_share_of_the_learning_rate() -> None:
     training, rates = training_of(bptt_spread=3.0), []
     step = training.optimizer.step

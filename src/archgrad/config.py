@@ -134,15 +134,20 @@ class SearchConfig(TextOptions):
     recompute: Literal["off", "cells"] = Field(
         "off",
         description="cells: keep only what enters a cell, compute the rest again in the backward "
-        "pass: less memory, more time, the same numbers",
+        "pass: less memory, more time, the same numbers up to rounding",
     )
     threads: int = Field(
-        1, ge=1, le=1024, description="CPU threads of torch (on shared cores more can be slower)"
+        1,
+        ge=1,
+        le=1024,
+        description="CPU threads of torch (on shared cores more can be slower); another number "
+        "gives other rounding errors",
     )
     kernel: Literal["auto", "native", "torch"] = Field(
         "auto",
         description="on a CPU: native (built once, with the machine's C++ compiler), torch "
-        "(PyTorch's own), or auto: native where there is a compiler",
+        "(PyTorch's own), or auto: native where there is a compiler; each with rounding errors of "
+        "its own",
     )
     precision: Literal["float32", "bf16"] = Field("float32", description=PRECISION)
     graphs: Literal["off", "on"] = Field(

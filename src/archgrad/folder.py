@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 
@@ -282,8 +283,10 @@ def environment(device: str = "auto") -> dict[str, Any]:
         "commit": _commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
+        "numpy": np.__version__,
         "device": torch.cuda.get_device_name() if cuda else _processor(),
         "cpu_cores": os.cpu_count(),
+        "cpu_instructions": torch.backends.cpu.get_cpu_capability(),
         "platform": platform.platform(),
     }
 

@@ -115,7 +115,8 @@ class TrainConfig(TextOptions):
     threads: int = Field(
         1,
         ge=1,
-        description="CPU threads of torch a retraining (on shared cores more can be slower)",
+        description="CPU threads of torch a retraining (on shared cores more can be slower); "
+        "another number gives other rounding errors",
     )
     precision: Literal["float32", "bf16"] = Field("float32", description=PRECISION)
     memory_format: Literal["channels_last", "contiguous"] = Field(
@@ -124,7 +125,7 @@ class TrainConfig(TextOptions):
     compile: Literal["off", "on"] = Field(
         "off",
         description="on: train through torch.compile, which takes minutes to begin; where that "
-        "fails, without",
+        "fails, without; rounding errors are others",
     )
     jobs: int = Field(
         0, ge=0, description="retrainings at a time; 0: one a CPU core, or one on a GPU"

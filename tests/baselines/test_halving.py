@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import zlib
 from typing import Any
@@ -15,7 +14,6 @@ from hypothesis import strategies as st
 from archgrad.architecture import Architecture
 from archgrad.baselines import Proposal, Scored, best
 from archgrad.baselines.halving import halving
-from archgrad.errors import ArchgradError
 from archgrad.spaces import space
 
 NB201 = space("nas-bench-201")
@@ -110,11 +108,3 @@ def test_optuna_is_silent_and_left_as_it_was(
         proposed([1.0, 0.5, 2.0])
     assert not caplog.records and capfd.readouterr() == ("", "")
     assert optuna.logging.get_verbosity() == before
-
-
-def test_without_optuna_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(
-        ArchgradError, match=r'optuna.*not installed.*pip install "archgrad\[hpo\]"'
-    ):
-        halving()

@@ -152,7 +152,7 @@ def test_rounding_errors_are_at_most_twice_the_textbooks(
     assert (ratios <= 2).all(), ratios
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("stride", [1, 2])
 def test_every_derivative(kernel: native.Kernel, stride: int) -> None:

@@ -263,16 +263,6 @@ def test_fonts_are_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {text.get_fontfamily()[0] for text in texts(published("DARTS_V2").plot())} == {"serif"}
 
 
-def test_without_matplotlib_the_error_says_what_to_install(
-    result: SearchResult, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("matplotlib", "matplotlib.figure"):
-        monkeypatch.setitem(sys.modules, name, None)
-    for plot in (result.plot, result.architecture.plot, comparison().plot):
-        with pytest.raises(ArchgradError, match=re.escape('pip install "archgrad[plot]"')):
-            plot()
-
-
 def test_an_architecture_is_drawn_without_torch_and_pyplot() -> None:
     code = (
         "import sys, archgrad; archgrad.published('DARTS_V2').plot();"

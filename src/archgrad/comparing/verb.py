@@ -100,8 +100,8 @@ def begun(
         configuration.build({"data": data, "search": sections["search"], "train": train})
         for data in _each(sections["data"])
     ]
+    check_pool(pool, section(bases[0]).device, own is not None)
     config = prepare(compare, bases, own)
-    check_pool(pool, section(config.runs[0]).device, own is not None)
     folder = Path(out) if out is not None else free_folder(bases[0], "compare")
     comparison = Comparison(config, folder, own, pool)
     create(comparison)

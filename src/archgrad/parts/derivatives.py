@@ -69,7 +69,7 @@ def hessian_vector(
 def dual(value: Tensor, tangent: Tensor) -> Tensor:
     """The value, moving along the tangent (within `torch.autograd.forward_ad.dual_level`)."""
     with warnings.catch_warnings():  # the first call in a process makes PyTorch warn of itself
-        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", DeprecationWarning)
+        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated")
         found: Tensor = forward_ad.make_dual(value, tangent)
     return found
 

@@ -23,8 +23,8 @@ KNOWN: dict[str, type[Section]] = {
     "data": DataConfig, "search": SearchConfig, "train": TrainConfig,
 }  # fmt: skip
 KEPT_OF_ENVIRONMENT = (
-    "started", "command", "archgrad", "commit", "python", "torch", "device", "cpu_cores",
-    "platform",
+    "started", "command", "archgrad", "commit", "python", "torch", "numpy", "device",
+    "cpu_cores", "cpu_instructions", "platform",
 )  # fmt: skip
 COMMANDS = ("run", "search", "train")
 
