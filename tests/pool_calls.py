@@ -19,6 +19,11 @@ def stumbles(what: str) -> str:
     raise KeyError(what)
 
 
+def leaves(status: int) -> None:
+    """As a program that its worker cannot import."""
+    os._exit(status)
+
+
 def killed_once(marker: Path, times: int = 1) -> tuple[int, str]:
     """Killed with SIGKILL the first ``times``; then its process, and how often it was begun."""
     with marker.open("a") as file:

@@ -14,6 +14,7 @@ import archgrad
 from archgrad.architecture import Architecture
 from archgrad.config import SearchConfig
 from archgrad.errors import ArchgradError
+from archgrad.kernels import native
 from archgrad.prepared import search_space, space_options
 from archgrad.sizing import of_text
 from archgrad.spaces import SPACES, space
@@ -139,3 +140,12 @@ def test_a_search_in_a_restricted_space_takes_its_operations_alone() -> None:
     result = archgrad.search(narrow, images()[:2], **TINY)
     assert result.alpha["cell"].shape == (6, 3)
     narrow.validate(result.architecture)
+
+
+def test_kernels_that_cannot_be_had_are_refused_before_a_folder_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "build", lambda: native.Built(None, "no C++ compiler found"))
+    with pytest.raises(ArchgradError, match="kernel native is not available: no C"):
+        archgrad.search("darts-cnn", "digits", kernel="native", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -19,7 +19,7 @@ from archgrad.pool_config import PoolConfig
 from archgrad.workers import HERE, Crew, LocalCrew, WorkerKilled, choosing, made, place
 from archgrad.workers.choosing import devices, share, slots, visible_gpus
 from archgrad.workers.on_ray import RayCrew, _refuse_silent, connect, installed
-from pool_calls import gpu, killed_once, outlives, power, stumbles
+from pool_calls import gpu, killed_once, leaves, outlives, power, stumbles
 
 with_ray = pytest.mark.skipif(not installed(), reason='Ray is not installed: "archgrad[ray]"')
 CALLS = [(base, 40) for base in range(5)]
@@ -97,6 +97,12 @@ def test_a_worker_that_is_killed_takes_no_other_with_it(tmp_path: Path) -> None:
             ended = dict(crew.ended(10))
         assert ended[1] is not None
         assert ended[1].result() == "x"
+
+
+def test_a_worker_that_ends_by_itself_is_not_begun_again() -> None:
+    ((_, future),) = made(LocalCrew(), leaves, [(3,)], 1, retries=3)
+    with pytest.raises(ArchgradError, match='ended with status 3 .* __name__ == "__main__"'):
+        future.result()
 
 
 def test_after_the_deadline_nothing_is_begun() -> None:

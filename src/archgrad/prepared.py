@@ -26,6 +26,7 @@ from archgrad.distributed import world
 from archgrad.errors import ArchgradError, out_of_memory, reason, remembered, unknown
 from archgrad.fitting import epochs_within
 from archgrad.folder import Run, write
+from archgrad.kernels import native
 from archgrad.leg import check
 from archgrad.loaders import Loaders
 from archgrad.loops import resolve_device
@@ -330,7 +331,8 @@ def _kernel(config: SearchConfig, space: SearchSpace) -> str:
     """The kernels of the search; native ones know images and text alone."""
     dims = getattr(space, "dims", 2)
     if dims in (0, 2):
-        return config.kernel
+        with native.use(config.kernel):  # which refuses those that cannot be had
+            return config.kernel
     if config.kernel == "native":
         raise ArchgradError(
             f"kernel native works on images alone, and the space has dims {dims}; use auto or torch"

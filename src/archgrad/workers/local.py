@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from archgrad.allocation import keep_freed_memory
+from archgrad.errors import ArchgradError
 from archgrad.interruption import held_back
 from archgrad.workers.calls import done, failed
 
@@ -86,7 +87,8 @@ class LocalCrew:
             result, error = worker.line.recv()
         except (EOFError, OSError):
             self._buried(worker)
-            return None
+            status = worker.process.exitcode or 0
+            return failed(_broken(status)) if status > 0 else None
         except Exception as unreadable:  # of a class that cannot be made from what was sent
             result, error = None, unreadable
         self.idle.append(worker)
@@ -104,6 +106,14 @@ class LocalCrew:
         process.start()
         there.close()  # then the line ends with the worker
         return _Worker(process, here, device)
+
+
+def _broken(status: int) -> ArchgradError:
+    """Of a worker that nobody killed."""
+    return ArchgradError(
+        f"a worker process ended with status {status} and said why above; expected one that can "
+        'import the program that began it, so a script works under if __name__ == "__main__":'
+    )
 
 
 def _serve(line: Connection, device: str | None) -> None:
