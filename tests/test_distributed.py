@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 import archgrad
 from archgrad import loops, spaces
 from archgrad.callbacks import Callback, EpochEnd
 from archgrad.cli import main
-from archgrad.distributed import World, from_first, refuse_apart, world
-from archgrad.division import Division
+from archgrad.distributed import World, from_first, refuse_apart, summed, world
+from archgrad.division import Division, divided
 from archgrad.errors import ArchgradError
 from archgrad.parts.hypergradient import Exact, FiniteDifference, Neumann, first_order
 from archgrad.parts.relaxation import Softmax
@@ -71,6 +74,40 @@ def test_every_gradient_is_that_of_one_process(tmp_path: Path) -> None:
     for name, value in alone.items():
         assert torch.equal(first[name], second[name]), name
         assert (first[name] - value).abs().max() <= 1e-12 * value.abs().max(), name
+
+
+DRAWS: dict[str, Callable[[Tensor], Tensor]] = {
+    "dropout": lambda x: F.dropout(x, 0.5),
+    "its function": lambda x: torch.dropout(x, 0.5, True),
+    "of channels": lambda x: F.dropout2d(x[:, :, None, None], 0.5),
+    "in place": lambda x: (y := x.clone(), nn.Dropout(0.5, inplace=True)(y))[0],
+    "by name": lambda x: F.dropout(input=x, p=0.5),
+    "alpha": lambda x: F.alpha_dropout(x, 0.5, True),
+    "Bernoulli": lambda x: torch.bernoulli(x.sigmoid()),
+    "Gumbel": lambda x: F.gumbel_softmax(x),
+    "exponential": lambda x: x + torch.empty_like(x).exponential_(),
+    "drop path": lambda x: x * x.new_empty(len(x), 1).bernoulli_(0.5),
+}
+
+
+def draws() -> dict[str, Tensor]:
+    """What each gives for 8 examples, the gradient of the first, and the next random number."""
+    found = {}
+    for name, draw in DRAWS.items():
+        torch.manual_seed(3)
+        x = torch.randn(8, 6, requires_grad=True)
+        found[name] = torch.cat([divided(draw, x).detach().flatten(), torch.rand(1)])
+    torch.manual_seed(3)
+    divided(DRAWS["dropout"], x).sum().backward()
+    found["gradient"] = summed(x.grad) if not world().alone else x.grad
+    return found
+
+
+def test_draws_for_each_example_are_those_of_one_process(tmp_path: Path) -> None:
+    first, second = together(draws, tmp_path)
+    for name, value in draws().items():
+        assert torch.equal(first[name], second[name]), name
+        torch.testing.assert_close(first[name], value, msg=name)
 
 
 class Ends(Callback):

@@ -102,7 +102,7 @@ class Division:
         return self.start, self.examples - self.stop
 
     def drawn(self, draw: Callable[[Tensor], Tensor], like: Tensor) -> Tensor | None:
-        """This process's part of what ``draw`` gives for a tensor of the whole batch.
+        """This process's part of ``draw`` of the whole batch, 0 in place of the others' examples.
 
         None where ``like`` has no row, or equally many, for each example.
         """
@@ -112,8 +112,9 @@ class Division:
         shape = rows * self.examples, *like.shape[1:]
         strides = like.stride()
         order = sorted(range(like.ndim), key=lambda axis: -strides[axis])
-        found = draw(torch.empty_permuted(shape, order, dtype=like.dtype, device=like.device))
-        return found[rows * self.start : rows * self.stop]
+        blank = torch.empty_permuted(shape, order, dtype=like.dtype, device=like.device).zero_()
+        start, stop = rows * self.start, rows * self.stop
+        return draw(blank.slice_scatter(like, 0, start, stop))[start:stop]
 
     def statistics(self, means: Sequence[Tensor], variances: Sequence[Tensor]) -> list[Tensor]:
         """Means and biased variances (C,) of this process's examples -> those of the batch.
@@ -257,7 +258,7 @@ def _at_once(add: Callable[[Tensor], Tensor], tensors: Sequence[Tensor]) -> list
 class _OfTheBatch(TorchFunctionMode):
     """Batch normalization by the statistics of the batch; draws for each example as in one process.
 
-    Draws within fused attention are not seen.
+    What other functions draw, and draws within them, are not seen.
     """
 
     def __init__(self, division: Division) -> None:
@@ -274,37 +275,24 @@ class _OfTheBatch(TorchFunctionMode):
         options = options or {}
         if function is F.batch_norm:
             return _batch_norm(self.division, *arguments, **options)
-        found = None
-        if self.division.axis:
-            pass  # language models draw by `drawn`
-        elif function in DROPOUTS:
-            found = _dropout(self.division, function, *arguments, **options)
-        elif function in DRAWS:
-            target, *rest = arguments
-            found = self.division.drawn(lambda x: function(x, *rest, **options), target)
-            if found is not None and function not in LIKE:
-                found = target.copy_(found)
-        return function(*arguments, **options) if found is None else found
+        if self.division.axis or function not in DRAWS:  # language models draw by `drawn`
+            return function(*arguments, **options)
+        target, *rest = arguments or (options["input"],)
+        options = {name: value for name, value in options.items() if name != "input"}
+        found = self.division.drawn(lambda x: function(x, *rest, **options), target)
+        if found is None:
+            return function(target, *rest, **options)
+        inplace = rest[2:3] == [True] or options.get("inplace", False)  # of all dropouts the fourth
+        return target.copy_(found) if inplace or function in WITHIN else found
 
 
-DROPOUTS = {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d}
-LIKE = {torch.rand_like, torch.randn_like}
-DRAWS = {*LIKE, torch.Tensor.bernoulli_, torch.Tensor.uniform_, torch.Tensor.normal_}
-
-
-def _dropout(
-    division: Division,
-    function: Callable[..., Tensor],
-    input: Tensor,
-    p: float = 0.5,
-    training: bool = True,
-    inplace: bool = False,
-) -> Tensor | None:
-    """None where nothing is drawn for each example."""
-    if not training or p == 0:
-        return None
-    found = division.drawn(lambda x: function(torch.ones_like(x), p), at_rest(input))
-    return None if found is None else input * found
+WITHIN = {
+    torch.Tensor.bernoulli_, torch.Tensor.exponential_, torch.Tensor.normal_, torch.Tensor.uniform_
+}  # fmt: skip
+DRAWS = {
+    *WITHIN, torch.bernoulli, torch.dropout, torch.rand_like, torch.randn_like, F.alpha_dropout,
+    F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.feature_alpha_dropout, F.gumbel_softmax,
+}  # fmt: skip
 
 
 def _batch_norm(
