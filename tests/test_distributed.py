@@ -110,6 +110,48 @@ def test_draws_for_each_example_are_those_of_one_process(tmp_path: Path) -> None
         torch.testing.assert_close(first[name], value, msg=name)
 
 
+class Itself(nn.Module):
+    """A model that does something by itself with its inputs."""
+
+    def __init__(self, does: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.own, self.does = Own(), does
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.own(self.does(x))
+        return found
+
+
+KNOWN: dict[str, Callable[[Tensor], Tensor]] = {
+    "divided": lambda x: x,
+    "its own statistics": lambda x: x - x.mean(0),
+    "draws of an own kind": lambda x: x * torch.rand(len(x), 1).round(),
+    "noise on weights": lambda x: x @ F.dropout(torch.eye(6).repeat(4, 1), 0.5)[:6],
+}
+
+
+def refused() -> list[str]:
+    """What is said of models that processes cannot divide, and of batches that are not the same."""
+    said = []
+    for name, does in [*KNOWN.items(), ("other batches", KNOWN["divided"])]:
+        torch.manual_seed(1)
+        x, y = rows(28)
+        x = x + world().rank if name == "other batches" else x
+        try:
+            archgrad.search(Itself(does), train=(x, y), batch_size=8, epochs=1, guard="off")
+            said.append("")
+        except ArchgradError as error:
+            said.append(str(error))
+    return said
+
+
+def test_what_cannot_be_divided_is_refused_before_the_search(tmp_path: Path) -> None:
+    for divided_one, *others, batches in together(refused, tmp_path):
+        assert divided_one == ""
+        assert all("another output in 2 processes than in one" in said for said in others)
+        assert "no longer hold the same first batch of train" in batches
+
+
 class Ends(Callback):
     """Ends the second process after the first epoch."""
 

@@ -50,11 +50,11 @@ class Division:
 
     @classmethod
     def of(cls, batch: Any) -> Division | None:
-        """That of a batch; None where every process computes all of it, as fewer examples."""
+        """That of a batch; None where every process computes all of it: `undivided`, or few."""
         rank, ranks = world()
         beside = getattr(batch, "beside", None)
         count = size(batch, unknown=0) if beside is None else beside
-        if ranks == 1 or count < ranks:
+        if ranks == 1 or count < ranks or _whole.get():
             return None
         axis = 0 if beside is None else 1
         return cls(count, rank * count // ranks, (rank + 1) * count // ranks, axis)
@@ -143,6 +143,7 @@ def drawn(draw: Callable[..., Tensor], examples: int, *shape: int) -> Tensor:
 
 
 _present: ContextVar[Division | None] = ContextVar("division", default=None)
+_whole: ContextVar[bool] = ContextVar("whole", default=False)
 
 
 def present() -> Division | None:
@@ -162,6 +163,16 @@ def computing(division: Division | None) -> Iterator[None]:
             yield
     finally:
         _present.reset(token)
+
+
+@contextmanager
+def undivided() -> Iterator[None]:
+    """Every process computes all of every batch by itself."""
+    token = _whole.set(True)
+    try:
+        yield
+    finally:
+        _whole.reset(token)
 
 
 def divided(call: Callable[[Any], Any], batch: Any) -> Any:
@@ -258,7 +269,7 @@ def _at_once(add: Callable[[Tensor], Tensor], tensors: Sequence[Tensor]) -> list
 class _OfTheBatch(TorchFunctionMode):
     """Batch normalization by the statistics of the batch; draws for each example as in one process.
 
-    What other functions draw, and draws within them, are not seen.
+    What other functions draw, and draws within them, are not seen: `archgrad.rehearsal` looks.
     """
 
     def __init__(self, division: Division) -> None:
