@@ -35,12 +35,14 @@ def together(work: Callable[..., Any], out: Path, *arguments: Any) -> list[Any]:
         port = free.getsockname()[1]
     context = multiprocessing.get_context("fork")
     begun = [
-        context.Process(target=_begin, args=(work, rank, port, out, arguments)) for rank in (0, 1)
+        context.Process(target=_begin, args=(work, rank, port, out, arguments), daemon=True)
+        for rank in (0, 1)
     ]
     for process in begun:
         process.start()
     for process in begun:
         process.join(60)
+        process.kill()  # one that waits in vain, so that the tests end
     return [torch.load(out / f"{r}.pt", weights_only=True) for r in (0, 1)]
 
 
