@@ -152,6 +152,30 @@ def test_what_cannot_be_divided_is_refused_before_the_search(tmp_path: Path) -> 
         assert "no longer hold the same first batch of train" in batches
 
 
+class Parts(Own):
+    """A model whose running statistics are not those of the other process."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.norm.running_mean.add_(world().rank)  # type: ignore[union-attr, operator]
+        return super().forward(x)
+
+
+def parted(method: str) -> str:
+    try:
+        sizes = {"batch_size": 8, "epochs": 1, "guard": "off"}
+        archgrad.search(Parts(), train=rows(28), method=method, **sizes)
+    except ArchgradError as error:
+        return str(error)
+    return "nothing"
+
+
+@pytest.mark.parametrize("method", ["darts", "random"])
+def test_processes_that_part_are_stopped(tmp_path: Path, method: str) -> None:
+    for said in together(parted, tmp_path, method):
+        assert "no longer hold the same norm.running_mean" in said
+
+
 class Ends(Callback):
     """Ends the second process after the first epoch."""
 
