@@ -17,13 +17,15 @@ from torch import Tensor, nn
 
 import archgrad
 from archgrad.data import Data
+from archgrad.distributed import joined
 
 
 def _begin(work: Callable[..., Any], rank: int, port: int, out: Path, arguments: Any) -> None:
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=2)
-    torch.save(work(*arguments), out / f"{rank}.pt")
+    with joined():
+        torch.save(work(*arguments), out / f"{rank}.pt")
     dist.barrier()
     os._exit(0)
 
@@ -35,12 +37,14 @@ def together(work: Callable[..., Any], out: Path, *arguments: Any) -> list[Any]:
         port = free.getsockname()[1]
     context = multiprocessing.get_context("fork")
     begun = [
-        context.Process(target=_begin, args=(work, rank, port, out, arguments)) for rank in (0, 1)
+        context.Process(target=_begin, args=(work, rank, port, out, arguments), daemon=True)
+        for rank in (0, 1)
     ]
     for process in begun:
         process.start()
     for process in begun:
         process.join(60)
+        process.kill()  # one that waits in vain, so that the tests end
     return [torch.load(out / f"{r}.pt", weights_only=True) for r in (0, 1)]
 
 

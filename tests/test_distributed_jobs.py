@@ -207,6 +207,21 @@ def test_a_retraining_goes_on_in_another_number_of_processes(
     agree(*found, retrained("images"))
 
 
+def searched_and_retrained(out: str) -> list[float]:
+    """The data of the retraining are those of the search, of which one process has the folder."""
+    sizes: dict[str, Any] = {"channels": 2, "cells": 3, "batch_size": 10, "epochs": 1}
+    found = archgrad.search(
+        "darts-cnn", "digits", subset=20, nodes=1, guard="off", out=out, **sizes
+    )
+    trained = archgrad.train(found, seeds=1, auxiliary_weight=0.0, **sizes)
+    return [trained.scores[0]["test_images"], trained.scores[0]["loss"]]
+
+
+def test_what_was_searched_in_several_processes_is_retrained_in_them(tmp_path: Path) -> None:
+    first, second = together(searched_and_retrained, tmp_path, str(tmp_path / "run"))
+    assert first == second
+
+
 def interrupted(out: str, last: int | None) -> Any:
     """A search that ends after an epoch, or goes on."""
     heard = Heard(last)

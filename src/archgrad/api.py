@@ -18,7 +18,7 @@ from archgrad.baselines import BASELINES
 from archgrad.budget import Limit, kept
 from archgrad.callbacks import Callback, Callbacks
 from archgrad.config import OWN
-from archgrad.distributed import world
+from archgrad.distributed import from_first, world
 from archgrad.errors import ArchgradError
 from archgrad.exporting import Exported, export_to, own_subject, subject_of
 from archgrad.folder import Run, free_folder
@@ -316,7 +316,7 @@ def train(
     architecture = retrainable(what)
     sections = sections_of(options, TRAIN, data)
     if data is None:
-        sections["data"] = {**data_of(what), **sections["data"]}
+        sections["data"] = {**from_first(lambda: data_of(what)), **sections["data"]}
     elif isinstance(what, SearchResult):  # else signals would be taken for images of one channel
         sections["data"].setdefault("dims", getattr(what.space, "dims", 2) or 2)  # of text 0
     config = configuration.build(sections, space=architecture.space)

@@ -42,27 +42,38 @@ class World(NamedTuple):
         return self.size == 1
 
 
+class _Joined:
+    """Of the whole process: on a GPU gradients are computed in other threads."""
+
+    now = False
+
+
 def world() -> World:
-    """The processes that `torch.distributed` has joined; one where it has not."""
-    if not (dist.is_available() and dist.is_initialized()):
+    """The processes within `joined`; one outside, as where each makes a search of its own."""
+    if not _Joined.now:
         return World(0, 1)
     return World(dist.get_rank(), dist.get_world_size())
 
 
 @contextmanager
 def joined() -> Iterator[World]:
-    """Join the processes that torchrun began; else, or where they are joined already, nothing."""
-    if not launched() or not world().alone:
+    """Within it the processes that torchrun began, or the caller has joined, do a job together."""
+    begun = dist.is_available() and dist.is_initialized()
+    if not (begun or launched()) or _Joined.now:
         yield world()
         return
-    gpu = torch.cuda.device_count() >= local_size()  # one for each
-    if gpu:
-        torch.cuda.set_device(local_rank())
-    dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo", timeout=PATIENCE)
+    if not begun:
+        gpu = torch.cuda.device_count() >= local_size()  # one for each
+        if gpu:
+            torch.cuda.set_device(local_rank())
+        dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo", timeout=PATIENCE)
+    _Joined.now = True
     try:
         yield world()
     finally:
-        dist.destroy_process_group()
+        _Joined.now = False
+        if not begun:
+            dist.destroy_process_group()
 
 
 def summed(value: Tensor) -> Tensor:

@@ -50,11 +50,11 @@ class Division:
 
     @classmethod
     def of(cls, batch: Any) -> Division | None:
-        """That of a batch; None where every process computes all of it, as fewer examples."""
+        """That of a batch; None where every process computes all of it: `undivided`, or few."""
         rank, ranks = world()
         beside = getattr(batch, "beside", None)
         count = size(batch, unknown=0) if beside is None else beside
-        if ranks == 1 or count < ranks:
+        if ranks == 1 or count < ranks or _whole.get():
             return None
         axis = 0 if beside is None else 1
         return cls(count, rank * count // ranks, (rank + 1) * count // ranks, axis)
@@ -80,7 +80,7 @@ class Division:
         return mapped(lambda tensor: self._whole(tensor, along), output)
 
     def _whole(self, tensor: Tensor, axis: int) -> Tensor:
-        if tensor.is_floating_point():
+        if tensor.is_floating_point() or tensor.is_complex():
             return self._joined(tensor, axis)
         return self._joined(tensor.long(), axis).to(tensor.dtype) if tensor.ndim else tensor
 
@@ -102,7 +102,7 @@ class Division:
         return self.start, self.examples - self.stop
 
     def drawn(self, draw: Callable[[Tensor], Tensor], like: Tensor) -> Tensor | None:
-        """This process's part of what ``draw`` gives for a tensor of the whole batch.
+        """This process's part of ``draw`` of the whole batch, 0 in place of the others' examples.
 
         None where ``like`` has no row, or equally many, for each example.
         """
@@ -112,8 +112,9 @@ class Division:
         shape = rows * self.examples, *like.shape[1:]
         strides = like.stride()
         order = sorted(range(like.ndim), key=lambda axis: -strides[axis])
-        found = draw(torch.empty_permuted(shape, order, dtype=like.dtype, device=like.device))
-        return found[rows * self.start : rows * self.stop]
+        blank = torch.empty_permuted(shape, order, dtype=like.dtype, device=like.device).zero_()
+        start, stop = rows * self.start, rows * self.stop
+        return draw(blank.slice_scatter(like, 0, start, stop))[start:stop]
 
     def statistics(self, means: Sequence[Tensor], variances: Sequence[Tensor]) -> list[Tensor]:
         """Means and biased variances (C,) of this process's examples -> those of the batch.
@@ -142,6 +143,7 @@ def drawn(draw: Callable[..., Tensor], examples: int, *shape: int) -> Tensor:
 
 
 _present: ContextVar[Division | None] = ContextVar("division", default=None)
+_whole: ContextVar[bool] = ContextVar("whole", default=False)
 
 
 def present() -> Division | None:
@@ -163,6 +165,16 @@ def computing(division: Division | None) -> Iterator[None]:
         _present.reset(token)
 
 
+@contextmanager
+def undivided() -> Iterator[None]:
+    """Every process computes all of every batch by itself."""
+    token = _whole.set(True)
+    try:
+        yield
+    finally:
+        _whole.reset(token)
+
+
 def divided(call: Callable[[Any], Any], batch: Any) -> Any:
     """``call(batch)``, computed by all processes together; parameters are not spread."""
     division = Division.of(batch)
@@ -175,10 +187,13 @@ def divided(call: Callable[[Any], Any], batch: Any) -> Any:
 
 def add_gradients(parameters: Iterable[Tensor], batch: Any) -> None:
     """Add up over the processes the gradients of parameters that were not spread."""
-    found = [p.grad for p in parameters if p.grad is not None]
-    if found and Division.of(batch) is not None:
-        for gradient, whole in zip(found, _at_once(summed, found), strict=True):
-            gradient.copy_(whole)
+    if Division.of(batch) is None:
+        return
+    ours = list(parameters)
+    found = _had_somewhere([p.grad for p in ours], ours)
+    sums = iter(_at_once(summed, [grad for grad in found if grad is not None]))
+    for parameter, grad in zip(ours, found, strict=True):
+        parameter.grad = None if grad is None else next(sums)
 
 
 def spread(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -209,17 +224,19 @@ def total(tensor: Tensor) -> Tensor:
 
 
 class _Spread(torch.autograd.Function):
-    """(x, ...) -> (x, ...); a gradient that is missing is missing in all processes."""
+    """(x, ...) -> (x, ...)."""
 
     @staticmethod
     def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
+        ctx.like = tensors
         return tuple(tensor.detach().view_as(tensor) for tensor in tensors)
 
     @staticmethod
     def backward(ctx: Any, *grads: Grad) -> tuple[Grad, ...]:
-        found = iter(_at_once(total, [g for g in grads if g is not None]))
-        return tuple(None if g is None else next(found) for g in grads)
+        given = _had_somewhere(grads, ctx.like)
+        found = iter(_at_once(total, [g for g in given if g is not None]))
+        return tuple(None if g is None else next(found) for g in given)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Grad) -> tuple[Grad, ...]:
@@ -243,6 +260,20 @@ class _Total(torch.autograd.Function):
         return summed(tangent)
 
 
+def _had_somewhere(grads: Sequence[Grad], like: Sequence[Tensor]) -> list[Grad]:
+    """Zeros in place of a gradient that other processes alone have.
+
+    As of an expert that none of this process's examples ask for.
+    """
+    if len(grads) == 1:  # whose gradient was asked for
+        return list(grads)
+    counts = summed(torch.tensor([grad is not None for grad in grads], dtype=torch.int64)).tolist()
+    return [
+        torch.zeros_like(at_rest(one)) if grad is None and count else grad
+        for grad, one, count in zip(grads, like, counts, strict=True)
+    ]
+
+
 def _at_once(add: Callable[[Tensor], Tensor], tensors: Sequence[Tensor]) -> list[Tensor]:
     """Many small tensors added up in one message for each type."""
     found: dict[int, Tensor] = {}
@@ -257,7 +288,7 @@ def _at_once(add: Callable[[Tensor], Tensor], tensors: Sequence[Tensor]) -> list
 class _OfTheBatch(TorchFunctionMode):
     """Batch normalization by the statistics of the batch; draws for each example as in one process.
 
-    Draws within fused attention are not seen.
+    What other functions draw, and draws within them, are not seen: `archgrad.rehearsal` looks.
     """
 
     def __init__(self, division: Division) -> None:
@@ -274,37 +305,24 @@ class _OfTheBatch(TorchFunctionMode):
         options = options or {}
         if function is F.batch_norm:
             return _batch_norm(self.division, *arguments, **options)
-        found = None
-        if self.division.axis:
-            pass  # language models draw by `drawn`
-        elif function in DROPOUTS:
-            found = _dropout(self.division, function, *arguments, **options)
-        elif function in DRAWS:
-            target, *rest = arguments
-            found = self.division.drawn(lambda x: function(x, *rest, **options), target)
-            if found is not None and function not in LIKE:
-                found = target.copy_(found)
-        return function(*arguments, **options) if found is None else found
+        if self.division.axis or function not in DRAWS:  # language models draw by `drawn`
+            return function(*arguments, **options)
+        target, *rest = arguments or (options["input"],)
+        options = {name: value for name, value in options.items() if name != "input"}
+        found = self.division.drawn(lambda x: function(x, *rest, **options), target)
+        if found is None:
+            return function(target, *rest, **options)
+        inplace = rest[2:3] == [True] or options.get("inplace", False)  # of all dropouts the fourth
+        return target.copy_(found) if inplace or function in WITHIN else found
 
 
-DROPOUTS = {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d}
-LIKE = {torch.rand_like, torch.randn_like}
-DRAWS = {*LIKE, torch.Tensor.bernoulli_, torch.Tensor.uniform_, torch.Tensor.normal_}
-
-
-def _dropout(
-    division: Division,
-    function: Callable[..., Tensor],
-    input: Tensor,
-    p: float = 0.5,
-    training: bool = True,
-    inplace: bool = False,
-) -> Tensor | None:
-    """None where nothing is drawn for each example."""
-    if not training or p == 0:
-        return None
-    found = division.drawn(lambda x: function(torch.ones_like(x), p), at_rest(input))
-    return None if found is None else input * found
+WITHIN = {
+    torch.Tensor.bernoulli_, torch.Tensor.exponential_, torch.Tensor.normal_, torch.Tensor.uniform_
+}  # fmt: skip
+DRAWS = {
+    *WITHIN, torch.bernoulli, torch.dropout, torch.rand_like, torch.randn_like, F.alpha_dropout,
+    F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.feature_alpha_dropout, F.gumbel_softmax,
+}  # fmt: skip
 
 
 def _batch_norm(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from itertools import islice
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from archgrad.choice import Choice
 from archgrad.data import Batches
+from archgrad.distributed import refuse_apart, world
+from archgrad.division import undivided
 from archgrad.errors import ArchgradError
 from archgrad.loaders import Loaders
 from archgrad.loops import placed
@@ -22,8 +25,9 @@ from archgrad.spaces import SearchSpace
 from archgrad.spaces.own import OwnModel
 from archgrad.supernet import Supernet
 from archgrad.task import Task
-from archgrad.trees import cut, mapped, moved
+from archgrad.trees import cut, mapped, moved, tensors
 
+NEAR = 1e-2  # of the largest output: what rounding may change
 EXAMPLES = 8  # kept of the first batch, to see what a model costs
 
 
@@ -99,6 +103,8 @@ def _try(net: Supernet, part: Batches, name: str, thorough: bool) -> Any:
     if not first:
         raise ArchgradError(f"{name} yields no batch; expected at least one")
     (batch,) = first
+    parts = enumerate(tensors(batch))
+    refuse_apart({f"first batch of {name}, tensor {number}": one for number, one in parts})
     mixing = Mixing({group: alpha.softmax(dim=-1) for group, alpha in net.alpha.items()})
     output, target = net.outputs(mixing, batch)
     loss = net.task.minimized(output, target)
@@ -110,12 +116,39 @@ def _try(net: Supernet, part: Batches, name: str, thorough: bool) -> Any:
             f"the loss of the first batch of {name} is {float(loss.detach())}; look for "
             "extreme values in the data, or scale the inputs"
         )
+    if not world().alone:
+        _check_divided(net, batch, mixing, name)
     if not loss.requires_grad:
         raise ArchgradError(
             "the loss does not depend on the weights or the choices of the model; expected "
             "one that can be differentiated (no detach, argmax or no_grad on its way)"
         )
     return batch
+
+
+def _check_divided(net: Supernet, batch: Any, mixing: Mixing, name: str) -> None:
+    """Whether several processes compute together what one computes."""
+    found = []
+    for how in (nullcontext(), undivided()):
+        devices = [net.device] if net.device.type == "cuda" else []
+        with torch.no_grad(), how, torch.random.fork_rng(devices):
+            output, _ = net.outputs(mixing, batch)
+            found.append([one.double() for one in tensors(output) if one.is_floating_point()])
+    for together, alone in zip(*found, strict=True):
+        if together.shape != alone.shape or not _near(together, alone):
+            raise ArchgradError(
+                f"for the first batch of {name} the model gives another output in "
+                f"{world().size} processes than in one; expected each example's own, or a mean: "
+                "use one process, or see what it draws within other functions (nn.LSTM, "
+                "nn.MultiheadAttention, torch.rand) or for weights, and what it computes of all "
+                "examples other than by BatchNorm"
+            )
+
+
+def _near(found: Tensor, expected: Tensor) -> bool:
+    finite = expected[expected.isfinite()].abs()
+    most = float(finite.max()) if len(finite) else 0.0
+    return torch.allclose(found, expected, rtol=0, atol=NEAR * most, equal_nan=True)
 
 
 def _check_zeros(

@@ -23,6 +23,8 @@ def test_every_control_character_is_escaped() -> None:
     every = "".join(map(chr, (*range(32), *range(127, 160))))
     assert printable(BAD) == SHOWN
     assert printable(every).isprintable() and len(printable(every)) > 2 * len(every)
+    turning = "".join(map(chr, (0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F))))
+    assert len(printable(turning)) == 6 * len(turning)
     assert printable("é ± 漢 ~\\") == "é ± 漢 ~\\"
     assert str(ArchgradError(BAD)) == SHOWN
 

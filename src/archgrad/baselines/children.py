@@ -16,10 +16,11 @@ from archgrad.config import SearchConfig
 from archgrad.cost import cost
 from archgrad.data import Augmentation, Data
 from archgrad.data.own import OwnData
+from archgrad.distributed import refuse_apart
 from archgrad.division import add_gradients, divided
 from archgrad.kernels import native
 from archgrad.loaders import Loaders, several
-from archgrad.loops import cosine, placed, resolve_device, seeded
+from archgrad.loops import cosine, placed, random_state, resolve_device, seeded
 from archgrad.precision import autocast, full, without_tf32
 from archgrad.spaces import SearchSpace
 
@@ -119,4 +120,5 @@ class Children:
                 total += loss.detach()
             if not bool(total.isfinite()):
                 return False
+            refuse_apart({**network.state_dict(), **random_state(self.device)})
         return True
