@@ -26,7 +26,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -41,7 +40,7 @@ from archgrad.config import TrainConfig
 from archgrad.data import Data
 from archgrad.errors import ArchgradError
 from archgrad.folder import environment, write
-from archgrad.recurrent import INITIAL, LanguageModel, Regularization
+from archgrad.recurrent import INITIAL, LanguageModel, Regularization, times
 from archgrad.retraining import RESULT, Paused, Retraining, retrain
 from archgrad.spaces import SearchSpace
 from archgrad.spaces.darts_rnn import DartsRNN
@@ -118,18 +117,14 @@ class LSTMModel(LanguageModel):
     def forward(  # type: ignore[override]
         self, tokens: Tensor, state: tuple[Tensor, Tensor] | None = None, penalized: bool = False
     ) -> tuple[Any, ...]:
-        rates, batch, hidden = self.regularization, tokens.shape[1], self.embedding.shape[1]
-        masked = partial(self._masked, shape=(1, batch, hidden))
-        words = self._masked(self.embedding, rates.words, (len(self.embedding), 1))
-        inputs = masked(masked(F.embedding(tokens, words), rates.embedding), rates.input)
-        outputs, state = self.cell(inputs, state)
-        decoded = masked(outputs, rates.output)
+        rates, batch = self.regularization, tokens.shape[1]
+        words = F.embedding(tokens, times(self.embedding, self._words(rates.words)))
+        for rate in (rates.embedding, rates.input):
+            words = times(words, self._mask(rate, batch))
+        outputs, state = self.cell(words, state)
+        decoded = times(outputs, self._mask(rates.output, batch))
         logits = F.linear(decoded, self.embedding, self.bias)
         return (logits, state, self._penalty(outputs, decoded)) if penalized else (logits, state)
-
-    def _masked(self, value: Tensor, rate: float, shape: tuple[int, ...]) -> Tensor:
-        mask = self._mask(rate, *shape)
-        return value if mask is None else value * mask
 
 
 @dataclass(frozen=True)

@@ -48,16 +48,29 @@ def two_digits() -> Data:
     return as_data(digits())
 
 
+UNWATCHED = {
+    f"test_{name}"
+    for name in (
+        "api bench beginning bilevel budget callbacks combinations cost costs counting darts_cnn "
+        "data_workers deriving determinism disk distributed distributed_jobs engine estimators "
+        "estimators_check export figures files fitting graphs hypergradient kill language_search "
+        "methods mixed monitor own own_examples planning records recompute retraining spaces sweep "
+        "texts"
+    ).split()
+}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what reads real data, and what need not be watched by coverage.
 
     Watching doubles the time of a search of seconds. So of each table of cases the first alone is
-    watched, and nothing that reads real data, which not every machine has. The longest searches
-    are marked in their files. The figure that is told, and has to reach `fail_under`, is a lower
-    bound.
+    watched, and nothing that reads real data, which not every machine has, nor the files that
+    repeat whole searches. The figure that is told, and has to reach `fail_under`, is a lower bound.
     """
     tables = set()
     for item in items:
+        if item.path.stem in UNWATCHED:
+            item.add_marker("no_cover")
         if "real_data" in getattr(item, "fixturenames", ()):
             item.add_marker("real_data")
             item.add_marker("no_cover")

@@ -18,7 +18,7 @@ from archgrad.config import DataConfig, SearchConfig, TrainConfig
 from archgrad.errors import ArchgradError
 from archgrad.language_learning import LanguageLearning
 from archgrad.prepared import retraining_space, search_space
-from archgrad.processes import _read_score
+from archgrad.processes import _kept_score
 from archgrad.recurrent import Regularization
 from archgrad.retraining import check, load_data, retrain
 from archgrad.sizing import retrained
@@ -45,7 +45,7 @@ def test_it_learns_a_text_that_repeats(tmp_path: Path) -> None:
         logits, _ = made.network()(streams[:-1])  # at once, without segments
     loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), streams[1:].flatten())
     assert float(loss) == pytest.approx(score["loss"], rel=1e-4)
-    assert _read_score(tmp_path / "result.json", made) == score
+    assert _kept_score(made) == score
     last = lines(tmp_path)[-1]
     assert last["valid_loss"] == score["valid_loss"] < 0.1
     assert last["valid_perplexity"] == pytest.approx(math.exp(last["valid_loss"]))

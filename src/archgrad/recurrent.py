@@ -186,11 +186,11 @@ class LanguageModel(nn.Module):
         embedding, batch = self.embedding, tokens.shape[1]
         if state is None:
             state = embedding.new_zeros(batch, hidden)
-        looked_up = F.embedding(tokens, _times(embedding, self._words(rates.words)))
-        looked_up = _times(looked_up, self._mask(rates.embedding, batch))
+        looked_up = F.embedding(tokens, times(embedding, self._words(rates.words)))
+        looked_up = times(looked_up, self._mask(rates.embedding, batch))
         masks = self._mask(rates.input, batch), self._mask(rates.hidden, batch)
         outputs = self.cell(looked_up, state, *masks)
-        decoded = _times(outputs, self._mask(rates.output, batch))
+        decoded = times(outputs, self._mask(rates.output, batch))
         if not penalized:
             return F.linear(decoded, embedding, self.bias), outputs[-1]
         found = decoding.decoded(decoded, embedding, self.bias)
@@ -218,5 +218,6 @@ class LanguageModel(nn.Module):
         return total
 
 
-def _times(value: Tensor, mask: Tensor | None) -> Tensor:
+def times(value: Tensor, mask: Tensor | None) -> Tensor:
+    """The value where there is no mask."""
     return value if mask is None else value * mask

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from archgrad.architecture import Architecture, Cell
 from archgrad.choice import Choice
 from archgrad.cost import Cost, cost
-from archgrad.errors import ArchgradError
+from archgrad.errors import ArchgradError, printable
 from archgrad.mixing import Mixing
 from archgrad.network import DropPath
 from archgrad.operations import NAS_BENCH_201
@@ -301,7 +301,7 @@ def test_the_cells_in_order() -> None:
 def test_wrong_strings_are_named(text: str, message: str) -> None:
     with pytest.raises(ArchgradError, match=message) as caught:
         from_string(text)
-    assert str(caught.value).startswith(f'architecture string "{text}": ')
+    assert str(caught.value).startswith(f'architecture string "{printable(text)}": ')
 
 
 @given(st.text(alphabet="|+~0123_abcnoe", max_size=60))
