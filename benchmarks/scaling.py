@@ -25,7 +25,9 @@ from archgrad.folder import environment, read_lines
 from page import keep
 
 HERE = Path(__file__).parent
-OPTIONS = ["--data", "digits", "--channels", "16", "--cells", "6", "--batch-size", "96"]
+OPTIONS = [
+    "--data", "digits", "--subset", "200", "--channels", "16", "--cells", "6", "--batch-size", "96"
+]  # fmt: skip
 METHODS = ("darts", "darts_2nd")
 
 
@@ -65,8 +67,8 @@ def measure(numbers: Sequence[int], rounds: int, options: Sequence[str]) -> dict
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, help="the folder of results")
     parser.add_argument("options", nargs="*", default=OPTIONS, help="of archgrad search, after --")
