@@ -106,7 +106,11 @@ def test_a_soft_form_pulls_and_keeps_the_methods_own_rule(
 
 
 @pytest.mark.no_cover
-@pytest.mark.parametrize("name", ["proxyless", "pc_darts", "gdas", "p_darts", "fair_darts"])
+@pytest.mark.parametrize(
+    "name",
+    ["pc_darts", *(pytest.param(n, marks=pytest.mark.slow) for n in ("gdas", "fair_darts")),
+     "proxyless", "p_darts"],
+)  # fmt: skip
 def test_other_methods_keep_a_limit(two_digits: Data, name: str) -> None:
     larger = {"nodes": 2, "edges_per_node": 2}  # without a limit each of them costs more
     limit = cheapest(**larger) + 100

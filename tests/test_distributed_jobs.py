@@ -157,7 +157,7 @@ def text(name: str) -> dict[str, Any]:
     return {"alpha": flat(found.alpha), "losses": losses, **said(heard)}
 
 
-@pytest.mark.parametrize("name", ["darts", "darts_2nd"])
+@pytest.mark.parametrize("name", [pytest.param("darts", marks=pytest.mark.slow), "darts_2nd"])
 def test_a_recurrent_cell_is_that_of_one_process(tmp_path: Path, name: str) -> None:
     agree(*together(text, tmp_path, name), text(name), rtol=1e-7)  # the few states amplify
 

@@ -299,7 +299,10 @@ METHODS: dict[str, tuple[dict[str, Any], int, int]] = {  # options, recordings, 
 }
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [m if m in ("darts_2nd", "gdas") else pytest.param(m, marks=pytest.mark.slow) for m in METHODS],
+)
 def test_a_search_with_graphs_is_the_search_without(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -94,6 +94,12 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in RECIPES},
     **SWITCHED,
 }
+# whose search keeps something between its epochs that others do not
+KEEPING = {
+    "darts", "p_darts", "robust_darts", "drnas", "darts_pt", "random_ws", "proxyless", "shapley",
+    "oles", "single_level",
+}  # fmt: skip
+COMMON = {"alpha_learning_rate", "alpha_weight_decay", "alpha_momentum"}  # of one optimizer
 each_form = pytest.mark.parametrize(("name", "switch"), FORMS.values(), ids=FORMS)
 
 
@@ -247,7 +253,13 @@ class Interrupting(Callback):
 
 
 @pytest.mark.no_cover
-@each_form
+@pytest.mark.parametrize(
+    ("name", "switch"),
+    [
+        pytest.param(*form, id=key, marks=[] if form[0] in KEEPING else pytest.mark.slow)
+        for key, form in FORMS.items()
+    ],
+)
 def test_interrupted_everywhere_and_resumed_equals_uninterrupted(
     name: str, switch: dict[str, Any], usual: Usual, two_digits: Data, tmp_path: Path
 ) -> None:
@@ -262,7 +274,15 @@ def test_interrupted_everywhere_and_resumed_equals_uninterrupted(
 
 
 @pytest.mark.no_cover
-@pytest.mark.parametrize(("name", "knob"), KNOBS)
+@pytest.mark.parametrize(
+    ("name", "knob"),
+    [
+        pytest.param(
+            name, knob, marks=pytest.mark.slow if knob in COMMON and name != "darts" else []
+        )
+        for name, knob in KNOBS
+    ],
+)
 def test_every_knob_changes_the_result(
     name: str, knob: str, usual: Usual, two_digits: Data, tmp_path: Path
 ) -> None:

@@ -289,7 +289,7 @@ class KillAfter(Callback):
 @pytest.mark.parametrize(
     "kind", ["arrays", "dataset", "drawing", "stateful", "generator", "loader"]
 )
-@pytest.mark.parametrize("method", ["darts", "gdas"])
+@pytest.mark.parametrize("method", ["darts", pytest.param("gdas", marks=pytest.mark.slow)])
 def test_killed_and_resumed_equals_uninterrupted(method: str, kind: str, tmp_path: Path) -> None:
     options = {**TINY, "epochs": 3, "guard": "warn"}
     whole = archgrad.search(net(), **data(kind), method=method, **options)

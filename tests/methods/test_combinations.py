@@ -140,7 +140,10 @@ EPOCHS = {  # of the slower ones
 
 
 @pytest.mark.no_cover
-@pytest.mark.parametrize("name", COMBINED)
+@pytest.mark.parametrize(
+    "name",
+    [n if i % 3 == 0 else pytest.param(n, marks=pytest.mark.slow) for i, n in enumerate(COMBINED)],
+)
 def test_methods_of_several_papers_combine_and_train(name: str, two_digits: Data) -> None:
     result = searched(two_digits, COMBINED[name], EPOCHS.get(name, 3))
     losses = [line["train_loss"] for line in result.metrics]
