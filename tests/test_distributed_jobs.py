@@ -247,3 +247,5 @@ def test_a_search_goes_on_in_another_number_of_processes(tmp_path: Path, began_w
         whole = of_own("darts_2nd", Heard(), epochs=4)
     whole = {name: value[2:] if name != "weights" else value for name, value in whole.items()}
     agree(*found, whole)
+    for name in ("metrics.jsonl", "alphas.jsonl"):  # of one writer
+        assert (tmp_path / "run" / name).read_text().count("\n") == 4
