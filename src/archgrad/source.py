@@ -13,6 +13,7 @@ import archgrad
 from archgrad import source_recurrent
 from archgrad.architecture import Cell
 from archgrad.network import reductions
+from archgrad.rebuilding import Sizes, TextSizes
 from archgrad.recurrent import LanguageModel
 from archgrad.source_chain import chain, chain_weights
 from archgrad.source_parts import (
@@ -33,7 +34,7 @@ from archgrad.source_parts import (
 from archgrad.spaces.grouped import NONE
 from archgrad.spaces.mbconv import Chain
 from archgrad.spaces.nas_bench_201 import STAGES
-from archgrad.trained import Sizes, TextSizes, Trained
+from archgrad.trained import Trained
 
 CELLS = {"normal": "NormalCell", "reduce": "ReductionCell"}
 PURPOSES = {"normal": "keeps height and width", "reduce": "halves height and width"}

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from archgrad.errors import ArchgradError, out_of_memory
+from archgrad.rebuilding import Sizes, TextSizes
 from archgrad.stepping import Step, over_time
-from archgrad.trained import Sizes, TextSizes, Trained
+from archgrad.trained import Trained
 from archgrad.trees import describe, leaves, mapped, named
 
 Computing = Callable[..., Any]  # inputs -> output, as a module is called
