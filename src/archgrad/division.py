@@ -30,6 +30,7 @@ from archgrad.dimensions import others, wide
 from archgrad.distributed import summed, world
 from archgrad.errors import ArchgradError
 from archgrad.kernels.duals import at_rest, moves
+from archgrad.kernels.normalization import affine
 from archgrad.precision import full_type
 from archgrad.trees import describe, mapped, size
 
@@ -54,10 +55,11 @@ class Division:
         rank, ranks = world()
         beside = getattr(batch, "beside", None)
         count = size(batch, unknown=0) if beside is None else beside
-        if ranks == 1 or count < ranks or _whole.get():
+        if ranks == 1 or count < ranks or _alone.get():
             return None
         axis = 0 if beside is None else 1
-        return cls(count, rank * count // ranks, (rank + 1) * count // ranks, axis)
+        start, stop = _ends(count, ranks)[rank : rank + 2]
+        return cls(count, start, stop, axis)
 
     @property
     def mine(self) -> int:
@@ -125,13 +127,17 @@ class Division:
         rank, ranks = world()
         mine = torch.cat([*means, *variances])
         (table,) = spread([total(F.pad(mine[None], (0, 0, rank, ranks - 1 - rank)))])
-        ends = [r * self.examples // ranks for r in range(ranks + 1)]
-        share = mine.new_tensor(ends).diff()[:, None] / self.examples
+        share = mine.new_tensor(_ends(self.examples, ranks)).diff()[:, None] / self.examples
         each, around = table.chunk(2, dim=1)
         mean = (share * each).sum(0)
         variance = (share * (around + (each - mean).square())).sum(0)
         sizes = [len(one) for one in means]
         return [*mean.split(sizes), *variance.split(sizes)]
+
+
+def _ends(examples: int, ranks: int) -> list[int]:
+    """Where the part of each process begins, and where the last one ends."""
+    return [rank * examples // ranks for rank in range(ranks + 1)]
 
 
 def drawn(draw: Callable[..., Tensor], examples: int, *shape: int) -> Tensor:
@@ -143,7 +149,7 @@ def drawn(draw: Callable[..., Tensor], examples: int, *shape: int) -> Tensor:
 
 
 _present: ContextVar[Division | None] = ContextVar("division", default=None)
-_whole: ContextVar[bool] = ContextVar("whole", default=False)
+_alone: ContextVar[bool] = ContextVar("alone", default=False)
 
 
 def present() -> Division | None:
@@ -168,11 +174,11 @@ def computing(division: Division | None) -> Iterator[None]:
 @contextmanager
 def undivided() -> Iterator[None]:
     """Every process computes all of every batch by itself."""
-    token = _whole.set(True)
+    token = _alone.set(True)
     try:
         yield
     finally:
-        _whole.reset(token)
+        _alone.reset(token)
 
 
 def divided(call: Callable[[Any], Any], batch: Any) -> Any:
@@ -210,11 +216,6 @@ def spread(tensors: Sequence[Tensor]) -> list[Tensor]:
             spread_ones = _Spread.apply(*(tensors[i] for i in alike))  # type: ignore[no-untyped-call]
             found |= dict(zip(alike, spread_ones, strict=True))
     return [found[i] for i in range(len(tensors))]
-
-
-def spread_named(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """As `spread`."""
-    return dict(zip(tensors, spread(list(tensors.values())), strict=True))
 
 
 def total(tensor: Tensor) -> Tensor:
@@ -348,6 +349,4 @@ def _batch_norm(
             running_mean.lerp_(at_rest(mean).to(running_mean), momentum)
             running_var.lerp_(unbiased.to(running_var), momentum)
     output = (x - wide(mean, x).to(x.dtype)) * wide((var + eps).rsqrt(), x).to(x.dtype)
-    output = output if weight is None else output * wide(weight, x)
-    output = output if bias is None else output + wide(bias, x)
-    return output.to(input.dtype)
+    return affine(output, weight, bias).to(input.dtype)

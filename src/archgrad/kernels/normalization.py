@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
 from torch.overrides import TorchFunctionMode
 
+from archgrad.dimensions import wide
 from archgrad.precision import full_type
 
 
@@ -73,7 +74,7 @@ def batch_norm(
             variance = (scale.double().pow(-2) - eps) * count / (count - 1)
             running_mean.lerp_(mean.to(running_mean), momentum)
             running_var.lerp_(variance.to(running_var), momentum)
-    return _affine(output, weight, bias)
+    return affine(output, weight, bias)
 
 
 def instance_norm(
@@ -92,13 +93,13 @@ def instance_norm(
         return F.instance_norm(input, running_mean, running_var, *given)
     flat = input.reshape(1, -1, *input.shape[2:])
     output = batch_norm(flat, None, None, training=True, eps=eps).view(input.shape)
-    return _affine(output, weight, bias)
+    return affine(output, weight, bias)
 
 
-def _affine(output: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    shape = [1, -1] + [1] * (output.ndim - 2)
-    output = output if weight is None else output * weight.view(shape)
-    return output if bias is None else output + bias.view(shape)
+def affine(output: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    """(B, C, ...) scaled and shifted by (C,) each, where there is one."""
+    output = output if weight is None else output * wide(weight, output)
+    return output if bias is None else output + wide(bias, output)
 
 
 class _Normalize(torch.autograd.Function):
