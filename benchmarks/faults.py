@@ -324,17 +324,22 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--commands", help="names, with semicolons between [all]")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--join", type=Path, nargs="+", help="results of calls, put together")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "faults.json")
+    parser.add_argument("--out", type=Path, help="file of results [kept of a default run]")
     options = parser.parse_args(arguments)
+    names = options.commands.split(";") if options.commands else list(COMMANDS)
+    if unknown := [name for name in names if name not in COMMANDS]:
+        parser.error(f"found --commands {unknown[0]}; known: {'; '.join(COMMANDS)}")
+    if options.out is None and arguments:
+        parser.error("found other options than the defaults and no --out; expected a file for them")
+    out = options.out or HERE / "results" / "faults.json"
     if options.join:
-        keep(options.out, joined([load(path) for path in options.join]))
+        keep(out, joined([load(path) for path in options.join]))
         return 0
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE.parent / "src"), str(HERE)])
     sys.path.insert(0, str(HERE))
-    names = options.commands.split(";") if options.commands else list(COMMANDS)
     for content in measure(names, options.signals, options.seed):
-        keep(options.out, content)
+        keep(out, content)
     return min(1, content["findings"])
 
 

@@ -4,7 +4,7 @@ The same command, by turns with each number of processes; the first epoch of eac
 process has one thread, and with GPUs one of them.
 
     python benchmarks/scaling.py                          1 and 2 processes on the CPU
-    python benchmarks/scaling.py --processes 1 2 4 8 --device cuda -- --data cifar10 --data-root DIR
+    python benchmarks/scaling.py --processes 1 2 4 8 --device cuda --out DIR -- --data cifar10 ...
 """
 
 from __future__ import annotations
@@ -70,16 +70,27 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", type=Path, help="the folder of results")
+    parser.add_argument("--out", type=Path, help="the folder of results [kept of a default run]")
     parser.add_argument("options", nargs="*", default=OPTIONS, help="of archgrad search, after --")
     given = parser.parse_args(arguments)
+    if min(given.processes) < 1 or len(given.processes) < 2:
+        parser.error(
+            f"found --processes {given.processes}; expected two numbers or more, such as 1 2"
+        )
+    if given.rounds < 1 or given.epochs < 2:
+        parser.error(
+            f"found --rounds {given.rounds} --epochs {given.epochs}; expected 1 and 2 or more, "
+            "since the first epoch is left out"
+        )
     options = [*given.options, "--epochs", str(given.epochs), "--device", given.device]
     content = {
         "options": [one for one in options if not Path(one).is_absolute()],
         "environment": environment(given.device),
         "methods": measure(given.processes, given.rounds, options),
     }
-    keep((given.out or HERE / "results") / f"scaling-{given.device}.json", content)
+    out = given.out or (HERE / "results" if not arguments else None)
+    if out is not None:
+        keep(out / f"scaling-{given.device}.json", content)
     print(json.dumps({name: one["median"] for name, one in content["methods"].items()}, indent=2))
 
 
