@@ -17,7 +17,6 @@ from archgrad.diagnostics import (
     dominant_eigenvalue,
     entropy,
     layer_alignment,
-    one_hot,
     parameter_free_share,
     percentile,
     ranking,
@@ -25,7 +24,7 @@ from archgrad.diagnostics import (
     skip_share,
 )
 from archgrad.errors import ArchgradError
-from archgrad.mixing import Mixing
+from archgrad.mixing import Mixing, one_hot
 from archgrad.parts.discretization import StrongestEdges
 from archgrad.parts.relaxation import Softmax
 from archgrad.parts.state import State

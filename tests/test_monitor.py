@@ -14,11 +14,10 @@ from archgrad.bilevel import BilevelSearch, bilevel_search
 from archgrad.callbacks import Callback, EpochEnd
 from archgrad.config import RunConfig, SearchConfig
 from archgrad.data import Augmentation, as_data
-from archgrad.diagnostics import one_hot
 from archgrad.folder import Run, read_lines
 from archgrad.guard import Finding, Guard
 from archgrad.methods import Method, method
-from archgrad.mixing import Mixing
+from archgrad.mixing import Mixing, one_hot
 from archgrad.monitor import ITERATIONS, RANDOM_CELLS
 from archgrad.result import SearchResult
 from archgrad.spaces import space

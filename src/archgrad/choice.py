@@ -21,6 +21,7 @@ from archgrad.precision import full_type
 from archgrad.trees import describe, mapped
 
 Made = TypeVar("Made")
+NONE = "none"  # the candidate that stands for no edge
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,10 @@ class Group:
     def shape(self) -> tuple[int, int]:
         """(edges, operations), the shape of this group's alpha."""
         return len(self.candidates), len(self.candidates[0])
+
+    def derivable(self, row: int) -> list[int]:
+        """Which candidates of an edge may be derived: ``none`` only where the space keeps it."""
+        return [i for i, name in enumerate(self.candidates[row]) if self.keep_none or name != NONE]
 
 
 class Row(NamedTuple):

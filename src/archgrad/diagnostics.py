@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from archgrad.architecture import Cell
-from archgrad.choice import Group
+from archgrad.choice import NONE, Group
 from archgrad.errors import ArchgradError
-from archgrad.mixing import Mixing
 from archgrad.parts.derivatives import hessian_vector
 from archgrad.supernet import Alpha
 
-NONE, SKIP = "none", "skip_connect"
+SKIP = "skip_connect"
 PARAMETER_FREE = frozenset({SKIP, "max_pool_3x3", "avg_pool_3x3", NONE, "noise"})
 
 
@@ -83,38 +82,6 @@ def ranking(
             for names, order in zip(group.candidates, orders, strict=True)
         ]
     return found
-
-
-def one_hot(groups: Iterable[Group], cells: Iterable[Cell], like: Weights) -> Mixing:
-    """The mixing weights with which a supernet computes the derived cells: 1 kept, 0 dropped.
-
-    Shapes, device and dtype are those of ``like``: group name -> (edges, operations). The
-    supernet's accuracy with these weights, without any tuning, is what is left of it after
-    discretization; batch normalization should then use batch statistics, as running ones belong to
-    the mixture.
-    """
-    derived = {cell.name: cell for cell in cells}
-    found = {}
-    for group in groups:
-        if group.name not in derived:
-            raise ArchgradError(
-                f"group {group.name} has no cell among {sorted(derived)}; give one cell a group"
-            )
-        weights = torch.zeros_like(like[group.name])
-        for node, edges in enumerate(derived[group.name].nodes, start=group.inputs):
-            for operation, source in edges:
-                row = group.edges.index((source, node)) if (source, node) in group.edges else None
-                offered = () if row is None else group.candidates[row]
-                if row is not None and operation == NONE and operation not in offered:
-                    continue  # left out by the derivation where the space keeps every edge
-                if row is None or operation not in offered:
-                    raise ArchgradError(
-                        f"cell {group.name}: {operation} from {source} to node {node} is no "
-                        "candidate of the supernet; derive the cell from the same space"
-                    )
-                weights[row, offered.index(operation)] = 1
-        found[group.name] = weights
-    return Mixing(found)
 
 
 def percentile(value: float, sample: Sequence[float]) -> float:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
-from archgrad.choice import Group
+from archgrad.choice import NONE, Group
 from archgrad.decided import MOVED
 from archgrad.diagnostics import PARAMETER_FREE, SKIP
 from archgrad.errors import ArchgradError
@@ -273,6 +273,6 @@ def _expected(groups: Iterable[Group], names: Collection[str]) -> float:
     shares = []
     for group in groups:
         for row in group.candidates:
-            real = [name for name in row if name != "none"]
+            real = [name for name in row if name != NONE]
             shares.append(sum(name in names for name in real) / max(1, len(real)))
     return fmean(shares)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import torch
 from torch import Tensor
 
-from archgrad.choice import Choice, Row
+from archgrad.architecture import Cell
+from archgrad.choice import NONE, Choice, Group, Row
+from archgrad.errors import ArchgradError
 
 Paths = Mapping[str, Sequence[Sequence[int]]]  # group name -> candidates of each edge
 
@@ -46,3 +49,35 @@ class Mixing(dict[str, Tensor]):
             )
             for c in choices
         ]
+
+
+def one_hot(groups: Iterable[Group], cells: Iterable[Cell], like: Mapping[str, Tensor]) -> Mixing:
+    """The mixing weights with which a supernet computes the derived cells: 1 kept, 0 dropped.
+
+    Shapes, device and dtype are those of ``like``: group name -> (edges, operations). The
+    supernet's accuracy with these weights, without any tuning, is what is left of it after
+    discretization; batch normalization should then use batch statistics, as running ones belong to
+    the mixture.
+    """
+    derived = {cell.name: cell for cell in cells}
+    found = {}
+    for group in groups:
+        if group.name not in derived:
+            raise ArchgradError(
+                f"group {group.name} has no cell among {sorted(derived)}; give one cell a group"
+            )
+        weights = torch.zeros_like(like[group.name])
+        for node, edges in enumerate(derived[group.name].nodes, start=group.inputs):
+            for operation, source in edges:
+                row = group.edges.index((source, node)) if (source, node) in group.edges else None
+                offered = () if row is None else group.candidates[row]
+                if row is not None and operation == NONE and operation not in offered:
+                    continue  # left out by the derivation where the space keeps every edge
+                if row is None or operation not in offered:
+                    raise ArchgradError(
+                        f"cell {group.name}: {operation} from {source} to node {node} is no "
+                        "candidate of the supernet; derive the cell from the same space"
+                    )
+                weights[row, offered.index(operation)] = 1
+        found[group.name] = weights
+    return Mixing(found)

@@ -31,7 +31,7 @@ from archgrad.decided import MOVED, decided_nothing
 from archgrad.errors import noted
 from archgrad.guard import Guard
 from archgrad.loaders import several
-from archgrad.mixing import Mixing
+from archgrad.mixing import Mixing, one_hot
 from archgrad.parts.derivatives import detached
 from archgrad.parts.state import State
 from archgrad.parts.weight_gradient import layer_gradients
@@ -167,8 +167,8 @@ class Monitor:
         due = {name for name, epochs in self.plan.epochs.items() if epoch in epochs}
         if "discrete_accuracy" in due:
             some = islice(several(search.loaders.check.epoch(0)), SUBSET)
-            one_hot = diagnostics.one_hot(state.groups, cells, strength)
-            found[f"discrete_{task.name}"] = task.written(net.evaluate(one_hot, some)[1])
+            single = one_hot(state.groups, cells, strength)
+            found[f"discrete_{task.name}"] = task.written(net.evaluate(single, some)[1])
         if "watch_accuracy" in due and search.loaders.watch is not None:
             batches = several(search.loaders.watch.epoch(0))
             found[f"watch_{task.name}"] = task.written(net.evaluate(mixing, batches)[1])

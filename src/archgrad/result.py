@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from torch import Tensor, nn
 
 from archgrad.architecture import Architecture
-from archgrad.baselines.value import Strategy
-from archgrad.budget import CostReport
 from archgrad.config import SearchConfig
 from archgrad.errors import ArchgradError, unknown
-from archgrad.methods import Method
 from archgrad.spaces import SearchSpace
 from archgrad.spaces.own import OwnModel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from archgrad.baselines.value import Strategy
+    from archgrad.budget import CostReport
+    from archgrad.methods import Method
 
 
 class Origin(NamedTuple):

@@ -12,6 +12,7 @@ from torch import Tensor
 import archgrad
 from archgrad import source_recurrent
 from archgrad.architecture import Cell
+from archgrad.choice import NONE
 from archgrad.network import reductions
 from archgrad.rebuilding import Sizes, TextSizes
 from archgrad.recurrent import LanguageModel
@@ -31,7 +32,6 @@ from archgrad.source_parts import (
     WIDTH,
     broken,
 )
-from archgrad.spaces.grouped import NONE
 from archgrad.spaces.mbconv import Chain
 from archgrad.spaces.nas_bench_201 import STAGES
 from archgrad.trained import Trained

@@ -24,7 +24,6 @@ from archgrad.spaces import SearchSpace
 
 Option = TypeVar("Option")
 Edges = Mapping[int, frozenset[str]]  # of a node: source -> the operations on the edge from it
-NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class Node(NamedTuple):
         operations, end = {}, sources.end
         for source in sources.options:
             names = group.candidates[rways[source]]
-            offered = tuple(name for name in names if group.keep_none or name != NONE)
+            offered = tuple(names[i] for i in group.derivable(rways[source]))
             operations[source] = Decision(end, offered, group.picks)
             end = operations[source].end
         return cls(sources, operations)

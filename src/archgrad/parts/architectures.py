@@ -10,8 +10,7 @@ from torch import Tensor
 
 from archgrad.architecture import Cell
 from archgrad.choice import Group
-from archgrad.diagnostics import NONE, one_hot
-from archgrad.mixing import Mixing
+from archgrad.mixing import Mixing, one_hot
 
 
 def drawn(groups: Iterable[Group], generator: torch.Generator) -> tuple[Cell, ...]:
@@ -39,7 +38,7 @@ def _cell(group: Group, generator: torch.Generator) -> Cell:
 
 def _offered(group: Group, row: int) -> list[str]:
     names = group.candidates[row]
-    return [name for name in names if group.keep_none or name != NONE] or list(names)
+    return [names[i] for i in group.derivable(row)] or list(names)
 
 
 def _some(among: Sequence[Any], count: int, generator: torch.Generator) -> list[Any]:

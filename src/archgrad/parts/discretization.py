@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
 from archgrad.architecture import Cell
-from archgrad.choice import Group
+from archgrad.choice import NONE, Group
 from archgrad.errors import ArchgradError
 from archgrad.parts.state import State
 from archgrad.supernet import Alpha
@@ -75,12 +75,8 @@ class StrongestEdges(ByGroup):
 def strongest(group: Group, weights: Strength) -> list[Best]:
     """Strength, - index and name of the strongest operation of each edge, as a group allows."""
     return [
-        max(
-            (weight, -index, name)
-            for index, (weight, name) in enumerate(zip(*row))
-            if group.keep_none or name != "none"
-        )
-        for row in zip(weights, group.candidates, strict=True)
+        max((row[i], -i, group.candidates[edge][i]) for i in group.derivable(edge))
+        for edge, row in enumerate(weights)
     ]
 
 
@@ -112,11 +108,11 @@ class Threshold(ByGroup):
 
     def cell(self, group: Group, weights: Strength) -> Cell:
         best = strongest(group, weights)
-        if group.keep_none and not all("none" in names for names in group.candidates):
+        if group.keep_none and not all(NONE in names for names in group.candidates):
             return StrongestEdges(self.k).cell(group, weights)
         if group.keep_none:
-            weak = [(0.0, 0, "none") if row[0] < self.least else row for row in best]
-            if all(row[2] == "none" for row in weak):
+            weak = [(0.0, 0, NONE) if row[0] < self.least else row for row in best]
+            if all(row[2] == NONE for row in weak):
                 whole = [r for r, (s, n) in enumerate(group.edges) if s < group.inputs]
                 final = max(n for _, n in group.edges)
                 straight = next(r for r in whole if group.edges[r][1] == final)

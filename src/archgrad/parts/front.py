@@ -78,8 +78,7 @@ def edge(group: Group, row: int, costs: Sequence[float], strength: Sequence[floa
 
 def ways_of(group: Group, row: int) -> list[tuple[int, ...]]:
     """The candidates that a kept edge can hold: one, or as many as the group says."""
-    names = group.candidates[row]
-    open_ones = [i for i, name in enumerate(names) if group.keep_none or name != "none"]
+    open_ones = group.derivable(row)
     if (count := math.comb(len(open_ones), group.picks)) > WAYS:
         raise ArchgradError(
             f"choice {group.name} can keep {group.picks} of {len(open_ones)} candidates in "

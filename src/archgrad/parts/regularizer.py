@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Dirichlet as DirichletDistribution
 from torch.distributions import kl_divergence
 
+from archgrad.choice import NONE
 from archgrad.errors import ArchgradError
 from archgrad.parts.relaxation import Dirichlet
 from archgrad.parts.schedule import Cosine, Linear, Number, now
@@ -67,7 +68,7 @@ class Entropy:
         entropies = []
         for group in state.groups:
             for logits, names in zip(alpha[group.name], group.candidates, strict=True):
-                logs = logits[[i for i, n in enumerate(names) if n != "none"]].log_softmax(dim=-1)
+                logs = logits[[i for i, n in enumerate(names) if n != NONE]].log_softmax(dim=-1)
                 entropies.append(-(logs.exp() * logs).sum() / math.log(2))
         return now(self.weight, state.progress) * torch.stack(entropies).mean()
 

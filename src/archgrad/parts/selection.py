@@ -99,8 +99,8 @@ class Perturbation:
         """What it takes where alpha's half has ``checks`` batches."""
         evaluations, rounds = 0, len(_together(groups))
         for group in groups:
-            for names in group.candidates:
-                offered = len(names) - (not group.keep_none and "none" in names)
+            for row in range(len(group.candidates)):
+                offered = len(group.derivable(row))
                 evaluations += offered if offered > 1 else 0
             if group.edges_per_node is not None:
                 entering = Counter(node for _, node in group.edges)
@@ -114,14 +114,13 @@ class Perturbation:
         return accuracy if self.criterion == "accuracy" else -loss
 
     def _decide(self, group: Group, row: int, mask: dict[str, Tensor], search: Trained) -> None:
-        names = group.candidates[row]
-        open_ones = [i for i, n in enumerate(names) if group.keep_none or n != "none"]
+        open_ones = group.derivable(row)
         worth = {
             i: self._worth(_without(mask, group.name, row, i), search)
             for i in (open_ones if len(open_ones) > 1 else [])
         }
         chosen = sorted(open_ones, key=lambda i: worth.get(i, 0.0))[: group.picks]
-        mask[group.name][row] = ALONE * torch.eye(len(names))[chosen].sum(0)
+        mask[group.name][row] = ALONE * torch.eye(group.shape[1])[chosen].sum(0)
 
     def _thin(self, group: Group, node: int, mask: dict[str, Tensor], search: Trained) -> None:
         left = [

@@ -8,11 +8,10 @@ from dataclasses import replace
 from typing import Self
 
 from archgrad.architecture import Architecture, Cell
-from archgrad.choice import Group
+from archgrad.choice import NONE, Group
 from archgrad.errors import ArchgradError, unknown
 
 Edges = tuple[tuple[str, ...], ...]  # for each edge of a group the names of its candidates
-NONE = "none"
 
 
 class Grouped(ABC):

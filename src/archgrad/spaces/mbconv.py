@@ -11,13 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from archgrad.architecture import Architecture, Cell
-from archgrad.choice import Edge, Group, build
+from archgrad.choice import NONE, Edge, Group, build
 from archgrad.errors import ArchgradError
 from archgrad.network import Classifier, DropPath
 from archgrad.operations import Zero
 from archgrad.recompute import Recomputable
 from archgrad.spaces.cells import CellSpace
-from archgrad.spaces.grouped import NONE
 
 NAME, EDGE = "mbconv", (0, 1)
 STEM, WIDTHS, HEAD = 32, (24, 40, 80, 96, 192, 320), 1280
