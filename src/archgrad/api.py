@@ -23,7 +23,7 @@ from archgrad.errors import ArchgradError
 from archgrad.exporting import Exported, export_to, own_subject, subject_of
 from archgrad.folder import Run, free_folder
 from archgrad.measure import ACCURACY, Measure
-from archgrad.methods import Method
+from archgrad.methods.value import Method
 from archgrad.network import Classifier
 from archgrad.planning import Plan
 from archgrad.prepared import (

@@ -13,7 +13,7 @@ from archgrad.config import OWN, DataConfig, RunConfig, SearchConfig, TrainConfi
 from archgrad.data.own import OwnData
 from archgrad.errors import ArchgradError, unknown
 from archgrad.folder import Run
-from archgrad.methods import Method
+from archgrad.methods.value import Method
 from archgrad.prepared import Prepared, checked, prepare, section
 from archgrad.spaces import SearchSpace
 from archgrad.spaces.own import OwnModel

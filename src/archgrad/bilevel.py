@@ -35,7 +35,7 @@ from archgrad.loops import (
     resolve_device,
     seeded,
 )
-from archgrad.methods import Method, Recovery
+from archgrad.methods.value import Method, Recovery
 from archgrad.monitor import Monitor, undecided
 from archgrad.parts.derivatives import gradient
 from archgrad.parts.stage import Candidates, boundaries, shrink

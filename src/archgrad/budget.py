@@ -15,7 +15,7 @@ from archgrad.errors import ArchgradError
 from archgrad.folder import Run, device_name, write
 from archgrad.latency import network_latency
 from archgrad.leg import offered
-from archgrad.methods import Method
+from archgrad.methods.value import Method
 from archgrad.parts.cost import CostPenalty, CostRatio, ExpectedCost
 from archgrad.parts.feasible import Feasible, cheapest, within
 from archgrad.sizing import retrained

@@ -13,7 +13,7 @@ from archgrad.folder import Run, fitting, read_lines
 from archgrad.groups import GROUPS, Groups
 from archgrad.kernels import native
 from archgrad.loops import resolve_device, seeded
-from archgrad.methods import Method
+from archgrad.methods.value import Method
 from archgrad.parts.discretization import SkipLimit, StrongestEdges, Threshold
 from archgrad.parts.selection import Perturbation
 from archgrad.parts.state import State

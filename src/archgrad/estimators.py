@@ -25,7 +25,7 @@ from archgrad.data.transform import Schedule, epoch_generator
 from archgrad.default_models import KINDS, ModelFactory, kind_of
 from archgrad.errors import ArchgradError, Diverged
 from archgrad.loops import cosine, placed, resolve_device, seeded
-from archgrad.methods import Method
+from archgrad.methods.value import Method
 from archgrad.prepared import checked
 from archgrad.spaces import SearchSpace
 from archgrad.spaces.own import OwnModel

@@ -18,7 +18,7 @@ from archgrad.errors import explain
 from archgrad.files import GROUPS as GROUPS
 from archgrad.folder import fitting, write
 from archgrad.leg import offered
-from archgrad.methods import Method
+from archgrad.methods.value import Method
 from archgrad.spaces import SearchSpace
 
 FORMAT = "archgrad-groups/1"

@@ -15,7 +15,7 @@ from archgrad.counting import name_of
 from archgrad.dimensions import wide
 from archgrad.errors import ArchgradError
 from archgrad.loops import placed
-from archgrad.methods import Method
+from archgrad.methods.value import Method
 from archgrad.parts.stage import Candidates, Stage, boundaries
 from archgrad.recompute import Recomputable
 from archgrad.spaces import SearchSpace

@@ -30,7 +30,7 @@ from archgrad.kernels import native
 from archgrad.leg import check
 from archgrad.loaders import Loaders
 from archgrad.loops import resolve_device
-from archgrad.methods import Method
+from archgrad.methods.value import Method
 from archgrad.planning import Plan, plan, ran_out
 from archgrad.precision import check as check_precision
 from archgrad.probe import Wanted

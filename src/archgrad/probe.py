@@ -23,7 +23,7 @@ from archgrad.kernels import native
 from archgrad.loaders import Loaders, several
 from archgrad.loops import peak_memory_mb, resolve_device, seeded
 from archgrad.memory import forget_peak
-from archgrad.methods import Method
+from archgrad.methods.value import Method
 from archgrad.spaces import SearchSpace
 from archgrad.supernet import Batch
 from archgrad.trees import cut, size

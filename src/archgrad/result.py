@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from archgrad.baselines.value import Strategy
     from archgrad.budget import CostReport
-    from archgrad.methods import Method
+    from archgrad.methods.value import Method
 
 
 class Origin(NamedTuple):

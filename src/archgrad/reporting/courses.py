@@ -36,7 +36,7 @@ def courses(result: SearchResult) -> list[Course]:
     if not lines:
         return []
     from archgrad.groups import Groups
-    from archgrad.methods import Method
+    from archgrad.methods.value import Method
 
     assert isinstance(result.method, Method)
     groups = {group.name: group for group in Groups.of(result.space, result.method).groups}
