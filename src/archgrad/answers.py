@@ -19,7 +19,7 @@ Answer = dict[str, Any]
 
 
 def main_job(report: Any, path: Path) -> Answer:
-    """Of ``run``: results.json with what was found; ``report``: an `archgrad.experiment.Report`."""
+    """Of ``run``: results.json with what was found; ``report``: that of the main job."""
     from archgrad.experiment import as_json
 
     found = report.search.architecture.model_dump(mode="json")

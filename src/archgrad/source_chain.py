@@ -1,4 +1,4 @@
-"""The part of `archgrad.source` that writes chains of inverted residuals (space mbconv)."""
+"""Source of chains of inverted residuals (space mbconv), as a part of what `source` writes."""
 
 from __future__ import annotations
 

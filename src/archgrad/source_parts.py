@@ -1,4 +1,4 @@
-"""The fixed text of the source that `archgrad.source` writes, and where a long line is broken."""
+"""The fixed text in the source that `source` writes, and where a long line is broken."""
 
 from __future__ import annotations
 
