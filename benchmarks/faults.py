@@ -68,8 +68,9 @@ def begin(arguments: Sequence[str], err: Path, new: bool) -> Child:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
         ["archgrad.cli", "archgrad.comparing.verb", "archgrad.experiment",
-         "archgrad.display", "archgrad.session", "archgrad.answers", "archgrad.api",
-         "archgrad.reporting.page", "archgrad.reporting.cells", "sklearn.datasets", "torch._dynamo"]
+         "archgrad.display", "archgrad.session", "archgrad.answers",
+         "archgrad.api", "archgrad.reporting.page", "archgrad.reporting.cells",
+         "sklearn.datasets", "torch._dynamo"]
     )  # fmt: skip
     process = context.Process(target=forked, args=(list(arguments), str(err)))
     process.start()

@@ -317,7 +317,7 @@ def _processor() -> str:
 
 def _commit() -> str | None:
     """The commit of the library where it runs from a checkout."""
-    here = Path(__file__).resolve().parent
+    here = Path(archgrad.__file__).resolve().parent
     if not (here.parent.parent / ".git").exists():
         return None
     command = ["git", "-C", str(here), "rev-parse", "HEAD"]
