@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from archgrad.architecture import Architecture
@@ -79,13 +80,16 @@ class Conversion:
         known = f"epochs {epochs[0]} to {epochs[-1]}" if epochs else "architectures without epochs"
         return ArchgradError(f"{self.source} has {known}, not epoch {epoch}; choose one it has")
 
-    def table(self, form: str = "genotype") -> str:
-        """CSV of the epochs: their numbers, and the architecture as one line of text."""
+    def table(self) -> str:
+        """CSV of the epochs: their numbers, and the architecture in one line that `convert` reads.
+
+        A string of NAS-Bench-201, a Genotype, or JSON where that cannot say it.
+        """
         lines: dict[int, dict[str, object]] = {int(m["epoch"]): dict(m) for m in self.metrics}
         for each in self.found:
             if each.epoch is not None and each.architecture is not None:
                 line = lines.setdefault(each.epoch, {"epoch": each.epoch})
-                line["architecture"] = written(each.architecture, form).replace("\n", " ").strip()
+                line["architecture"] = _in_one_line(each.architecture)
         columns = list(dict.fromkeys(["epoch", *(c for line in lines.values() for c in line)]))
         columns.sort(key=lambda column: column == "architecture")
         text = io.StringIO()
@@ -95,11 +99,19 @@ class Conversion:
         return text.getvalue()
 
 
+def _in_one_line(architecture: Architecture) -> str:
+    with suppress(ArchgradError):
+        return genotypes.text(architecture)
+    with suppress(ArchgradError):
+        return to_string(architecture)
+    return " ".join(architecture.to_json().split())
+
+
 def written(architecture: Architecture, form: str) -> str:
     """The text of an architecture: ``archgrad`` (JSON), ``genotype`` or ``nas-bench-201``.
 
     >>> from archgrad import published
-    >>> print(written(published("DARTS_RNN_V2"), "genotype")[-42:])
+    >>> print(written(published("DARTS_RNN_V2"), "genotype")[-41:])
     h', 3), ('relu', 5)], concat=range(1, 9))
     """
     if form not in WRITTEN:

@@ -91,7 +91,7 @@ def cell(name: str, inputs: int, nodes: Sequence[Edges], concat: Sequence[int]) 
     try:
         return Cell(name=name, inputs=inputs, nodes=tuple(kept), output=output)
     except ValidationError as error:
-        raise ArchgradError(f"cell {name}: {explain(error)}") from None
+        raise ArchgradError(f"cell {name}: {explain(error).removeprefix('file: ')}") from None
 
 
 def checked(of_space: str, cells: Sequence[Cell]) -> Architecture:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from archgrad.errors import ArchgradError, shown
 
 LONGEST, DEPTH, ITEMS, LARGEST = 50_000, 12, 10_000, 1000  # characters, brackets, values, a range
-BROKEN, PIECE = 100, 40  # genotypes in one file that are none; characters that are kept of them
+BROKEN = 100  # genotypes in one file that are none
 NUMPY = ("float16", "float32", "float64", "int32", "int64")  # as numpy prints its numbers
 CONSTRUCTOR = "Genotype"
 _TOKEN = re.compile(
@@ -27,30 +27,31 @@ _START = re.compile(
 
 
 class Literal(NamedTuple):
-    """A genotype in a text: where it stands, what it is assigned to, and its fields' notation."""
+    """A genotype in a text: where it stands, what it is assigned to, and its fields' notation.
+
+    Where it is cut off or something else the notation is empty, and ``problem`` says so.
+    """
 
     place: int
     name: str | None
     text: str
+    problem: str = ""
 
 
 def genotypes(text: str) -> Iterator[Literal]:
-    """Every ``Genotype(...)`` and every dict that begins with the key normal, but no comment.
-
-    Of one that is cut off or is something else comes a piece, which `arguments` refuses.
-    """
+    """Every ``Genotype(...)`` and every dict that begins with the key normal, but no comment."""
     found, broken = _START.search(text), 0
     while found is not None:
-        end = found.end()
+        end, problem = found.end(), ""
         line = text[text.rfind("\n", 0, found.start()) + 1 : found.start()]
         if "#" not in line:
             try:
                 end = _end(text, found.end())
-            except ArchgradError:
-                end, broken = found.end() + PIECE, broken + 1
+            except ArchgradError as error:
+                problem, broken = str(error), broken + 1
                 if broken > BROKEN:
                     raise
-            yield Literal(found.start(), found["name"], text[found.end() : end])
+            yield Literal(found.start(), found["name"], text[found.end() : end], problem)
         found = _START.search(text, max(end, found.start() + 1))
 
 
@@ -82,7 +83,8 @@ def value(text: str) -> Any:
     except ArchgradError:
         raise
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise _wrong(text, 0, f"it is no Python value ({error})") from None
+        told = getattr(error, "msg", str(error))[:60]  # of a SyntaxError without its place
+        raise _wrong(text, 0, f"it is no Python value ({told})") from None
 
 
 def _end(text: str, start: int, whole: bool = False) -> int:
@@ -128,8 +130,8 @@ def _value(node: ast.expr) -> Any:
         ) if attr in NUMPY:
             return number
     raise ArchgradError(
-        f'found "{shown(ast.unparse(node))}", expected lists, tuples, texts, numbers, range(a, b) '
-        f"or {CONSTRUCTOR}(field=...); write its value in its place"
+        f"found {shown(ast.unparse(node))}, expected lists, tuples, texts, numbers, range(a, b) or "
+        f"{CONSTRUCTOR}(field=...); write its value in its place"
     )
 
 

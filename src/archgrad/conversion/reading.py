@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,7 +67,7 @@ def convert(
         raise ArchgradError(
             f"found no architecture{f' of the form {form}' if form else ''} in {name}; expected "
             "Genotype(...), a string of NAS-Bench-201, choices of NNI or a configuration of "
-            "NAS-Bench-301, or a file that holds one; give what the other tool printed or exported"
+            "NAS-Bench-301, or the name of a file that holds one; give what the other tool wrote"
         )
     return conversion
 
@@ -91,7 +92,7 @@ def _text(source: str | Path) -> tuple[str, str]:
         is_file = is_file or Path(source).is_file()
     if not is_file:
         text = str(source)
-        return text, f'the text "{shown(text)[1:-1]}", which is no file'
+        return text, f'the text "{shown(text)[1:-1]}"'
     try:
         return untrusted.content(source, LIMIT).decode("utf-8", errors="replace"), str(source)
     except OSError as error:
@@ -102,11 +103,12 @@ def _text(source: str | Path) -> tuple[str, str]:
 
 
 def _read(text: str, name: str, form: str | None, space: str) -> Conversion:
-    pieces: list[Piece] = []
-    for piece in _pieces(text, form, space):
-        pieces.append(piece)
-        if len(pieces) > MOST:
-            raise ArchgradError(f"{name} holds more than {MOST:,} architectures; convert a part")
+    try:
+        pieces = list(islice(_pieces(text, form, space), MOST + 1))
+    except ArchgradError as error:
+        raise ArchgradError(f"{name}: {error}") from None
+    if len(pieces) > MOST:
+        raise ArchgradError(f"{name} holds more than {MOST:,} architectures; convert a part of it")
     if not pieces and form != "archgrad" and text.lstrip()[:1] in ("{", "[", "("):
         return _of_value(_parsed(text, name), name, form)
     return _of_log(text, name, pieces)
@@ -114,17 +116,19 @@ def _read(text: str, name: str, form: str | None, space: str) -> Conversion:
 
 def _pieces(text: str, form: str | None, space: str) -> Iterator[Piece]:
     if form in (None, "genotype", "naslib"):
-        for place, name, piece in literals.genotypes(text):
-            read = partial(_genotype, piece, space, form == "naslib")
-            yield Piece(place, name, RECURRENT in piece[:20], read)
+        for place, name, fields, problem in literals.genotypes(text):
+            read = partial(_genotype, fields, problem, space, form == "naslib")
+            yield Piece(place, name, RECURRENT in fields[:20], read)
     if form in (None, "nas-bench-201", "naslib"):
         for match in _STRING.finditer(text):
             yield Piece(match.start(), None, False, partial(from_string, match[0]))
 
 
 @lru_cache(maxsize=4096)
-def _genotype(piece: str, space: str, naslib: bool) -> Architecture:
-    return genotypes.architecture(literals.arguments(piece), space, naslib)
+def _genotype(fields: str, problem: str, space: str, naslib: bool) -> Architecture:
+    if problem:
+        raise ArchgradError(problem)
+    return genotypes.architecture(literals.arguments(fields), space, naslib)
 
 
 def _of_log(text: str, name: str, pieces: list[Piece]) -> Conversion:
