@@ -143,9 +143,10 @@ def _fields(keywords: Collection[ast.keyword]) -> dict[str, Any]:
 
 def _dict(node: ast.Dict) -> dict[str, Any]:
     keys = [None if key is None else _value(key) for key in node.keys]
-    if not all(isinstance(key, str) for key in keys) or len(set(keys)) < len(keys):
+    names = [key for key in keys if isinstance(key, str)]
+    if len(set(names)) < len(keys):
         raise ArchgradError(f"found the keys {shown(keys)}, expected texts, each once; mend them")
-    return dict(zip(keys, map(_value, node.values), strict=True))
+    return dict(zip(names, map(_value, node.values), strict=True))
 
 
 def _range(bounds: list[Any]) -> tuple[int, ...]:
