@@ -50,6 +50,16 @@ def test_lines_of_p_darts_are_known_too() -> None:
     assert found.metrics == ({"epoch": 4, "train_accuracy": 0.915, "valid_accuracy": 0.88},)
 
 
+def test_of_an_epoch_that_comes_again_the_last_counts() -> None:
+    """As in the stages of P-DARTS, or where a run went on."""
+    found = convert(darts_log(NAMES) + darts_log(["PDARTS", "DARTS_V1"]))
+    assert found.architecture == found.chosen(epoch=1) == published("DARTS_V1")
+    assert [each.epoch for each in found.found] == [2, 0, 1]
+    assert [line["epoch"] for line in found.metrics] == [0, 1, 2]
+    with pytest.raises(ArchgradError, match="has epochs 0 to 2, not epoch 3"):
+        found.chosen(epoch=3)
+
+
 def test_a_log_of_recurrent_cells_names_the_epoch_after_its_genotypes() -> None:
     found = convert(recurrent_log())
     assert [(each.epoch, each.architecture) for each in found.found] == [

@@ -77,7 +77,9 @@ class Conversion:
         if name is not None:
             return unknown("architecture", name, {f.name for f in self.found if f.name})
         epochs = [f.epoch for f in self.found if f.epoch is not None]
-        known = f"epochs {epochs[0]} to {epochs[-1]}" if epochs else "architectures without epochs"
+        known = (
+            f"epochs {min(epochs)} to {max(epochs)}" if epochs else "architectures without epochs"
+        )
         return ArchgradError(f"{self.source} has {known}, not epoch {epoch}; choose one it has")
 
     def table(self) -> str:

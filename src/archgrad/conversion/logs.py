@@ -16,7 +16,7 @@ _NUMBER = r"(\d{1,9}(?:\.\d{1,20})?)"
 _LINES = {  # in each the epoch where it has a group of that name, and what follows in order
     r"\b[Ee]poch:? (?P<epoch>\d{1,6}) lr\b": (),  # DARTS and what came from it
     rf"\b[Tt]rain_acc:? {_NUMBER}": ("train_accuracy",),
-    rf"\b[Vv]alid_acc:? {_NUMBER}": ("valid_accuracy",),
+    rf"\b[Vv]alid_acc(?:_top1)?:? {_NUMBER}": ("valid_accuracy",),
     r"\| epoch {1,9}(?P<epoch>\d{1,6}) \|": (),  # recurrent cells of the same
     r"\| end of epoch {1,9}(?P<epoch>\d{1,6}) \|[^\n|]{0,99}\| valid loss {1,9}" + _NUMBER
     + rf" \| valid ppl {{1,9}}{_NUMBER}": ("valid_loss", "valid_perplexity"),

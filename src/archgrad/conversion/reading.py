@@ -134,13 +134,13 @@ def _genotype(fields: str, problem: str, space: str, naslib: bool) -> Architectu
 def _of_log(text: str, name: str, pieces: list[Piece]) -> Conversion:
     """Of each epoch the last architecture; without epochs all of them."""
     epochs = logs.epochs(text)
-    found: list[Found] = []
+    found: dict[tuple[str, int], Found] = {}
     for piece in sorted(pieces, key=lambda piece: piece.place):
         epoch = epochs.at(piece.place, after=piece.before)
-        if found and epoch is not None and found[-1].epoch == epoch:
-            found.pop()
-        found.append(_tried(piece.read, epoch, piece.name if epoch is None else None))
-    return Conversion(name, tuple(found), tuple(epochs.metrics))
+        key = ("place", piece.place) if epoch is None else ("epoch", epoch)
+        found.pop(key, None)  # so that the last one stands last
+        found[key] = _tried(piece.read, epoch, piece.name if epoch is None else None)
+    return Conversion(name, tuple(found.values()), tuple(epochs.metrics))
 
 
 def _tried(read: Callable[[], Architecture], epoch: int | None, name: str | None) -> Found:
