@@ -13,12 +13,11 @@ LONGEST, DEPTH, ITEMS, LARGEST = 50_000, 12, 10_000, 1000  # characters, bracket
 BROKEN = 100  # genotypes in one file that are none
 NUMPY = ("float16", "float32", "float64", "int32", "int64")  # as numpy prints its numbers
 CONSTRUCTOR = "Genotype"
-_TOKEN = re.compile(
-    r"\s+|#[^\n]*"
-    r"|'[^'\\\n]*'|\"[^\"\\\n]*\""
-    r"|\d+(?:\.\d*)?(?:[eE][-+]?\d+)?(?!\w)"
-    r"|(?:np\.|numpy\.)?[A-Za-z_]\w*"
-    r"|[()\[\]{},=:]"
+_INSIDE = re.compile(  # tokens that are no brackets, as many as there are
+    r"(?:[\s,=:]++|#[^\n]*+"
+    r"|'[^'\\\n]*+'|\"[^\"\\\n]*+\""
+    r"|\d++(?:\.\d*+)?(?:[eE][-+]?\d++)?(?!\w)"
+    r"|(?:np\.|numpy\.)?[A-Za-z_]\w*+)*+"
 )
 _START = re.compile(
     r"(?:\b(?P<name>[A-Za-z_]\w*)[ \t]*=[ \t\\\n]*)?\b" + CONSTRUCTOR + r"\s*(?=\()"
@@ -89,21 +88,25 @@ def value(text: str) -> Any:
 
 def _end(text: str, start: int, whole: bool = False) -> int:
     """Where the bracket that opens at ``start`` has been closed; all tokens are harmless ones."""
-    place, depth = start, 0
-    while place < len(text):
-        token = _TOKEN.match(text, place)
-        if token is None:
-            raise _wrong(text, place, "its notation is not that of a genotype")
-        place = token.end()
-        if token[0] in "([{":
+    place, depth, end = start, 0, min(len(text), start + LONGEST)
+    while True:
+        inside = _INSIDE.match(text, place, end)
+        place = place if inside is None else inside.end()
+        if place >= end:
+            break
+        if text[place] in "([{":
             depth += 1
-        elif token[0] in ")]}":
+        elif text[place] in ")]}":
             depth -= 1
-            if depth <= 0 and not whole:
-                return place
-        if depth > DEPTH or place - start > LONGEST:
-            limits = f"{DEPTH} brackets inside each other or {LONGEST:,} characters"
-            raise _wrong(text, start, f"it has more than {limits}")
+        else:
+            raise _wrong(text, place, "its notation is not that of a genotype")
+        place += 1
+        if depth <= 0 and not whole:
+            return place
+        if depth > DEPTH:
+            raise _wrong(text, start, f"it has more than {DEPTH} brackets inside each other")
+    if place < len(text):
+        raise _wrong(text, start, f"it has more than {LONGEST:,} characters")
     if not whole:
         raise _wrong(text, start, "its brackets do not close; is the file cut off?")
     return place
