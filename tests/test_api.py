@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from archgrad.callbacks import Callback, EpochEnd
 from archgrad.errors import ArchgradError
 from archgrad.measure import ACCURACY, PERPLEXITY
 from archgrad.methods.darts import darts
+from archgrad.operations import Factory
 from archgrad.parts.discretization import StrongestEdges
 from archgrad.spaces.darts_cnn import DartsCNN
 
@@ -217,6 +219,31 @@ def test_a_finished_retraining_of_other_options_is_not_taken_over(tmp_path: Path
     config.write_text(text)  # the search as it was, the retraining changed
     with pytest.raises(ArchgradError, match=r"result\.json was begun with other options"):
         archgrad.run((x, y, x, y), resume=tmp_path / "run")
+
+
+class OwnCells(DartsCNN):
+    @property
+    def factories(self) -> Mapping[str, Factory]:
+        def convolution(channels: int, stride: int, search: bool) -> nn.Module:
+            return nn.Conv2d(channels, channels, 3, stride, padding=1)
+
+        return {**super().factories, "own": convolution}
+
+
+@pytest.mark.parametrize("name", ["darts-cnn", "own-cells"])
+def test_cells_with_an_operation_of_ones_own_are_retrained_and_exported(
+    name: str, tmp_path: Path
+) -> None:
+    shape: dict[str, Any] = {"channels": 2, "cells": 3, "nodes": 1, "image_size": (8, 8)}
+    space = OwnCells(
+        name=name, operations=("own", "max_pool_3x3"), in_channels=1, classes=3, **shape
+    )
+    result = archgrad.search(space, images(), epochs=1, batch_size=8, guard="off")
+    assert "own" in {o for cell in result.architecture.cells for o in cell.operations}
+    found = archgrad.train(result, images(), test=images(), **TINY_TRAIN)
+    archgrad.export(found, "torch", tmp_path / "torch")
+    with pytest.raises(ArchgradError, match="an own space, whose source archgrad cannot write"):
+        archgrad.export(found, "source", tmp_path / "source")
 
 
 def test_train_keeps_the_searched_space() -> None:

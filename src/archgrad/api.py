@@ -39,7 +39,7 @@ from archgrad.reporting.ending import leave_report
 from archgrad.result import SearchResult
 from archgrad.retraining import Score, check, retrain, retrainings
 from archgrad.sizing import retrained
-from archgrad.spaces import SearchSpace
+from archgrad.spaces import SPACES, SearchSpace
 from archgrad.spaces.own import OwnModel
 from archgrad.statistics import spread
 from archgrad.task import Task
@@ -323,9 +323,11 @@ def train(
     assert config.train is not None
     loaded, augmentation = prepare_data(config.data, data, test=test, classes=classes)
     origin = transferred_from(what, loaded, transfer)
-    space = retraining_space(config.train, loaded, architecture.space)
-    if isinstance(what, SearchResult) and fits(what.space, loaded):
-        space = retrained(what.space, config.train)
+    searched = what.space if isinstance(what, SearchResult) and fits(what.space, loaded) else None
+    if searched is None or architecture.space in SPACES:  # which refuses what does not go with it
+        space = retraining_space(config.train, loaded, architecture.space)
+    if searched is not None:
+        space = retrained(searched, config.train)
     check(space, architecture, config.train, loaded, augmentation)
     jobs = retrainings("found", architecture, space, config.train, transferred_from=origin)
     heard = Callbacks(callbacks)

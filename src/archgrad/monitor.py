@@ -32,7 +32,7 @@ from archgrad.errors import noted
 from archgrad.guard import Guard
 from archgrad.loaders import several
 from archgrad.mixing import Mixing, one_hot
-from archgrad.parts.derivatives import detached
+from archgrad.parts.derivatives import OnceDifferentiable, detached
 from archgrad.parts.state import State
 from archgrad.parts.weight_gradient import layer_gradients
 from archgrad.spaces import SearchSpace
@@ -178,7 +178,12 @@ class Monitor:
             train = next(several(search.loaders.train.epoch(epoch - 1)))
             found["layer_alignment"] = _alignment(search, mixing, replace(state, train=train))
         if "eigenvalue" in due:
-            value = _eigenvalue(search, alpha, replace(state, sample=False), ITERATIONS)
+            try:
+                value = _eigenvalue(search, alpha, replace(state, sample=False), ITERATIONS)
+            except OnceDifferentiable:
+                if "eigenvalue" in getattr(search.method.stopping, "reads", {}):
+                    raise
+                value = math.nan
             found |= {"eigenvalue": value} if math.isfinite(value) else {}
         if search.config.guard != "off" and search.space.input_shape:
             found |= self._cost(search, search.derived)
@@ -212,7 +217,8 @@ def undecided(search: BilevelSearch, epoch: int) -> str | None:
     rate = search.leg.arch_optimizer.param_groups[0]["lr"]
     return (
         f"{sentence}; search for more epochs, or raise alpha's learning rate, here "
-        f'{rate:g}, as by method_options={{"alpha_learning_rate": ...}}'
+        f"{rate:g}, as by --method-option alpha_learning_rate={10 * rate:g} (in Python "
+        f'method_options={{"alpha_learning_rate": {10 * rate:g}}})'
     )
 
 

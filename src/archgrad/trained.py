@@ -146,11 +146,16 @@ def of_training(
     elif isinstance(network, Chain):
         sizes = _of_chain(network, architecture, tuple(score["input_shape"]))
     elif isinstance(network, Network | Stages):
-        sizes = Sizes.of(network.state_dict(), tuple(score["input_shape"][1:]))
+        found = Sizes.of(network.state_dict(), tuple(score["input_shape"][1:]))
+        operations = {name for cell in architecture.cells for name in cell.operations}
+        if found is not None and operations <= {*found.space(architecture.space).known}:
+            sizes = found  # else with operations of the user's own
     if sizes is not None:
         plain: nn.Module = sizes.network(architecture, network.state_dict())
     else:
         plain = copy.deepcopy(network).cpu().eval()
+        for tensor in (*plain.parameters(), *plain.buffers()):
+            tensor.data = tensor.data.contiguous()  # training is channels last, exports are not
     return Trained(architecture, plain, sizes, score, scores, vocabulary=vocabulary)
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 
+from archgrad import Choice, search
+from archgrad.errors import ArchgradError
 from archgrad.parts.derivatives import hessian_vector
 
 
@@ -93,6 +97,43 @@ def test_an_error_of_the_loss_is_shown() -> None:
             {"w": torch.ones(2, 2)},
             {"w": torch.ones(2, 2)},
         )
+
+
+class Cubed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad * 3 * ctx.saved_tensors[0] ** 2
+
+
+def test_a_function_that_is_differentiable_once_is_refused() -> None:
+    """PyTorch leaves out its second derivative where only others are asked for."""
+    w, a = {"w": torch.ones(1)}, {"a": torch.ones(1, requires_grad=True)}
+    with pytest.raises(ArchgradError, match="only once .* estimator=finite_difference"):
+        hessian_vector(lambda at: (a["a"] * Cubed.apply(at["w"])).sum(), w, w, by=a)
+
+
+def test_a_search_with_such_a_layer_goes_on_without_the_eigenvalue() -> None:
+    class Layer(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            found: Tensor = Cubed.apply(x)
+            return found
+
+    def found(**options: Any) -> list[dict[str, Any]]:
+        model = nn.Sequential(nn.Linear(2, 2), Choice({"a": nn.Tanh(), "b": nn.ReLU()}), Layer())
+        data = torch.randn(32, 2), torch.arange(32) % 2
+        return search(model, train=data, epochs=1, batch_size=8, **options).metrics
+
+    assert "eigenvalue" not in found(method="darts")[-1]
+    finite = {"estimator": "finite_difference"}
+    assert "eigenvalue" not in found(method="darts_2nd", method_options=finite)[-1]
+    with pytest.raises(ArchgradError, match="only once"):
+        found(method="darts_2nd")
 
 
 def test_memory_that_runs_out_is_not_taken_for_a_missing_forward_mode() -> None:

@@ -14,10 +14,14 @@ from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from archgrad.counting import second_derivative
-from archgrad.errors import out_of_memory
+from archgrad.errors import ArchgradError, out_of_memory
 from archgrad.kernels.normalization import forward_differentiable
 
 Tensors = Mapping[str, Tensor]
+
+
+class OnceDifferentiable(ArchgradError):
+    """A layer whose second derivative torch would leave out without a word."""
 
 
 def gradient(output: Tensor, inputs: Tensors, create_graph: bool = False) -> dict[str, Tensor]:
@@ -92,6 +96,7 @@ def _double_backward(
 ) -> dict[str, Tensor]:
     at = leaves(at)
     first = gradient(loss(at), at, create_graph=True)
+    _refuse_once_differentiable(first)
     names = [name for name in at if first[name].requires_grad]
     wanted = at if by is None else by
     if not names:  # the loss is linear in all that moves
@@ -99,3 +104,20 @@ def _double_backward(
     product = sum((first[name] * vector[name]).sum() for name in names)
     assert isinstance(product, Tensor)
     return gradient(product, wanted)
+
+
+def _refuse_once_differentiable(first: Tensors) -> None:
+    """What `once_differentiable` leaves in a graph fails where it is reached, but leads nowhere."""
+    nodes = [value.grad_fn for value in first.values() if value.grad_fn is not None]
+    seen = set(nodes)
+    while nodes:
+        node = nodes.pop()
+        if node.name() == "torch::autograd::Error":
+            raise OnceDifferentiable(
+                "a layer of this model can be differentiated only once (its autograd function is "
+                "marked once_differentiable), and a second derivative is asked for; use a method "
+                "of first order, or darts_2nd with estimator=finite_difference"
+            )
+        new = {following for following, _ in node.next_functions if following is not None} - seen
+        seen |= new
+        nodes += new
