@@ -1,4 +1,4 @@
-"""The map from papers to code, docs/reference/equations.md: all that it names exists, all is in it."""
+"""The map from papers to code, docs/reference/equations.md: it names what exists, and all of it."""
 
 from __future__ import annotations
 
