@@ -2,7 +2,7 @@
 
 Nothing is drawn by hand: the search is `archgrad.search` on the digits of scikit-learn, the toys
 are `toys.py` with the library's hypergradients, the collapse is the raw results of
-benchmarks/collapse.py. Made in a minute or two on one CPU core; needs the extra `plot`.
+benchmarks/collapse.py. About a minute of one CPU core; needs the extra `plot`.
 """
 
 from __future__ import annotations
