@@ -97,6 +97,25 @@ def test_pictures_that_cost_little_are_made(toys: Any, tmp_path: Path) -> None:
     assert [round(seed[-1] / seed[0], 1) for seed in growth] == [1.5, 11.2, 5.0]
 
 
+@pytest.mark.slow  # a search of a quarter of a minute
+@pytest.mark.no_cover
+def test_the_search_of_the_pages_is_as_they_say(toys: Any, tmp_path: Path) -> None:
+    """Not to the digit: other machines round otherwise."""
+    pytest.importorskip("matplotlib")
+    import pictures
+
+    pictures.cells(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3
+    result = pictures.searched()
+    last = result.metrics[-1]
+    assert last["valid_accuracy"] > 0.6 > 0.55 > last["discrete_accuracy"]
+    assert last["eigenvalue"] > 1.5 * result.metrics[0]["eigenvalue"]
+    assert last["entropy"] < 1.25 < result.metrics[0]["entropy"]
+    kinds = {kind for line in result.metrics for kind in line.get("warning_kinds", ())}
+    assert "parameter_free_share" in kinds
+    assert result.architecture.cells[1].operations.count("max_pool_3x3") >= 3
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_picture_of_a_page_is_there_with_words_for_it(page: Path) -> None:
     for words, path in re.findall(r"!\[(.*?)\]\((\S+?)\)", page.read_text(), re.DOTALL):
