@@ -69,21 +69,21 @@ def search(
 ) -> SearchResult:
     """Search an architecture on training images; test images are never looked at.
 
-    ``space``: a name (default "darts-cnn") or a space for the shape of the data; ``data``: a name
+    `space`: a name (default "darts-cnn") or a space for the shape of the data; `data`: a name
     as on the command line (default "digits"), arrays (x, y) or (x, y, x_test, y_test), a Dataset,
-    a DataLoader (with a DataLoader as ``valid``), or an `archgrad.data.Data`; ``method``: a name
-    (default "darts") or an `archgrad.Method`; ``out``: a new run folder (None: nothing is
-    written); ``resume``: a run folder to continue, with every option as it was; ``callbacks``: hear
-    of it as it goes, each an `archgrad.Callback` (docs/callbacks.md); ``options``: any field of
-    `archgrad.config.SearchConfig` or `archgrad.config.DataConfig`, as ``epochs=5``, or ``dims=1``
-    for signals (N, channels, length), ``dims=3`` for volumes.
+    a DataLoader (with a DataLoader as `valid`), or an `archgrad.data.Data`; `method`: a name
+    (default "darts") or an `archgrad.Method`; `out`: a new run folder (None: nothing is
+    written); `resume`: a run folder to continue, with every option as it was; `callbacks`: hear
+    of it as it goes, each an `archgrad.Callback` (docs/callbacks.md); `options`: any field of
+    `archgrad.config.SearchConfig` or `archgrad.config.DataConfig`, as `epochs=5`, or `dims=1`
+    for signals (N, channels, length), `dims=3` for volumes.
 
-    Or ``space`` is an own model with `archgrad.Choice` modules, which is copied and trained along.
-    ``train`` and ``valid``: each a tuple of arrays, a Dataset or a loader of batches; without
-    ``valid`` arrays and a Dataset are cut in two. ``loss(output, target)``: a scalar tensor;
-    ``metric(output, target)``: a number, higher is better; without both, cross-entropy and
-    accuracy. ``forward(model, batch)``: output and target of a batch that is not (input, target).
-    ``result.derive()`` is the model with what was chosen in place of its choices.
+    Or `space` is an own model with `archgrad.Choice` modules, which is copied and trained along.
+    `train` and `valid`: each a tuple of arrays, a Dataset or a loader of batches; without
+    `valid` arrays and a Dataset are cut in two. `loss(output, target)`: a scalar tensor;
+    `metric(output, target)`: a number, higher is better; without both, cross-entropy and
+    accuracy. `forward(model, batch)`: output and target of a batch that is not (input, target).
+    `result.derive()` is the model with what was chosen in place of its choices.
 
     Raises `ArchgradError` for wrong input and `Diverged` when a loss is not finite.
     """
@@ -105,10 +105,10 @@ def search(
 
 
 def build(factory: Callable[[], nn.Module], architecture: Architecture) -> nn.Module:
-    """The model that ``factory`` makes, with what the architecture chose in place of its choices.
+    """The model that `factory` makes, with what the architecture chose in place of its choices.
 
-    Plain PyTorch with the weights the factory gave it; those of ``result.derive()`` fit into it:
-    ``build(factory, architecture).load_state_dict(...)``.
+    Plain PyTorch with the weights the factory gave it; those of `result.derive()` fit into it:
+    `build(factory, architecture).load_state_dict(...)`.
     """
     model = factory if isinstance(factory, nn.Module) else factory()
     if model is factory or not isinstance(model, nn.Module):
@@ -160,10 +160,10 @@ def run(
 ) -> Report:
     """The main job: search, retrain, test, and compare with random cells; see `experiment`.
 
-    Arguments as for `search`; ``test``: the test part of data from Python; ``random_cells``: how
-    many to compare with (default 3); ``out``: the run folder (default: a new one under runs/),
-    where report.html shows it all; ``callbacks``: hear of the search, not of the retrainings;
-    options of the retraining have the prefix ``train_``, as ``train_epochs=20``.
+    Arguments as for `search`; `test`: the test part of data from Python; `random_cells`: how
+    many to compare with (default 3); `out`: the run folder (default: a new one under runs/),
+    where report.html shows it all; `callbacks`: hear of the search, not of the retrainings;
+    options of the retraining have the prefix `train_`, as `train_epochs=20`.
     """
     from archgrad.experiment import main_job, prepare_main_job
 
@@ -196,10 +196,10 @@ def derive(
 ) -> Architecture:
     """The architecture of a search's last epoch, or of the given one (counted from 1).
 
-    ``rule``: "strongest", "skip_limit" or "threshold" in place of the method's own, or
-    "perturbation": from the trained supernet itself (arXiv:2108.04392), with ``tuning_epochs``
+    `rule`: "strongest", "skip_limit" or "threshold" in place of the method's own, or
+    "perturbation": from the trained supernet itself (arXiv:2108.04392), with `tuning_epochs`
     epochs of training between decisions; it takes the last epoch and needs the data of the search
-    (``data`` where they came from Python).
+    (`data` where they came from Python).
 
     Of an own model or space the architecture is read from the folder, without it; a method that
     came from Python is not in the folder, and such a run is refused.
@@ -238,9 +238,9 @@ def derive(
 
 @dataclass(frozen=True)
 class TrainResult:
-    """Retrainings of one architecture: ``scores`` one a seed, ``networks`` the trained modules.
+    """Retrainings of one architecture: `scores` one a seed, `networks` the trained modules.
 
-    ``vocabulary``: the words that a language model was trained on, in order; else None.
+    `vocabulary`: the words that a language model was trained on, in order; else None.
     """
 
     architecture: Architecture
@@ -304,13 +304,13 @@ def train(
 ) -> TrainResult:
     """Retrain an architecture from scratch, once a seed, and test each final network once.
 
-    ``what``: a search result, an architecture, a published name such as "DARTS_V2", a JSON file
-    or a run folder; ``data``: as for `search`, with a test part (default: the data of the run
-    folder, else "digits"); ``transfer``: the data may have other classes than those of the search,
+    `what`: a search result, an architecture, a published name such as "DARTS_V2", a JSON file
+    or a run folder; `data`: as for `search`, with a test part (default: the data of the run
+    folder, else "digits"); `transfer`: the data may have other classes than those of the search,
     which are refused without it; each score notes the search's data as "transferred_from";
-    ``callbacks``: hear of every retraining; ``options``: any field of
-    `archgrad.config.TrainConfig` or `archgrad.config.DataConfig`, as ``epochs=20, seeds=1``, or
-    ``recipe="darts-cifar10"``: the options of a paper (`archgrad.recipes`), which others override.
+    `callbacks`: hear of every retraining; `options`: any field of
+    `archgrad.config.TrainConfig` or `archgrad.config.DataConfig`, as `epochs=20, seeds=1`, or
+    `recipe="darts-cifar10"`: the options of a paper (`archgrad.recipes`), which others override.
     Retrainings run one after the other.
     """
     architecture = retrainable(what)
@@ -336,7 +336,7 @@ def train(
 
 
 def retrainable(what: str | Path | Architecture | SearchResult) -> Architecture:
-    """The architecture of ``what``, refused where it is of an own model."""
+    """The architecture of `what`, refused where it is of an own model."""
     architecture = what.architecture if isinstance(what, SearchResult) else resolve(what)
     if architecture.space == OWN:
         raise ArchgradError(
@@ -356,12 +356,12 @@ def export(
 ) -> Exported:
     """Write a trained network to files that need no archgrad; each export is checked at once.
 
-    ``what``: the folder of a main job or of a retraining, a `TrainResult`, or any module, which is
-    exported with inputs like ``example``: a tensor, a tuple of inputs (tensors, or structures of
-    them), or a dict of inputs by name, the batch first in every tensor; ``format``:
+    `what`: the folder of a main job or of a retraining, a `TrainResult`, or any module, which is
+    exported with inputs like `example`: a tensor, a tuple of inputs (tensors, or structures of
+    them), or a dict of inputs by name, the batch first in every tensor; `format`:
     "source" (one readable Python file and its weights; not for a module), "onnx", "torch"
-    (torch.export) or "safetensors" (weights beside a JSON file); ``out``: the folder to write to
-    (default: the run folder, where an earlier export is replaced); ``seed``: of the retraining
+    (torch.export) or "safetensors" (weights beside a JSON file); `out`: the folder to write to
+    (default: the run folder, where an earlier export is replaced); `seed`: of the retraining
     (default: the first). Batches of any size can be given to the export.
 
     Raises `ArchgradError` where the outputs differ from the network's own by more than 1e-6 (onnx:
@@ -386,7 +386,7 @@ def export(
 
 
 def data_of(what: str | Path | Architecture | SearchResult) -> dict[str, Any]:
-    """The data options of the search that ``what`` is the result of; none for a bare cell."""
+    """The data options of the search that `what` is the result of; none for a bare cell."""
     if isinstance(what, SearchResult):
         if what.path is None:
             raise ArchgradError("this search has no run folder; say on which data to train")

@@ -27,7 +27,7 @@ class Cell(BaseModel):
     """A cell: for each intermediate node the edges that enter it, as (operation, source).
 
     Sources count the cell's inputs first (0 and 1 in the DARTS space), then the intermediate nodes.
-    ``output`` lists the nodes whose states form the cell's output.
+    `output` lists the nodes whose states form the cell's output.
 
     >>> Cell(name="normal", inputs=1, nodes=((("skip_connect", 0),),), output=(1,)).operations
     ('skip_connect',)
@@ -98,7 +98,7 @@ class Architecture(BaseModel):
         return self
 
     def cell(self, name: str) -> Cell:
-        """The cell called ``name``; an unknown name is an error that lists the known ones."""
+        """The cell called `name`; an unknown name is an error that lists the known ones."""
         for cell in self.cells:
             if cell.name == name:
                 return cell
@@ -137,11 +137,11 @@ class Architecture(BaseModel):
     def plot(
         self, width: float = 6.75, strength: Mapping[tuple[str, str, int, int], float] | None = None
     ) -> Figure:
-        """The cells as a figure for a paper, at most ``width`` inches wide; needs matplotlib.
+        """The cells as a figure for a paper, at most `width` inches wide; needs matplotlib.
 
         A page of two columns is 6.75 inches wide, a column 3.25. Text has 7 points where the cells
-        fit, and less where they do not. ``strength``: of edges, (cell, operation, source, node) ->
-        a number, such as ``result.strength``: lines are as wide. How to save it: docs/figures.md.
+        fit, and less where they do not. `strength`: of edges, (cell, operation, source, node) ->
+        a number, such as `result.strength`: lines are as wide. How to save it: docs/figures.md.
         """
         from archgrad.reporting.figures import of_architecture
 
@@ -162,7 +162,7 @@ class Architecture(BaseModel):
 
     @classmethod
     def from_json(cls, text: str, origin: str = "architecture") -> Architecture:
-        """Read and validate; an error names ``origin``, the field, what was found and expected."""
+        """Read and validate; an error names `origin`, the field, what was found and expected."""
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
@@ -199,7 +199,7 @@ def published_names() -> Iterable[str]:
 
 
 def published(name: str) -> Architecture:
-    """A published architecture by name, for example ``DARTS_V2``."""
+    """A published architecture by name, for example `DARTS_V2`."""
     entries = _published()
     if name not in entries:
         raise unknown("published architecture", name, entries)

@@ -22,9 +22,9 @@ from archgrad.trees import describe
 class Beginning:
     """What begins, or goes on.
 
-    ``name``: "search", or of a retraining its label and seed, as "found/seed-0"; ``lines``: those
+    `name`: "search", or of a retraining its label and seed, as "found/seed-0"; `lines`: those
     of metrics.jsonl (of a baseline: evaluations.jsonl) that are done already, in a run that is
-    resumed; ``outlook``: what the epochs of a search will be like, None of anything else.
+    resumed; `outlook`: what the epochs of a search will be like, None of anything else.
     """
 
     name: str
@@ -37,12 +37,12 @@ class Beginning:
 class EpochEnd:
     """What there is to see after an epoch of a search, or of a retraining.
 
-    ``metrics``: the line of metrics.jsonl, its "epoch" counted from 1, of ``epochs``; ``alpha``:
-    group name -> (edges, operations), and ``strength`` the same after the relaxation: what the
+    `metrics`: the line of metrics.jsonl, its "epoch" counted from 1, of `epochs`; `alpha`:
+    group name -> (edges, operations), and `strength` the same after the relaxation: what the
     candidates of an edge count for; both are of the search itself, so clone what you keep.
-    ``architecture``: what would be derived now; ``before``: after the epoch before, None after the
+    `architecture`: what would be derived now; `before`: after the epoch before, None after the
     first. A retraining has no alpha, and one architecture. A baseline has no alpha either, its
-    evaluations count as epochs, and nobody knows of how many: ``epochs`` is None.
+    evaluations count as epochs, and nobody knows of how many: `epochs` is None.
     """
 
     metrics: Mapping[str, Any]
@@ -69,7 +69,7 @@ class EpochEnd:
 
 
 class Callback:
-    """Hears of a search as it goes; override what is of interest. Pass it as ``callbacks=[...]``.
+    """Hears of a search as it goes; override what is of interest. Pass it as `callbacks=[...]`.
 
     It is called in the process of the search, which waits for it. Nothing that it does can change
     the result, as long as it leaves the tensors it is given as they are.
@@ -83,7 +83,7 @@ class Callback:
         """A search begins or goes on, or a retraining; it may have warned before."""
 
     def step(self, done: int, steps: int) -> None:
-        """So many of the ``steps`` of an epoch are done."""
+        """So many of the `steps` of an epoch are done."""
 
     def epoch_end(self, event: EpochEnd) -> None:
         """An epoch is done, and kept in the run folder if there is one."""
@@ -94,9 +94,9 @@ class Callback:
         """
 
     def evaluated(self, line: Mapping[str, Any], share: float) -> None:
-        """A baseline has scored an architecture: a ``line`` of evaluations.jsonl.
+        """A baseline has scored an architecture: a `line` of evaluations.jsonl.
 
-        ``share``: of the budget that is spent.
+        `share`: of the budget that is spent.
         """
 
     def went_back(self, epoch: int) -> None:

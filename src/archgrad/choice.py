@@ -27,11 +27,11 @@ Made = TypeVar("Made")
 class Group:
     """Choices that are decided together, one row of alpha each.
 
-    ``edges`` gives (source, node) of each row and ``inputs`` the number of the cell's inputs;
-    ``candidates`` the operation names of each row, all rows of the same length;
-    ``edges_per_node`` how many edges a derived node keeps (None: every edge); ``keep_none``
-    whether a derived edge may be ``none``; ``output`` the nodes that form the output of a derived
-    cell (None: every node); ``picks`` how many candidates a derived edge keeps.
+    `edges` gives (source, node) of each row and `inputs` the number of the cell's inputs;
+    `candidates` the operation names of each row, all rows of the same length;
+    `edges_per_node` how many edges a derived node keeps (None: every edge); `keep_none`
+    whether a derived edge may be `none`; `output` the nodes that form the output of a derived
+    cell (None: every node); `picks` how many candidates a derived edge keeps.
     """
 
     name: str
@@ -52,8 +52,8 @@ class Group:
 class Row(NamedTuple):
     """What one choice is run with.
 
-    ``weights``: (operations,); ``edge``: a scalar that weighs the whole edge; ``active``: the
-    candidates that are computed (None: all); ``watched``: candidates whose output is computed
+    `weights`: (operations,); `edge`: a scalar that weighs the whole edge; `active`: the
+    candidates that are computed (None: all); `watched`: candidates whose output is computed
     without a graph, so that only the gradient of their weight exists: exact where that weight is 0.
     """
 
@@ -77,7 +77,7 @@ class Edge(Protocol):
         """The candidate, changed or not."""
 
     def around(self, channels: int, stride: int, dims: int) -> Around | None:
-        """A module that stands around the mixed operation, or None; ``dims``: 2 for images."""
+        """A module that stands around the mixed operation, or None; `dims`: 2 for images."""
 
 
 class Around(nn.Module):
@@ -88,14 +88,14 @@ class Around(nn.Module):
         return state
 
     def outside(self, state: State, terms: list[Summand]) -> list[Summand]:
-        """What is added to a node in place of the mixed operation's ``terms``."""
+        """What is added to a node in place of the mixed operation's `terms`."""
         return terms
 
 
 class Parts(NamedTuple):
     """Tensors of which each is a sum of terms, to be joined to one.
 
-    ``join`` is linear and is compared by equality: in a node the parts of all edges that are joined
+    `join` is linear and is compared by equality: in a node the parts of all edges that are joined
     alike are summed first, and joined once.
     """
 
@@ -117,11 +117,11 @@ def build(
     outputs: int | None = None,
     dims: int = 2,
 ) -> Choice:
-    """A choice of ``group`` made of ``candidates(name, channels, stride)`` and of edge parts.
+    """A choice of `group` made of `candidates(name, channels, stride)` and of edge parts.
 
-    The first of ``edges`` is the innermost. ``outputs``: channels behind the choice (None: as
+    The first of `edges` is the innermost. `outputs`: channels behind the choice (None: as
     many as before it); parts that pass some of the input by are refused where they are others.
-    ``dims``: those of the tensors, 2 for images.
+    `dims`: those of the tensors, 2 for images.
     """
     if outputs not in (None, channels):
         _refuse_bypasses(edges, group.name, channels, outputs)
@@ -152,14 +152,14 @@ class Choice(nn.Module):
 
     A place in any model with several candidates by name: modules, or functions without arguments
     that return one. They are called with what the choice is called with, and return tensors of the
-    same shapes, alone or in a tuple, a list or a dict. Choices of one ``name`` share one decision;
-    without a name it is the place in the model. ``row``: of the alpha of that name.
+    same shapes, alone or in a tuple, a list or a dict. Choices of one `name` share one decision;
+    without a name it is the place in the model. `row`: of the alpha of that name.
 
     >>> choice = Choice({"linear": nn.Linear(4, 4), "skip": nn.Identity()}, name="block")
     >>> choice.names
     ('linear', 'skip')
 
-    ``mixing`` is set before each forward pass (by the supernet). ``around`` is what stands around
+    `mixing` is set before each forward pass (by the supernet). `around` is what stands around
     the mixed operation, from the inside out (partial channels, an auxiliary skip connection, drop
     path). Candidates of type `Zero` are not computed: they add nothing, and the gradient of their
     weight is exactly zero either way.
@@ -353,7 +353,7 @@ class State:
         self.kept: dict[Hashable, Any] = {}
 
     def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
-        """What ``make`` returned when it was first asked for by this key."""
+        """What `make` returned when it was first asked for by this key."""
         if key not in self.kept:
             self.kept[key] = make()
         found: Made = self.kept[key]

@@ -30,7 +30,7 @@ class Picked(nn.Module):
 
 
 class InputChoice(Choice):
-    """Which ``picks`` of ``inputs`` to add: called with a list of tensors of one shape.
+    """Which `picks` of `inputs` to add: called with a list of tensors of one shape.
 
     In a search their weighted sum, derived the sum of those picked. Its candidates are called
     "0", "1", ...
@@ -57,9 +57,9 @@ class InputChoice(Choice):
 
 
 class Repeat(Choice):
-    """How many of some blocks to run, one after the other: one of ``depths``.
+    """How many of some blocks to run, one after the other: one of `depths`.
 
-    ``blocks``: modules, or a function that makes one, called max(depths) times. Blocks that several
+    `blocks`: modules, or a function that makes one, called max(depths) times. Blocks that several
     depths have are shared and computed once. Depth 0 is the input itself. Its candidates are called
     by their depth.
     """
@@ -105,9 +105,9 @@ MIXING = (
 
 
 class Width(Choice):
-    """How many hidden channels: one of ``widths``, with shared weights.
+    """How many hidden channels: one of `widths`, with shared weights.
 
-    ``layers``: the first a linear layer or a convolution that makes max(widths) channels, the last
+    `layers`: the first a linear layer or a convolution that makes max(widths) channels, the last
     one that takes them; between them batch normalization, depthwise convolutions, and modules
     without tensors that treat every channel alike. A smaller width has the first channels of every
     layer, and derived layers have no others: they hold tensors of their own, so a layer that other
@@ -178,7 +178,7 @@ def _run(
 
 
 def narrowed(layer: nn.Module, width: int, place: int, count: int) -> nn.Module:
-    """The layer at ``place`` of ``count`` with its first channels alone; its tensors are views."""
+    """The layer at `place` of `count` with its first channels alone; its tensors are views."""
     sizes, axis = _sizes(layer, place, count), 1 if place == count - 1 else 0
     view = copy.copy(layer)
     for kind in ("_parameters", "_buffers"):
@@ -261,8 +261,8 @@ ORIGINAL = "original"
 def insert_choices(model: nn.Module, where: Where, candidates: Alternatives) -> nn.Module:
     """A copy of the model with choices in place of some of its modules.
 
-    ``where``: a type or several; a name or a pattern such as "encoder.*.conv"; or a function of
-    (name, module) that says whether. ``candidates(module)`` gives the alternatives by name; beside
+    `where`: a type or several; a name or a pattern such as "encoder.*.conv"; or a function of
+    (name, module) that says whether. `candidates(module)` gives the alternatives by name; beside
     them the module itself is a candidate, called "original", with the weights it has. A choice is
     called by its place in the model that is searched, of which this one may be a part.
 

@@ -37,9 +37,9 @@ CHECKED, CHECKED_OWN = 2, 8  # random networks whose costs are compared with the
 class Place:
     """A choice as it is met in a forward pass, and what its candidates cost there.
 
-    ``place``: the name of the choice in the model; ``shape``: of its input, with the batch;
-    ``costs``: operation -> cost, as in a derived network, without that of choices inside it;
-    ``spread``: of latencies, the interquartile range; ``inside``: the candidates that hold this
+    `place`: the name of the choice in the model; `shape`: of its input, with the batch;
+    `costs`: operation -> cost, as in a derived network, without that of choices inside it;
+    `spread`: of latencies, the interquartile range; `inside`: the candidates that hold this
     place, as (group, candidate) from the outside in: it costs something where all are chosen.
     """
 
@@ -63,14 +63,14 @@ Rows = list[list[float]]  # (edges, operations)
 
 @dataclass(frozen=True, eq=False)
 class CostTable:
-    """The cost of an architecture as a sum over its choices and a ``fixed`` rest.
+    """The cost of an architecture as a sum over its choices and a `fixed` rest.
 
     Choices inside candidates that are not chosen cost nothing.
 
-    ``kind``: exact parameters or multiply_adds (of one image), or a measured latency in ms;
-    ``edges``: (source, node) of each row of a group; ``places``: what the candidates cost;
-    ``error``: of the prediction, mean absolute relative, over random derived networks;
-    ``about``: where, when and how a latency was measured.
+    `kind`: exact parameters or multiply_adds (of one image), or a measured latency in ms;
+    `edges`: (source, node) of each row of a group; `places`: what the candidates cost;
+    `error`: of the prediction, mean absolute relative, over random derived networks;
+    `about`: where, when and how a latency was measured.
 
     Where an architecture leaves a node out of a cell's output, later cells are narrower than the
     table knows, and the prediction is too large.
@@ -233,8 +233,8 @@ def cost_table(
 ) -> CostTable:
     """Exact parameters or multiply-adds of every candidate at every place; nothing is computed.
 
-    Of an own model, a module with choices, ``example`` says what it is called with: an input
-    tensor, or a batch as the data have it (``forward`` as for `archgrad.search`). It is run once.
+    Of an own model, a module with choices, `example` says what it is called with: an input
+    tensor, or a batch as the data have it (`forward` as for `archgrad.search`). It is run once.
 
     The rest of the network is the cost of one derived network without that of its choices, and
     the prediction is checked on others.

@@ -73,8 +73,8 @@ class Lines(Progress):
 class Display(Callback):
     """Shows a run as it goes, on standard error, so that standard output holds results alone.
 
-    In Python pass it on: ``archgrad.search(..., callbacks=[archgrad.Display()])``. ``run``: whose
-    options stand in the first line; ``quiet``: warnings alone; ``now``: a clock, in seconds.
+    In Python pass it on: `archgrad.search(..., callbacks=[archgrad.Display()])`. `run`: whose
+    options stand in the first line; `quiet`: warnings alone; `now`: a clock, in seconds.
     """
 
     def __init__(
@@ -196,7 +196,7 @@ class Display(Callback):
                 self._print(f"cells    {line}")
 
     def evaluated(self, line: Mapping[str, Any], share: float) -> None:
-        """A baseline has scored an architecture; ``share``: of the budget that is spent."""
+        """A baseline has scored an architecture; `share`: of the budget that is spent."""
         judge = measure.of(line)
         name = judge.name if judge.name in line else "score"
         score = "failed" if line["failed"] else f"{name} {judge.shown(line[name])}"
@@ -231,7 +231,7 @@ class Display(Callback):
             self._print(f"found    {cell}")
 
     def retraining(self, done: Sequence[int], epochs: Sequence[int], workers: int) -> None:
-        """Of the epochs of each retraining so many are done; ``workers`` go on at a time."""
+        """Of the epochs of each retraining so many are done; `workers` go on at a time."""
         number, total = sum(done), sum(epochs)
         found = self.retrained.left(done, epochs, workers)
         left = str(found) if found != Left() else ""

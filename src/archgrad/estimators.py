@@ -79,7 +79,7 @@ def train(
 ) -> nn.Module:
     """Train with AdamW, the learning rate along a cosine to 0; in eval mode, on the CPU.
 
-    Order of the examples by the seed of ``config``; the network of the last epoch counts. ``own``:
+    Order of the examples by the seed of `config`; the network of the last epoch counts. `own`:
     a user's model, whose tensors keep their order in memory.
     """
     device = resolve_device(config.device)
@@ -262,22 +262,22 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
 class ArchgradClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
     """A classifier that first searches its network, then trains what was found from scratch.
 
-    ``kind``: of the arrays, "tabular" (N, features), "sequence" (N, channels, length) or "image"
+    `kind`: of the arrays, "tabular" (N, features), "sequence" (N, channels, length) or "image"
     (N, channels, height, width); "auto" tells them by their axes, and where the kind is said, the
-    channel axis may be missing. ``model``: a function (shape of one example, number of outputs) ->
+    channel axis may be missing. `model`: a function (shape of one example, number of outputs) ->
     a module with choices or a search space (None: that of the kind, `archgrad.default_models`);
-    ``method``, ``method_options``: of the search, as for `archgrad.search`; ``epochs``: of the
-    search, ``train_epochs``: of the training (None: by kind); ``batch_size``: of both, at most half
-    the examples; ``learning_rate``, ``weight_decay``: of the training (AdamW, cosine to 0);
-    ``device``: cpu, cuda, cuda:N, or auto; ``threads``: of torch while fitting; ``random_state``:
-    an int repeats a fit bit for bit; ``callbacks``: hear of the search (docs/callbacks.md). The
+    `method`, `method_options`: of the search, as for `archgrad.search`; `epochs`: of the
+    search, `train_epochs`: of the training (None: by kind); `batch_size`: of both, at most half
+    the examples; `learning_rate`, `weight_decay`: of the training (AdamW, cosine to 0);
+    `device`: cpu, cuda, cuda:N, or auto; `threads`: of torch while fitting; `random_state`:
+    an int repeats a fit bit for bit; `callbacks`: hear of the search (docs/callbacks.md). The
     random state of torch stays as it is.
 
     Inputs are standardized by feature or channel. The search halves the examples, the training
-    takes all of them and starts from what ``model`` makes when it is called again. Fitted:
-    ``classes_``, ``network_`` (a plain module for standardized inputs, on the CPU),
-    ``architecture_``, ``result_`` (an `archgrad.SearchResult`), ``n_features_in_`` (features or
-    channels), ``input_shape_``, ``kind_``, ``scale_``.
+    takes all of them and starts from what `model` makes when it is called again. Fitted:
+    `classes_`, `network_` (a plain module for standardized inputs, on the CPU),
+    `architecture_`, `result_` (an `archgrad.SearchResult`), `n_features_in_` (features or
+    channels), `input_shape_`, `kind_`, `scale_`.
 
     Weights of examples are not supported. Raises ValueError for wrong input: NaN, one class alone,
     fewer than four examples, in `predict` another shape than in `fit`; `archgrad.Diverged` where a
@@ -297,7 +297,7 @@ class ArchgradClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         return self._learn(X, labels, CLASSIFICATION, len(self.classes_))
 
     def predict_proba(self, X: Any) -> Array:
-        """Probabilities (N, classes), float64, in the order of ``classes_``."""
+        """Probabilities (N, classes), float64, in the order of `classes_`."""
         logits = torch.from_numpy(self._outputs(X))
         found: Array = logits.softmax(dim=1).numpy()
         return found
@@ -313,7 +313,7 @@ class ArchgradRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
     """A regressor that first searches its network, then trains what was found from scratch.
 
     Arguments, attributes and errors as of `ArchgradClassifier`, for one number an example; targets
-    are standardized for the squared error, ``target_scale_``, and predictions restored.
+    are standardized for the squared error, `target_scale_`, and predictions restored.
     """
 
     def fit(self, X: Any, y: Any) -> Self:

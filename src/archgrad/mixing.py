@@ -14,8 +14,8 @@ Paths = Mapping[str, Sequence[Sequence[int]]]  # group name -> candidates of eac
 class Mixing(dict[str, Tensor]):
     """Group name -> (edges, operations), the weights of the candidates; and how they are run.
 
-    ``edges``: group name -> (edges,), weights of whole edges (none for a group that is not in it);
-    ``active``: the candidates that are computed (all for a group that is not in it); ``watched``:
+    `edges`: group name -> (edges,), weights of whole edges (none for a group that is not in it);
+    `active`: the candidates that are computed (all for a group that is not in it); `watched`:
     those computed without a graph (see `archgrad.choice.Row`).
     """
 

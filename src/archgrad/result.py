@@ -33,14 +33,14 @@ class Origin(NamedTuple):
 class SearchResult:
     """What a search found.
 
-    ``alpha``: the architecture parameters it was derived from, group name -> (edges, operations),
-    none of a baseline; ``metrics``: one entry an epoch, as in metrics.jsonl, of a baseline one an
-    evaluation, as in evaluations.jsonl; ``path``: the run folder, if there is one;
-    ``stopped``: what the stopping rule or the guard ended it for, or None; ``model``: an own
-    model's trained supernet; ``cost``: whether the architecture meets the limit of cost, if there
-    is one; ``origin``: the data set, where it has classes; ``spent``: multiply-adds of all passes
+    `alpha`: the architecture parameters it was derived from, group name -> (edges, operations),
+    none of a baseline; `metrics`: one entry an epoch, as in metrics.jsonl, of a baseline one an
+    evaluation, as in evaluations.jsonl; `path`: the run folder, if there is one;
+    `stopped`: what the stopping rule or the guard ended it for, or None; `model`: an own
+    model's trained supernet; `cost`: whether the architecture meets the limit of cost, if there
+    is one; `origin`: the data set, where it has classes; `spent`: multiply-adds of all passes
     of the search, see `archgrad.counting`; of a baseline with a table its evaluations;
-    ``undecided``: that alpha has hardly moved, and what to do, or None; ``replay``: one entry an
+    `undecided`: that alpha has hardly moved, and what to do, or None; `replay`: one entry an
     epoch, as in alphas.jsonl: alpha, the strength of every candidate, and the cells it gave.
     """
 
@@ -75,7 +75,7 @@ class SearchResult:
         return "\n".join(map(str, [self.architecture, *filter(None, said)]))
 
     def plot(self, width: float = 6.75) -> Figure:
-        """How the search went, as a figure for a paper, ``width`` inches wide; needs matplotlib.
+        """How the search went, as a figure for a paper, `width` inches wide; needs matplotlib.
 
         Losses, the measure, entropy and eigenvalue with the guard's warnings, and what the edges
         that were kept counted for; of a baseline the scores of its evaluations. A page of two
@@ -101,8 +101,8 @@ class SearchResult:
         """The found network, plain PyTorch, in training mode.
 
         Of a named space with fresh weights, at the search's size or another. Of an own model with
-        the weights of the search (``weights`` "kept", the default) or "fresh": every module that
-        has a ``reset_parameters`` is asked to draw its weights anew, but frozen ones stay. A
+        the weights of the search (`weights` "kept", the default) or "fresh": every module that
+        has a `reset_parameters` is asked to draw its weights anew, but frozen ones stay. A
         baseline keeps no weights: there the default are those that the model was given with.
         Parameters that a module of yours holds itself stay: `archgrad.build` gives a network from
         your own factory.

@@ -44,14 +44,14 @@ class Normal:
 class Supernet:
     """A model whose choices are run with mixing weights.
 
-    Alpha lives here, in ``alpha``, and never among the parameters of the model: no weight decay,
-    clipping or weight optimizer can reach it. ``weights``: the parameters that require a gradient,
-    which a search trains; others stay as they are. ``initial`` makes alpha's first values from the
-    shapes of the groups and of ``extra``, what the relaxation has beside the weights of candidates.
-    ``task``: loss and metric, and how the model is called with a batch.
-    ``precision``: of every forward pass, see `archgrad.precision.autocast`.
-    ``spent``: with ``counting`` the multiply-adds of all passes so far, see `archgrad.counting`;
-    supernets that are ``known_as`` the same are counted once.
+    Alpha lives here, in `alpha`, and never among the parameters of the model: no weight decay,
+    clipping or weight optimizer can reach it. `weights`: the parameters that require a gradient,
+    which a search trains; others stay as they are. `initial` makes alpha's first values from the
+    shapes of the groups and of `extra`, what the relaxation has beside the weights of candidates.
+    `task`: loss and metric, and how the model is called with a batch.
+    `precision`: of every forward pass, see `archgrad.precision.autocast`.
+    `spent`: with `counting` the multiply-adds of all passes so far, see `archgrad.counting`;
+    supernets that are `known_as` the same are counted once.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Supernet:
         self.moving = [module for module in model.modules() if hasattr(module, "progress")]
 
     def advance(self, progress: float) -> None:
-        """Tell the modules that change in the course of a search: ``progress`` in [0, 1]."""
+        """Tell the modules that change in the course of a search: `progress` in [0, 1]."""
         for module in self.moving:
             setattr(module, "progress", progress)  # noqa: B010
 
@@ -112,9 +112,9 @@ class Supernet:
     ) -> Tensor:
         """The model's output, with its own weights or the given ones; float32 at least.
 
-        ``mixing`` holds the weights by group, or one `Row` a choice where cells shall differ.
+        `mixing` holds the weights by group, or one `Row` a choice where cells shall differ.
 
-        Unless ``update_statistics``, buffers such as BatchNorm's running statistics are left
+        Unless `update_statistics`, buffers such as BatchNorm's running statistics are left
         as they are: the model works on copies.
         """
         output: Tensor = self._run(mixing, _called, inputs, weights, update_statistics)

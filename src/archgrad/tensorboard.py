@@ -22,7 +22,7 @@ COUNTERS = ("epoch", "evaluation")
 
 
 class TensorBoard(Callback):
-    """Writes to ``folder``, to be seen with ``tensorboard --logdir FOLDER``, also meanwhile.
+    """Writes to `folder`, to be seen with `tensorboard --logdir FOLDER`, also meanwhile.
 
     Scalars of all numbers of metrics.jsonl, histograms of alpha and of strength by group, the
     drawing of the cells (without matplotlib their text) whenever they change, warnings and options

@@ -41,11 +41,11 @@ EQUAL = 5  # stages of a chain with as many layers each; the last has a single o
 
 @dataclass(frozen=True)
 class Trained:
-    """One trained network of an architecture; ``scores`` of all its seeds, ``score`` its own.
+    """One trained network of an architecture; `scores` of all its seeds, `score` its own.
 
-    ``network`` is in eval mode on the CPU; ``sizes`` is None where the space is not one of the
-    library's. ``config``: the options of the run folder, ``search``: one entry of metrics an epoch
-    of the search, or an evaluation of a baseline, where there was one. ``vocabulary``: of a
+    `network` is in eval mode on the CPU; `sizes` is None where the space is not one of the
+    library's. `config`: the options of the run folder, `search`: one entry of metrics an epoch
+    of the search, or an evaluation of a baseline, where there was one. `vocabulary`: of a
     language model the words by their numbers, where they are known.
     """
 
@@ -155,7 +155,7 @@ def of_training(
 
 
 def of_folder(path: str | Path, seed: int | None = None) -> Trained:
-    """The network of a main job or of a retraining; ``seed``: of the retraining (None: first)."""
+    """The network of a main job or of a retraining; `seed`: of the retraining (None: first)."""
     run = Run.open(path)
     found = run.path / ("train/found" if run.config.random_cells else "found")
     done = sorted(int(p.parent.name[5:]) for p in found.glob(f"seed-*/{RESULT}"))

@@ -14,7 +14,7 @@ from archgrad.spaces import SearchSpace
 class Proposal(NamedTuple):
     """An architecture to train and to score.
 
-    ``share``: of the full training, above 0 and at most 1; below 1 where a strategy gives most
+    `share`: of the full training, above 0 and at most 1; below 1 where a strategy gives most
     architectures a short one.
     """
 
@@ -23,7 +23,7 @@ class Proposal(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """A proposal that was trained; ``score``: on validation data, higher is better.
+    """A proposal that was trained; `score`: on validation data, higher is better.
 
     -inf: the training failed.
     """

@@ -30,14 +30,14 @@ class Conversion(NamedTuple):
 
 
 def convert(source: str | Path, destination: str | Path, *, partial: bool = False) -> Conversion:
-    """Write a table as CSV, gzipped where the name of ``destination`` ends with .csv.gz.
+    """Write a table as CSV, gzipped where the name of `destination` ends with .csv.gz.
 
-    ``source``: CSV; JSON, a list of records with ``arch`` or an object of records by the cell's
+    `source`: CSV; JSON, a list of records with `arch` or an object of records by the cell's
     string; or a file with the structure of the official NAS-Bench-201-v1_x or NATS-tss, see
     `archgrad.benchmarks.official`, which was tried on small files of that structure, not on the
     originals. Each may be compressed; which it is, its content says. Rows are checked and sorted by
-    the number of the cell. All cells have to be there, unless ``partial``. Raises `ArchgradError`
-    as `nas_bench_201` does, and where ``destination`` exists.
+    the number of the cell. All cells have to be there, unless `partial`. Raises `ArchgradError`
+    as `nas_bench_201` does, and where `destination` exists.
     """
     source, destination = Path(source), Path(destination)
     if not destination.name.endswith((".csv", ".csv.gz")):

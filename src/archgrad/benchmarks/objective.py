@@ -14,8 +14,8 @@ from archgrad.errors import ArchgradError
 class TableObjective:
     """The validation accuracy of an architecture, looked up: in [0, 1], higher is better.
 
-    ``score``: the column that a call reads, of validation accuracy; one of the test, or one whose
-    name does not say val, is refused. ``report``: the column of the accuracy that `reported` gives
+    `score`: the column that a call reads, of validation accuracy; one of the test, or one whose
+    name does not say val, is refused. `report`: the column of the accuracy that `reported` gives
     once, of the architecture that the search chose.
     """
 

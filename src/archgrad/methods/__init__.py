@@ -50,7 +50,7 @@ RECIPES: dict[str, Callable[..., Method]] = {
 
 
 def method(name: str | Method, **options: Any) -> Method:
-    """The method called ``name`` (a `Method` passes through); options are the recipe's own."""
+    """The method called `name` (a `Method` passes through); options are the recipe's own."""
     if isinstance(name, Method):
         if options:
             raise ArchgradError(f"options {sorted(options)} go with a method's name, not its value")

@@ -73,9 +73,9 @@ def drnas(
     .. math:: x_e \sim Dirichlet(ELU(\alpha_e) + 1), \quad
               L_\alpha = L_{val} + anchor \sum_e KL(Dirichlet(ELU(\alpha_e) + 1) \| Dirichlet(1))
 
-    ``progressive`` 1: two stages of equal length, partial channels 1 / ``k`` and then 1 /
-    ``final_k`` with ``candidates`` candidates an edge, the weights inherited by widening (the first
-    four used with progressive=1 alone); alpha rests for the first ``warm_up`` of each stage. 0: one
+    `progressive` 1: two stages of equal length, partial channels 1 / `k` and then 1 /
+    `final_k` with `candidates` candidates an edge, the weights inherited by widening (the first
+    four used with progressive=1 alone); alpha rests for the first `warm_up` of each stage. 0: one
     stage, all channels, no rest.
 
     Differs from the original code: its default anchor is a weight decay of 1e-3 on alpha, the

@@ -43,8 +43,8 @@ from archgrad.supernet import Alpha, Initial, Normal
 class Recovery:
     """What follows when the stopping rule speaks: back to its epoch, with more weight decay.
 
-    RobustDARTS, adaptive (arXiv:1909.09656): the weights' decay is multiplied by ``factor``, at
-    most to ``cap``; once it is there the rule is not asked any more, and the search goes on to its
+    RobustDARTS, adaptive (arXiv:1909.09656): the weights' decay is multiplied by `factor`, at
+    most to `cap`; once it is there the rule is not asked any more, and the search goes on to its
     last epoch. It never goes back behind the epoch of an earlier recovery.
     """
 
@@ -62,18 +62,18 @@ class Recovery:
 class Method:
     """The parts of a search; the search loop calls them and knows no method by name.
 
-    ``without``: operations that are not offered. ``initial``: the first alpha. ``relaxation``:
-    alpha to mixing weights. ``edges``: what is around the candidates, from the inside out.
-    ``hypergradient``: the gradient of alpha (None from it: no step of alpha now). ``regularizers``:
-    terms added to alpha's loss. ``arch_optimizer``: of alpha. ``projection``: what becomes of alpha
-    after a step, (before, after, estimate) -> alpha. ``perturbation``: of the mixing weights in the
-    weight step. ``weight_gradient``: what becomes of the weights' gradient. ``augmentation``: of
-    the images of both halves. ``weight_decay``: of the weights, in units of the configuration's.
-    ``warm_up``: share of the search, or of each stage, in which alpha rests. ``interval``: weight
-    steps per step of alpha. ``stages``: parts of the search with other supernets.
-    ``discretization``: alpha to an architecture, in every epoch; ``selection``: the trained
-    supernet to the final one (None: the discretization). ``stopping``: when to end early, and
-    ``recovery``: to go back and on instead.
+    `without`: operations that are not offered. `initial`: the first alpha. `relaxation`:
+    alpha to mixing weights. `edges`: what is around the candidates, from the inside out.
+    `hypergradient`: the gradient of alpha (None from it: no step of alpha now). `regularizers`:
+    terms added to alpha's loss. `arch_optimizer`: of alpha. `projection`: what becomes of alpha
+    after a step, (before, after, estimate) -> alpha. `perturbation`: of the mixing weights in the
+    weight step. `weight_gradient`: what becomes of the weights' gradient. `augmentation`: of
+    the images of both halves. `weight_decay`: of the weights, in units of the configuration's.
+    `warm_up`: share of the search, or of each stage, in which alpha rests. `interval`: weight
+    steps per step of alpha. `stages`: parts of the search with other supernets.
+    `discretization`: alpha to an architecture, in every epoch; `selection`: the trained
+    supernet to the final one (None: the discretization). `stopping`: when to end early, and
+    `recovery`: to go back and on instead.
     """
 
     without: tuple[str, ...] = ()

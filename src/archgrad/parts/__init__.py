@@ -1,1 +1,1 @@
-"""The parts a method is made of, one file a slot, each called as ``part(alpha, state)``."""
+"""The parts a method is made of, one file a slot, each called as `part(alpha, state)`."""

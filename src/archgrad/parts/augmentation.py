@@ -18,7 +18,7 @@ Augment = Callable[[Tensor, State], Tensor]
 
 @dataclass(frozen=True)
 class RandomCutout:
-    """Cutout of a square of ``side`` pixels in each image with probability ``probability``.
+    """Cutout of a square of `side` pixels in each image with probability `probability`.
 
     RobustDARTS (arXiv:1909.09656) raises it linearly in the search. The center is uniform over the
     image, the square clipped at its border; it is filled with 0, the mean after normalization.

@@ -77,10 +77,10 @@ class ExpectedCost:
 
 
 class _Constants(NamedTuple):
-    """Of a group: ``costs`` and whether it can be ``derivable``, both (edges, operations).
+    """Of a group: `costs` and whether it can be `derivable`, both (edges, operations).
 
-    ``costs`` by the candidates that hold the group's places, () for none;
-    ``same_node``: (edges, edges), 1 where two edges enter the same node.
+    `costs` by the candidates that hold the group's places, () for none;
+    `same_node`: (edges, edges), 1 where two edges enter the same node.
     """
 
     costs: dict[Path, Tensor]
@@ -111,7 +111,7 @@ def _kept(
 class CostPenalty:
     r"""A term of alpha's loss: weight (E - reference) / reference.
 
-    ProxylessNAS's ``add#linear``, whose weight is 0.1. ``above``: only while E is above the
+    ProxylessNAS's `add#linear`, whose weight is 0.1. `above`: only while E is above the
     reference, 0 below: the positive part of the absolute reward of TuNAS (arXiv:2008.06120).
     """
 
@@ -127,10 +127,10 @@ class CostPenalty:
 
 @dataclass(frozen=True, eq=False)
 class CostRatio:
-    r"""Alpha's loss times scale (log E / log reference)^exponent: ProxylessNAS's ``mul#log``.
+    r"""Alpha's loss times scale (log E / log reference)^exponent: ProxylessNAS's `mul#log`.
 
     It is a hypergradient around another one: with L its loss and f the factor, the gradient is
-    f dL + L df. ``scale`` 0.2 and ``exponent`` 0.3 are those of the original code, where E is in
+    f dL + L df. `scale` 0.2 and `exponent` 0.3 are those of the original code, where E is in
     ms. E and the reference must be above 1.
     """
 

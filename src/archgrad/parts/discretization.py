@@ -32,10 +32,10 @@ class ByGroup(ABC):
 class StrongestEdges(ByGroup):
     """The k strongest incoming edges a node, the strongest operation but none on each.
 
-    The strength of an edge is its largest mixing weight over all operations but ``none``, the
-    weights taken with ``none`` in the softmax (arXiv:1806.09055, section 2.4). Ties go to the
-    lower index. ``k``: edges kept a node; by default what the space says (2 in the paper). Where
-    the space keeps every edge and lets it be ``none``, this is the plain argmax. Edges
+    The strength of an edge is its largest mixing weight over all operations but `none`, the
+    weights taken with `none` in the softmax (arXiv:1806.09055, section 2.4). Ties go to the
+    lower index. `k`: edges kept a node; by default what the space says (2 in the paper). Where
+    the space keeps every edge and lets it be `none`, this is the plain argmax. Edges
     of a node are listed by source, so that equal architectures are equal values; the original
     lists them by strength.
     """
@@ -94,11 +94,11 @@ def _names(group: Group, weights: list[float], row: int, best: Best) -> list[str
 
 @dataclass(frozen=True)
 class Threshold(ByGroup):
-    """Of the k strongest edges a node those whose operation is at least ``least`` strong.
+    """Of the k strongest edges a node those whose operation is at least `least` strong.
 
     FairDARTS (arXiv:1911.12126), section 3.4. A node can lose all edges; it is then not part of the
     output, and edges from it are left out. Where the space keeps every edge, a weak one becomes
-    ``none`` if that is offered. Where nothing of a cell is strong enough, its strongest edge from
+    `none` if that is offered. Where nothing of a cell is strong enough, its strongest edge from
     an input is kept (that from input to output where every edge stays), so that every epoch has an
     architecture.
     """
@@ -149,7 +149,7 @@ class Threshold(ByGroup):
 
 @dataclass(frozen=True)
 class SkipLimit(ByGroup):
-    """At most ``most`` skip connections in the cells named ``cells``, by `StrongestEdges`.
+    """At most `most` skip connections in the cells named `cells`, by `StrongestEdges`.
 
     P-DARTS (arXiv:1904.12760), section 3.3: while there are more, the weakest chosen skip
     connection loses its strength, and edges and operations are chosen anew. A skip connection that

@@ -36,7 +36,7 @@ class Plain:
 
 @dataclass(frozen=True)
 class PartialChannels(Plain):
-    """One of ``k`` parts of the channels goes through the candidates, the rest around them.
+    """One of `k` parts of the channels goes through the candidates, the rest around them.
 
     PC-DARTS (arXiv:1907.05737), equation 2: the first channels / k channels are mixed, the others
     pass (max-pooled 2x2 where the stride is 2), and a channel shuffle of k groups spreads them.
@@ -94,7 +94,7 @@ class _Partial(Around):
 
 @dataclass(frozen=True)
 class Shuffled:
-    """Joins parts of the channels and shuffles them in ``groups``."""
+    """Joins parts of the channels and shuffles them in `groups`."""
 
     groups: int
 
@@ -106,7 +106,7 @@ class Shuffled:
 
 
 def split(x: Tensor, width: int) -> list[Tensor]:
-    """The first ``width`` channels and the others."""
+    """The first `width` channels and the others."""
     parts = x.movedim(1, -1).split([width, x.shape[1] - width], dim=-1)
     return [part.contiguous().movedim(-1, 1) for part in parts]
 

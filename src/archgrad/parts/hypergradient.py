@@ -35,9 +35,9 @@ from archgrad.supernet import Alpha, Weights
 
 
 class Estimate(NamedTuple):
-    """``gradient`` in the shapes of alpha, and the validation loss it was taken at, a scalar.
+    """`gradient` in the shapes of alpha, and the validation loss it was taken at, a scalar.
 
-    ``valid_gradient``: d L_val / d w by parameter name, where it was taken; ``touched``: by group,
+    `valid_gradient`: d L_val / d w by parameter name, where it was taken; `touched`: by group,
     True for the entries of alpha that the estimate is about, where it is not about all.
     """
 
@@ -77,7 +77,7 @@ class FiniteDifference:
               {2 \epsilon}, \quad w^\pm = w \pm \epsilon \nabla_{w'} L_{val}, \quad
               \epsilon = \frac{\text{step}}{\lVert \nabla_{w'} L_{val} \rVert_2}
 
-    with one norm over all tensors at once. ``step`` is the distance moved in weight space; 0.01
+    with one norm over all tensors at once. `step` is the distance moved in weight space; 0.01
     in the paper. On networks with ReLU and max-pooling the difference is dominated by units that
     switch between w+ and w-; `Exact` has no such error. Both ends are taken in float32, whatever
     the precision: most weights move by less than bfloat16 can tell.
@@ -133,7 +133,7 @@ class Neumann:
     .. math:: \partial_\alpha L_{val} - \xi\, \nabla^2_{\alpha,w} L_{train}
               \sum_{k=0}^{K} (I - \xi H)^k\, \nabla_w L_{val}, \quad H = \nabla^2_{w,w} L_{train}
 
-    at the present weights, with :math:`\xi` the learning rate. ``terms`` is K; 0 is the second
+    at the present weights, with :math:`\xi` the learning rate. `terms` is K; 0 is the second
     order without a virtual step, 2 the code's default. Each term costs one Hessian-vector product.
 
     Differs from the original code: products are exact, not finite differences, and the weights are

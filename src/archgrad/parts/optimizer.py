@@ -1,6 +1,6 @@
 """Optimizers of alpha: each makes a torch optimizer for the tensors of alpha.
 
-``simplex``: it takes alpha for the logits of weights that sum to one.
+`simplex`: it takes alpha for the logits of weights that sum to one.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class ExponentiatedGradient:
     GAEA (arXiv:2004.07802). Alpha holds log theta, its softmax is theta; since
     :math:`\partial L / \partial \alpha = \theta (\partial_\theta L - c)` with one c a row, the same
     update of the logits is :math:`\alpha \leftarrow \alpha - rate\, \partial_\alpha L / \theta`.
-    Rows are the last dimension, so edge logits of a node are a row too. ``floor``: no theta is
+    Rows are the last dimension, so edge logits of a node are a row too. `floor`: no theta is
     smaller before it is normalized (the code's 1e-5).
     """
 

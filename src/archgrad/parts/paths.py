@@ -20,7 +20,7 @@ from archgrad.supernet import Alpha
 
 @dataclass(frozen=True)
 class TwoPaths:
-    r"""The gradient of binary gates, from ``paths`` candidates an edge (2 in the paper).
+    r"""The gradient of binary gates, from `paths` candidates an edge (2 in the paper).
 
     The candidates are drawn without replacement from p = softmax(alpha); among them one is active,
     with gate 1, drawn from p renormalized, and the others have gate 0:
@@ -29,7 +29,7 @@ class TwoPaths:
               p_j (\delta_{ij} - p_i)
 
     with sums and p over the drawn ones. The outputs of the inactive ones are computed without a
-    graph, so one path is in memory. A gate of ``none`` has gradient 0.
+    graph, so one path is in memory. A gate of `none` has gradient 0.
     """
 
     paths: int = 2

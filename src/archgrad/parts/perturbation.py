@@ -33,9 +33,9 @@ class RandomPerturbation:
 
 @dataclass(frozen=True)
 class AdversarialPerturbation:
-    """The worst mixing weights within ``size`` in the largest norm, by projected sign ascent.
+    """The worst mixing weights within `size` in the largest norm, by projected sign ascent.
 
-    SDARTS-ADV (arXiv:2002.05283), equation 8: ``steps`` steps of 2 size / steps along the sign of
+    SDARTS-ADV (arXiv:2002.05283), equation 8: `steps` steps of 2 size / steps along the sign of
     the gradient of L_train, from a random start; left out where the loss did not rise. Costs a pass
     forward and back a step. The weights are clipped to [0, 1].
 

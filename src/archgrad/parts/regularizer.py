@@ -1,4 +1,4 @@
-"""Regularizers: terms added to the loss of alpha, scalars; ``weight`` may be a schedule."""
+"""Regularizers: terms added to the loss of alpha, scalars; `weight` may be a schedule."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ZeroOne:
 
     FairDARTS (arXiv:1911.12126), equation 5: - weight / N sum_i |s_i - 0.5|^power over all N
     candidates of all groups; from - weight / 2^power to 0, with zero gradient at alpha = 0 for
-    power 2. ``power`` 1 is the paper's alternative.
+    power 2. `power` 1 is the paper's alternative.
     """
 
     weight: Number = 10.0
@@ -55,7 +55,7 @@ class ZeroOne:
 
 @dataclass(frozen=True)
 class Entropy:
-    """Weight times the mean entropy over edges of the softmax without ``none``, in bits.
+    """Weight times the mean entropy over edges of the softmax without `none`, in bits.
 
     AER (Jing, Chen, Xu, Neural Networks 2023). A negative weight keeps the candidates open, a
     positive one makes an edge decide; the code goes from one to the other along half a cosine.

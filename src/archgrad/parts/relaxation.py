@@ -1,8 +1,8 @@
 r"""Relaxations: alpha -> mixing weights of the candidates, (edges, operations) a group.
 
-Each is called as ``relaxation(alpha, state)``. ``strength(alpha, state)`` gives what a discrete
-architecture is read from: without noise, by group. With ``state.sample`` False the weights are the
-most typical ones instead of random ones. ``simplex``: the weights of an edge sum to one.
+Each is called as `relaxation(alpha, state)`. `strength(alpha, state)` gives what a discrete
+architecture is read from: without noise, by group. With `state.sample` False the weights are the
+most typical ones instead of random ones. `simplex`: the weights of an edge sum to one.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Sigmoid:
 class GumbelSoftmax:
     r"""A random point near a corner of the simplex: softmax((log p + G) / temperature).
 
-    p = softmax(alpha), G ~ Gumbel(0, 1) (SNAS, arXiv:1812.09926). ``hard``: the weights are the
+    p = softmax(alpha), G ~ Gumbel(0, 1) (SNAS, arXiv:1812.09926). `hard`: the weights are the
     one-hot vector h of the largest entry, with the gradient of the soft ones, h - stop(q) + q, and
     that candidate alone is computed (GDAS, arXiv:1910.04465). Without sampling: p, or the one-hot
     vector of the largest p.
@@ -188,7 +188,7 @@ class UniformPath:
 class EdgeNormalized:
     """Weights of edges beside those of operations: softmax over the edges that enter a node.
 
-    PC-DARTS (arXiv:1907.05737), equation 4. ``operations`` weighs the candidates of an edge. The
+    PC-DARTS (arXiv:1907.05737), equation 4. `operations` weighs the candidates of an edge. The
     edge logits of a node are alpha["GROUP/NODE"]. An edge's strength is multiplied with its weight.
     """
 
@@ -236,7 +236,7 @@ ALONE = 2.0  # in a mask
 class Masked:
     """Another relaxation without some candidates: their weight is 0, the others keep theirs.
 
-    ``mask``: by group (edges, operations), 1 or 0; `ALONE` for the candidate that an edge was
+    `mask`: by group (edges, operations), 1 or 0; `ALONE` for the candidate that an edge was
     discretized to: its weight is 1.
     """
 
@@ -268,7 +268,7 @@ def gumbel(like: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def one_path(soft: Mapping[str, Tensor]) -> Mixing:
-    """One-hot at the largest entry, with the gradient of ``soft``."""
+    """One-hot at the largest entry, with the gradient of `soft`."""
     largest = {name: value.detach().argmax(dim=-1) for name, value in soft.items()}
     hard = single(soft, largest)
     return hard.replaced({name: hard[name] - q.detach() + q for name, q in soft.items()})

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Linear:
-    """From ``start`` at progress 0 to ``end`` at progress 1, in a straight line."""
+    """From `start` at progress 0 to `end` at progress 1, in a straight line."""
 
     start: float
     end: float
@@ -20,7 +20,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class Cosine:
-    """From ``start`` at progress 0 to ``end`` at progress 1, along half a cosine."""
+    """From `start` at progress 0 to `end` at progress 1, along half a cosine."""
 
     start: float
     end: float
@@ -31,7 +31,7 @@ class Cosine:
 
 @dataclass(frozen=True)
 class Fading:
-    """start (1 - t) until t = ``bend``, then start exp(-rate (t - bend)).
+    """start (1 - t) until t = `bend`, then start exp(-rate (t - bend)).
 
     The dropout of skip connections in P-DARTS (arXiv:1904.12760): of the 25 epochs of a stage the
     first 10 are the line, and the rate is 0.2 an epoch.

@@ -15,9 +15,9 @@ Candidates = dict[str, tuple[tuple[str, ...], ...]]  # group name -> the candida
 class Stage:
     """One part of a search.
 
-    ``share``: of the search's epochs; ``candidates``: how many each edge keeps when the stage
-    begins, the strongest of the stage before (None: all); ``more_cells``: beside the space's own;
-    ``edges``: parts of its edges, inside those of the method; ``inherit``: the weights and alpha of
+    `share`: of the search's epochs; `candidates`: how many each edge keeps when the stage
+    begins, the strongest of the stage before (None: all); `more_cells`: beside the space's own;
+    `edges`: parts of its edges, inside those of the method; `inherit`: the weights and alpha of
     what is kept go on, and the learning rate with them; otherwise all begins anew.
     """
 
@@ -59,9 +59,9 @@ def boundaries(stages: Sequence[Stage], epochs: int) -> list[int]:
 def shrink(
     groups: Sequence[Group], strength: Mapping[str, Sequence[Sequence[float]]], keep: int
 ) -> Candidates:
-    """The ``keep`` strongest candidates of each edge, in their own order.
+    """The `keep` strongest candidates of each edge, in their own order.
 
-    Where ``none`` alone would be left, the strongest other candidate takes its place.
+    Where `none` alone would be left, the strongest other candidate takes its place.
     """
     found = {}
     for group in groups:

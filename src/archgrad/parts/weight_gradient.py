@@ -28,12 +28,12 @@ class FreezeOverfitted:
     """Freeze for good the candidates whose training gradient parts from their validation gradient.
 
     OLES (NeurIPS 2023): for each candidate of each choice the cosine between d L_val / d w and d
-    L_train / d w, averaged over its parameter tensors; where the mean of ``checks`` steps is below
-    ``threshold``, its parameters are no longer trained. Needs a hypergradient that takes d L_val /
+    L_train / d w, averaged over its parameter tensors; where the mean of `checks` steps is below
+    `threshold`, its parameters are no longer trained. Needs a hypergradient that takes d L_val /
     d w, such as `first_order_and_weights`.
 
     Differs from the original code: the cosine is that of the flattened tensors (the original
-    averages cosines along the first dimension), and the mean is over exactly ``checks`` values.
+    averages cosines along the first dimension), and the mean is over exactly `checks` values.
     """
 
     checks: int = 20

@@ -22,7 +22,7 @@ from archgrad.spaces.robust import s1, s2, s3, s4
 class SearchSpace(Protocol):
     """What the loop, the baselines and retraining ask of a space; a value that can be hashed.
 
-    ``classes`` and ``input_shape`` are None where they are not known: of a user's own model.
+    `classes` and `input_shape` are None where they are not known: of a user's own model.
     """
 
     def __hash__(self) -> int: ...
@@ -59,14 +59,14 @@ SPACES: dict[str, Callable[..., SearchSpace]] = {
 
 
 def options(name: str) -> list[str]:
-    """The names of the options of the space called ``name``."""
+    """The names of the options of the space called `name`."""
     if name not in SPACES:
         raise unknown("space", name, SPACES)
     return list(inspect.signature(SPACES[name]).parameters)
 
 
 def space(name: str, **values: Any) -> SearchSpace:
-    """The space called ``name`` with the given options."""
+    """The space called `name` with the given options."""
     known = options(name)
     for option in values:
         if option not in known:

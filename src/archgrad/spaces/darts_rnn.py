@@ -23,14 +23,14 @@ OPERATIONS = ("none", "tanh", "relu", "sigmoid", "identity")
 class DartsRNN(Grouped):
     """Language models with one recurrent cell of searched activations (arXiv:1806.09055).
 
-    State 0 is made of the input and the previous hidden state; each of ``nodes`` intermediate nodes
+    State 0 is made of the input and the previous hidden state; each of `nodes` intermediate nodes
     takes every earlier state through an activation with a highway bypass, one matrix a node shared
     by all its edges; the mean of all intermediate nodes is the next hidden state. With 8 nodes
     these are 36 edges of 5 operations. A derived node keeps its strongest edge (8! 4^8 cells); one
     that has none (arXiv:1911.12126) is left out, of the mean too.
 
-    ``hidden``: units H of the embedding and of every state; ``classes``: words V of the vocabulary;
-    ``candidates``: one entry, the operations of the edges (0, 1), (0, 2), (1, 2), (0, 3), ...
+    `hidden`: units H of the embedding and of every state; `classes`: words V of the vocabulary;
+    `candidates`: one entry, the operations of the edges (0, 1), (0, 2), (1, 2), (0, 3), ...
     Parameters: V H + V + 2 (2H) H + nodes 2 H H: embedding, decoder's bias, first matrix, nodes;
     those of the embedding are the decoder's too.
 

@@ -18,7 +18,7 @@ NONE = "none"
 class Grouped(ABC):
     """A space whose groups list the candidates edge by edge; its subclasses are frozen dataclasses.
 
-    ``candidates``: for each group and each of its edges, node by node, the operations to choose
+    `candidates`: for each group and each of its edges, node by node, the operations to choose
     from (None: those of the space on every edge). All edges of a group offer as many.
     """
 
