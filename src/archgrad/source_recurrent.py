@@ -55,7 +55,7 @@ def vocabulary() -> list[str]:
 '''
 MAIN = '''
 def sample(network: {name}, length: int, first: int = 0) -> list[int]:
-    """So many tokens that go on from ``first``, each drawn as probable as the network has it."""
+    """So many tokens that go on from `first`, each drawn as probable as the network has it."""
     tokens, state = torch.tensor([[first]]), None
     found = []
     with torch.no_grad():
