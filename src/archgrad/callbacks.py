@@ -74,23 +74,33 @@ class Callback:
     It is called in the process of the search, which waits for it. Nothing that it does can change
     the result, as long as it leaves the tensors it is given as they are.
 
-    >>> class Changes(Callback):
-    ...     def architecture_changed(self, event: EpochEnd) -> None:
-    ...         print(event.epoch, event.architecture.cell("normal"))
+    >>> import archgrad, torch
+    >>> class Losses(archgrad.Callback):
+    ...     def epoch_end(self, event):
+    ...         print(f"{event.epoch} of {event.epochs}", sorted(event.alpha))
+    >>> x, y = torch.randn(16, 4), torch.arange(16) % 2
+    >>> block = {"linear": torch.nn.Linear(4, 4), "skip": torch.nn.Identity()}
+    >>> model = torch.nn.Sequential(archgrad.Choice(block, "block"), torch.nn.Linear(4, 2))
+    >>> result = archgrad.search(
+    ...     model, train=(x, y), epochs=2, batch_size=4, guard="off", callbacks=[Losses()]
+    ... )
+    1 of 2 ['block']
+    2 of 2 ['block']
     """
 
     def begin(self, beginning: Beginning) -> None:
         """A search begins or goes on, or a retraining; it may have warned before."""
 
     def step(self, done: int, steps: int) -> None:
-        """So many of the `steps` of an epoch are done."""
+        """So many of the `steps` of an epoch are `done`."""
 
     def epoch_end(self, event: EpochEnd) -> None:
         """An epoch is done, and kept in the run folder if there is one."""
 
     def architecture_changed(self, event: EpochEnd) -> None:
-        """Another architecture than before: after `epoch_end`, or a baseline's best so far,
-        after `evaluated`.
+        """The architecture is another than before.
+
+        It comes after `epoch_end`, or after `evaluated` where a baseline has a new best.
         """
 
     def evaluated(self, line: Mapping[str, Any], share: float) -> None:

@@ -32,6 +32,13 @@ class Group:
     `edges_per_node` how many edges a derived node keeps (None: every edge); `keep_none`
     whether a derived edge may be `none`; `output` the nodes that form the output of a derived
     cell (None: every node); `picks` how many candidates a derived edge keeps.
+
+    >>> import archgrad
+    >>> normal, reduce = archgrad.space("darts-cnn", nodes=1).groups
+    >>> normal.shape, normal.edges
+    ((2, 8), ((0, 2), (1, 2)))
+    >>> normal.candidates[0][:3]
+    ('none', 'max_pool_3x3', 'avg_pool_3x3')
     """
 
     name: str
@@ -155,14 +162,21 @@ class Choice(nn.Module):
     same shapes, alone or in a tuple, a list or a dict. Choices of one `name` share one decision;
     without a name it is the place in the model. `row`: of the alpha of that name.
 
-    >>> choice = Choice({"linear": nn.Linear(4, 4), "skip": nn.Identity()}, name="block")
-    >>> choice.names
+    >>> import archgrad
+    >>> from torch import nn
+    >>> block = {"linear": nn.Linear(4, 4), "skip": nn.Identity()}
+    >>> model = nn.Sequential(archgrad.Choice(block, name="block"), nn.Linear(4, 2))
+    >>> model[0].names
     ('linear', 'skip')
 
-    `mixing` is set before each forward pass (by the supernet). `around` is what stands around
-    the mixed operation, from the inside out (partial channels, an auxiliary skip connection, drop
-    path). Candidates of type `Zero` are not computed: they add nothing, and the gradient of their
-    weight is exactly zero either way.
+    Call a model with choices through `archgrad.search` or `archgrad.Supernet`: `mixing` is set
+    before each forward pass and cleared after it. `around` is what stands around the mixed
+    operation, from the inside out (partial channels, an auxiliary skip connection, drop path).
+    Candidates of type `Zero` are not computed: they add nothing, and the gradient of their weight
+    is exactly zero either way.
+
+    Raises `ArchgradError` for candidates that are no modules, for outputs that do not go together,
+    and where it is called without mixing weights.
     """
 
     mixing: Row | None
@@ -183,6 +197,11 @@ class Choice(nn.Module):
         self.mixing = None
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
+        """The weighted sum of what the candidates return, each called with these arguments.
+
+        Raises `ArchgradError` without mixing weights, and where parts stand around the choice and
+        it is called with anything but one tensor.
+        """
         single = len(inputs) == 1 and isinstance(inputs[0], Tensor) and not options
         if single and (self.around or any(isinstance(c, Branching) for c in self.candidates)):
             return total(self.terms(State(inputs[0], [self])))
@@ -207,7 +226,10 @@ class Choice(nn.Module):
         self.names = tuple(names)
 
     def mixture(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> Any:
-        """The weighted sum of what the candidates return, whatever they are called with."""
+        """The weighted sum of what the candidates return, whatever they are called with.
+
+        Raises `ArchgradError` where no candidate is computed, or their outputs differ in structure.
+        """
         weights, edge, active, watched = self.row_of_mixing()
         computed = list(range(len(self.names)) if active is None else active)
         indices = [i for i in computed if not isinstance(self.candidates[i], Zero)] or computed[:1]
@@ -274,6 +296,7 @@ class Choice(nn.Module):
         ]
 
     def row_of_mixing(self) -> Row:  # what the choice is run with
+        """What the choice is run with; `ArchgradError` where nothing has set it."""
         if self.mixing is None:
             raise ArchgradError(
                 f"choice {self.group}[{self.row}] has no mixing weights; run the model through "

@@ -98,8 +98,10 @@ def summary(what: nn.Module | SearchResult, architecture: Architecture | None = 
     `architecture`: what was chosen for a model, as in `result.architecture`. Raises
     `ArchgradError` where there are no choices, or the architecture is of another model.
 
-    >>> model = nn.Sequential(Choice({"linear": nn.Linear(4, 4), "skip": nn.Identity()}, "block"))
-    >>> print(summary(model))
+    >>> import archgrad
+    >>> from torch import nn
+    >>> block = {"linear": nn.Linear(4, 4), "skip": nn.Identity()}
+    >>> print(archgrad.summary(nn.Sequential(archgrad.Choice(block, "block"))))
     Sequential: 1 choice, 2 architectures, 0 parameters outside the choices
     choice  kind    stands at  keeps  candidates (parameters)
     block   Choice  0          1      linear (20), skip (0)

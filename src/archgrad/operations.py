@@ -47,13 +47,21 @@ class Branching(nn.Sequential):
 
 
 class Zero(nn.Module):
-    """The operation `none`: zeros of the shape of its input, height and width by `stride`."""
+    """The operation `none`: zeros of the shape of its input, every dimension of it by `stride`.
+
+    Put it among the candidates of a `Choice` to let a place have no operation: no gradient passes.
+
+    >>> import archgrad, torch
+    >>> archgrad.Zero(stride=2)(torch.ones(1, 3, 8, 8)).shape
+    torch.Size([1, 3, 4, 4])
+    """
 
     def __init__(self, stride: int = 1) -> None:
         super().__init__()
         self.stride = stride
 
     def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
+        """Zeros (B, C, ceil(H / stride), ceil(W / stride)) for an `x` (B, C, H, W)."""
         return x.mul(0) if self.stride == 1 else every(x, self.stride).mul(0)
 
 
