@@ -175,8 +175,7 @@ class Choice(nn.Module):
     Candidates of type `Zero` are not computed: they add nothing, and the gradient of their weight
     is exactly zero either way.
 
-    Raises `ArchgradError` for candidates that are no modules, for outputs that do not go together,
-    and where it is called without mixing weights.
+    Raises `ArchgradError` for candidates that are no modules and no functions that make one.
     """
 
     mixing: Row | None
@@ -199,8 +198,7 @@ class Choice(nn.Module):
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """The weighted sum of what the candidates return, each called with these arguments.
 
-        Raises `ArchgradError` without mixing weights, and where parts stand around the choice and
-        it is called with anything but one tensor.
+        `ArchgradError` without mixing weights, or with parts around it and anything but one tensor.
         """
         single = len(inputs) == 1 and isinstance(inputs[0], Tensor) and not options
         if single and (self.around or any(isinstance(c, Branching) for c in self.candidates)):
@@ -226,10 +224,7 @@ class Choice(nn.Module):
         self.names = tuple(names)
 
     def mixture(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> Any:
-        """The weighted sum of what the candidates return, whatever they are called with.
-
-        Raises `ArchgradError` where no candidate is computed, or their outputs differ in structure.
-        """
+        """The weighted sum of the outputs; `ArchgradError` where they differ or none is computed."""
         weights, edge, active, watched = self.row_of_mixing()
         computed = list(range(len(self.names)) if active is None else active)
         indices = [i for i in computed if not isinstance(self.candidates[i], Zero)] or computed[:1]

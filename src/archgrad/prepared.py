@@ -367,7 +367,7 @@ def _agree(what: str, kept: str, value: object) -> None:
 def came_from_python(what: str) -> ArchgradError:
     """The error for a value that config.yaml calls "own" and nobody gave again."""
     kept = (
-        ""
+        f", or archgrad.train(..., {what}=...)"
         if what == "data"
         else "; to derive, take the last epoch's architecture, result.architecture or "
         f"architecture.json in the folder: that of another epoch needs the {what} as well"
@@ -375,5 +375,5 @@ def came_from_python(what: str) -> ArchgradError:
     return ArchgradError(
         f"the {what} of this run came from Python and is not in its folder; give it again, from "
         f"Python: archgrad.search({what}=..., resume=...), of an own model "
-        f"archgrad.search(model, train=..., resume=...), or archgrad.train(..., {what}=...){kept}"
+        f"archgrad.search(model, train=..., resume=...){kept}"
     )
