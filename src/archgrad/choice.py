@@ -224,7 +224,7 @@ class Choice(nn.Module):
         self.names = tuple(names)
 
     def mixture(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> Any:
-        """The weighted sum of the outputs; `ArchgradError` where they differ or none is computed."""
+        """The weighted sum of the outputs; `ArchgradError` where they differ or there are none."""
         weights, edge, active, watched = self.row_of_mixing()
         computed = list(range(len(self.names)) if active is None else active)
         indices = [i for i in computed if not isinstance(self.candidates[i], Zero)] or computed[:1]

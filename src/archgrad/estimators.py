@@ -273,19 +273,31 @@ class ArchgradClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
     an int repeats a fit bit for bit; `callbacks`: hear of the search (docs/callbacks.md). The
     random state of torch stays as it is.
 
+    >>> import archgrad
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> classifier = archgrad.ArchgradClassifier(epochs=1, train_epochs=5, random_state=0)
+    >>> classifier.fit(X, y).predict_proba(X).shape
+    (150, 3)
+    >>> len(classifier.architecture_.cells) == len(classifier.result_.alpha)
+    True
+
     Inputs are standardized by feature or channel. The search halves the examples, the training
     takes all of them and starts from what `model` makes when it is called again. Fitted:
     `classes_`, `network_` (a plain module for standardized inputs, on the CPU),
     `architecture_`, `result_` (an `archgrad.SearchResult`), `n_features_in_` (features or
     channels), `input_shape_`, `kind_`, `scale_`.
 
-    Weights of examples are not supported. Raises ValueError for wrong input: NaN, one class alone,
-    fewer than four examples, in `predict` another shape than in `fit`; `archgrad.Diverged` where a
-    loss is not finite; TypeError for sparse input.
+    Weights of examples are not supported. Raises ValueError for wrong input (`ArchgradError` is
+    one): NaN, one class alone, fewer than four examples, in `predict` another shape than in `fit`;
+    `archgrad.Diverged` where a loss is not finite; TypeError for sparse input.
     """
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Search and train; X: one of the layouts above, y: (N,) labels of any type."""
+        """Search and train; X: one of the layouts above, y: (N,) labels of any type.
+
+        Raises `ArchgradError` where `y` holds a single class; see the class for the rest.
+        """
         X, y = self._validated(X, y)
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
@@ -297,13 +309,13 @@ class ArchgradClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         return self._learn(X, labels, CLASSIFICATION, len(self.classes_))
 
     def predict_proba(self, X: Any) -> Array:
-        """Probabilities (N, classes), float64, in the order of `classes_`."""
+        """Probabilities (N, classes), float64, in the order of `classes_`; X: as in `fit`."""
         logits = torch.from_numpy(self._outputs(X))
         found: Array = logits.softmax(dim=1).numpy()
         return found
 
     def predict(self, X: Any) -> Array:
-        """The most probable labels, (N,)."""
+        """The most probable labels, (N,), of the type of `classes_`; X: as in `fit`."""
         best = self.predict_proba(X).argmax(axis=1)
         found: Array = self.classes_[best]
         return found
@@ -314,6 +326,13 @@ class ArchgradRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
 
     Arguments, attributes and errors as of `ArchgradClassifier`, for one number an example; targets
     are standardized for the squared error, `target_scale_`, and predictions restored.
+
+    >>> import archgrad
+    >>> from sklearn.datasets import load_diabetes
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> regressor = archgrad.ArchgradRegressor(epochs=1, train_epochs=1, random_state=0)
+    >>> regressor.fit(X[:100], y[:100]).predict(X[:2]).shape
+    (2,)
     """
 
     def fit(self, X: Any, y: Any) -> Self:
@@ -324,7 +343,7 @@ class ArchgradRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
         return self._learn(X, targets, REGRESSION, 1)
 
     def predict(self, X: Any) -> Array:
-        """The predicted numbers, (N,), float64."""
+        """The predicted numbers, (N,), float64, in the unit of the targets; X: as in `fit`."""
         outputs = self._outputs(X)[:, :1]
         found: Array = self.target_scale_.restored(outputs)[:, 0]
         return found

@@ -1,4 +1,4 @@
-"""What the trained supernet tells beside alpha's gradient."""
+"""Methods that judge candidates by the trained supernet itself, beside or instead of alpha."""
 
 from __future__ import annotations
 

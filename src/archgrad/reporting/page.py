@@ -33,6 +33,12 @@ def report(runs: str | Path | Sequence[str | Path], out: str | Path | None = Non
     folder; of several in the current folder). What is missing or damaged in a folder is said on the
     page. Raises `ArchgradError` where there is no such folder, and for an `out` that is not a
     page of this library.
+
+    >>> import archgrad
+    >>> size = {"space": "nas-bench-201", "channels": 2, "cells": 1, "subset": 40, "batch_size": 10}
+    >>> result = archgrad.search(data="digits", epochs=1, guard="off", out="runs/first", **size)
+    >>> archgrad.report(["runs/first"], out="page.html").stat().st_size > 10_000
+    True
     """
     return written(runs, out)[0]
 

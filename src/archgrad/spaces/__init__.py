@@ -59,14 +59,28 @@ SPACES: dict[str, Callable[..., SearchSpace]] = {
 
 
 def options(name: str) -> list[str]:
-    """The names of the options of the space called `name`."""
+    """The names of the options of the space called `name`; `ArchgradError` for an unknown one.
+
+    >>> import archgrad
+    >>> archgrad.spaces.options("nas-bench-201")[:2]
+    ['channels', 'cells']
+    """
     if name not in SPACES:
         raise unknown("space", name, SPACES)
     return list(inspect.signature(SPACES[name]).parameters)
 
 
 def space(name: str, **values: Any) -> SearchSpace:
-    """The space called `name` with the given options."""
+    """The space called `name` with the given options, `values` by name.
+
+    `archgrad spaces` prints the names, `archgrad.spaces.options` gives the options of one. Raises
+    `ArchgradError` for an unknown name or option, and for a size that does not fit.
+
+    >>> import archgrad
+    >>> space = archgrad.space("darts-cnn", channels=16, cells=8, image_size=(32, 32))
+    >>> space.derive(archgrad.published("DARTS_V2")).training
+    True
+    """
     known = options(name)
     for option in values:
         if option not in known:

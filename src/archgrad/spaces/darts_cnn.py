@@ -33,10 +33,13 @@ class DartsCNN(CellSpace):
     `edges_per_node`: how many edges a derived node keeps. A derived node
     may have fewer, or none at all (arXiv:1911.12126): it is then left out of the cell's output.
 
-    The same cells in one to three dimensions: `dims` 1 with `image_size` (L,) for signals, 3
-    with (D, H, W) for volumes. Operations keep their names (`sep_conv_3x3` has 3 taps in each
-    dimension), and so does the space: a cell that was found in one can be built in another.
+    The same cells in one to three dimensions: `dims` 1 with `image_size` (L,) for signals, 3 with
+    (D, H, W) for volumes. Operations keep their names (`sep_conv_3x3` has 3 taps in each
+    dimension), and so does the space: a cell that was found in one can be built in another. Raises
+    `ArchgradError` for a size below the least, for images that would shrink below one pixel, and
+    for candidates that are not known.
 
+    >>> from archgrad.spaces import DartsCNN
     >>> space = DartsCNN(channels=4, cells=5, in_channels=1, image_size=(8, 8))
     >>> [group.shape for group in space.groups]
     [(14, 8), (14, 8)]

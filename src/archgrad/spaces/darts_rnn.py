@@ -32,8 +32,10 @@ class DartsRNN(Grouped):
     `hidden`: units H of the embedding and of every state; `classes`: words V of the vocabulary;
     `candidates`: one entry, the operations of the edges (0, 1), (0, 2), (1, 2), (0, 3), ...
     Parameters: V H + V + 2 (2H) H + nodes 2 H H: embedding, decoder's bias, first matrix, nodes;
-    those of the embedding are the decoder's too.
+    those of the embedding are the decoder's too. Raises `ArchgradError` for a size below the least,
+    and for candidates that are not known.
 
+    >>> from archgrad.spaces import DartsRNN
     >>> DartsRNN().groups[0].shape
     (36, 5)
     """

@@ -56,8 +56,10 @@ class MBConv(CellSpace):
     pixels a side reach the head (32x32: 1, 1, 2, 2, 1, 2, 1). `candidates`: an entry a layer.
 
     The defaults are the paper's for ImageNet. BatchNorm is affine in search too, with an eps of
-    1e-3. Differs from the original: weights start as PyTorch has it, there normal.
+    1e-3. Differs from the original: weights start as PyTorch has it, there normal. Raises
+    `ArchgradError` as `DartsCNN`, and for a layer that cannot be skipped and offers `none`.
 
+    >>> from archgrad.spaces import MBConv
     >>> [group.shape for group in MBConv(cells=2).groups[:2]]
     [(1, 6), (1, 7)]
     """

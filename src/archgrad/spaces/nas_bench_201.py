@@ -31,8 +31,9 @@ class NasBench201(CellSpace):
     operations of the edges (0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3). Images of any size are
     taken: the average pooling of a residual block rounds odd sizes up as its convolution does (the
     original stops there). Convolutions have no bias in search either (the original has one in front
-    of BatchNorm, where it changes nothing).
+    of BatchNorm, where it changes nothing). Raises `ArchgradError` as `DartsCNN`.
 
+    >>> from archgrad.spaces import NasBench201
     >>> NasBench201().groups[0].shape
     (6, 5)
     """
