@@ -20,7 +20,11 @@ Column: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 
 @dataclass(frozen=True)
 class Row:
-    """What a table holds of one cell: `row["c10_test"]`, or by the properties."""
+    """What a table holds of one cell: `row["c10_test"]`, or by the properties.
+
+    `arch`: the string of the cell; `values`: by column. Raises `ArchgradError` for a column that
+    the table does not have.
+    """
 
     arch: str
     values: Mapping[str, float]
@@ -77,7 +81,10 @@ class Table:
         return tuple(self.arrays)
 
     def column(self, name: str) -> Column:
-        """All values of a column, by the numbers of the cells."""
+        """All values of a column, by the numbers of the cells.
+
+        Raises `ArchgradError` for a column that is not there.
+        """
         if name not in self.arrays:
             raise ArchgradError(f"table {self.origin}: {unknown('column', name, self.arrays)}")
         return self.arrays[name]

@@ -94,7 +94,12 @@ def load(
     Of text `root` is the folder of ptb and `subset` the number of first training tokens to keep;
     `level`, `vocabulary` and `encoding`: see `archgrad.data.text_data`. Options of images with
     text, and of text with images, are refused.
-    The same arguments always give the same data. Raises ArchgradError for all that is wrong.
+    The same arguments always give the same data. Raises `ArchgradError` for all that is wrong.
+
+    >>> import archgrad
+    >>> data = archgrad.data.load("digits")
+    >>> len(data.train), data.shape
+    (1438, (1, 8, 8))
     """
     _check_whole(image_size=image_size, subset=subset, dims=dims, workers=workers)
     _check_dims(dims)
@@ -168,8 +173,11 @@ def as_data(
     vocabulary: int | None = None,
     encoding: str = "utf-8",
 ) -> Data:
-    """Data from any of: a name or path (see `load`); a Data, returned as it is; arrays or tensors
-    (x, y) or (x, y, x_test, y_test); a map-style torch Dataset of (image, label); a DataLoader.
+    """Data from whatever holds images: a name, arrays, a Dataset, a DataLoader.
+
+    `value` is any of: a name or path (see `load`, also for `root`, `image_size` and `subset`); a
+    Data, returned as it is; arrays or tensors (x, y) or (x, y, x_test, y_test); a map-style torch
+    Dataset of (image, label); a DataLoader.
 
     `valid` and `test` are of the same kind as `value`: a pair (x, y), a Dataset or a DataLoader.
     A DataLoader needs a `valid` for a search, as it cannot be split. `classes`: how many there
@@ -178,7 +186,12 @@ def as_data(
     images and cropped with a padding of an eighth of their height. `dims`: 1 where they are signals
     (N, C, L), 3 where they are volumes (N, C, D, H, W); these are not cropped. `level`,
     `vocabulary` and `encoding` go with the name of a text alone; text from Python is made by
-    `archgrad.data.text_data`. Raises ArchgradError for all that is wrong.
+    `archgrad.data.text_data`. Raises `ArchgradError` for all that is wrong.
+
+    >>> import archgrad, torch
+    >>> data = archgrad.data.as_data((torch.rand(20, 3, 8, 8), torch.arange(20) % 2))
+    >>> data.shape, data.classes, data.augmentation.crop_padding
+    ((3, 8, 8), ('0', '1'), 1)
     """
     _check_whole(image_size=image_size, subset=subset, classes=classes, dims=dims)
     _check_dims(dims)

@@ -86,7 +86,13 @@ def text_data(
     train, valid and test by lines, at 80 and 90 %. `level`: "word" or "character"; of files.
     `vocabulary`: keep at most so many of the training part's most frequent tokens.
     `encoding`: of files. `subset`: so many first training tokens; the vocabulary is then
-    theirs. Raises ArchgradError for all that is wrong; see `archgrad.data.corpus`.
+    theirs. Raises `ArchgradError` for all that is wrong; see `archgrad.data.corpus`.
+
+    >>> import archgrad
+    >>> words = "the cat saw the dog and the dog saw the cat".split()
+    >>> data = archgrad.data.text_data(words, valid=words[:6])
+    >>> data.classes, len(data.train)
+    (('the', 'cat', 'saw', 'dog', 'and'), 11)
     """
     _check(level, vocabulary, subset)
     given = {"train": train, "valid": valid, "test": test}

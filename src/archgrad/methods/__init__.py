@@ -47,6 +47,7 @@ RECIPES: dict[str, Callable[..., Method]] = {
     "shapley": shapley,
     "random_ws": random_ws,
 }
+"""Name -> the function that makes the `Method`; its arguments are the options of `method`."""
 
 
 def method(name: str | Method, **options: Any) -> Method:

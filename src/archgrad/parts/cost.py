@@ -27,6 +27,8 @@ from archgrad.parts.schedule import Number, now
 from archgrad.parts.state import State
 from archgrad.supernet import Alpha
 
+__all__ = ["CostPenalty", "CostRatio", "ExpectedCost"]
+
 
 @dataclass(frozen=True, eq=False)
 class ExpectedCost:
@@ -35,6 +37,20 @@ class ExpectedCost:
     The candidates of an edge count by their strength among those that can be derived; where an
     edge's weights sum to one, the k edges that a derived node keeps are shared among those that
     enter it by their strength. Independent weights (sigmoids) count as they are.
+
+    >>> import archgrad, torch
+    >>> from archgrad.parts.cost import ExpectedCost
+    >>> from archgrad.parts.relaxation import Softmax
+    >>> from archgrad.parts.state import State
+    >>> from archgrad.spaces.own import OwnModel
+    >>> block = {"linear": torch.nn.Linear(4, 4), "skip": torch.nn.Identity()}
+    >>> model = torch.nn.Sequential(archgrad.Choice(block, "block"), torch.nn.Linear(4, 2))
+    >>> table = archgrad.cost_table(model, "parameters", example=torch.zeros(2, 4))
+    >>> space = OwnModel(model)
+    >>> state = State(None, Softmax(), groups=space.groups)
+    >>> alpha = {"block": torch.zeros(1, 2)}
+    >>> ExpectedCost(table)(alpha, state)  # 10 + 20 / 2
+    tensor(20.)
     """
 
     table: CostTable
@@ -111,8 +127,23 @@ def _kept(
 class CostPenalty:
     r"""A term of alpha's loss: weight (E - reference) / reference.
 
-    ProxylessNAS's `add#linear`, whose weight is 0.1. `above`: only while E is above the
-    reference, 0 below: the positive part of the absolute reward of TuNAS (arXiv:2008.06120).
+    ProxylessNAS's `add#linear`, whose weight is 0.1. `above`: only while E is above the reference,
+    0 below: the positive part of the absolute reward of TuNAS (arXiv:2008.06120). `weight`: a
+    number or a schedule; `reference`: in the unit of the cost.
+
+    >>> import archgrad, torch
+    >>> from archgrad.parts.cost import CostPenalty, ExpectedCost
+    >>> from archgrad.parts.relaxation import Softmax
+    >>> from archgrad.parts.state import State
+    >>> from archgrad.spaces.own import OwnModel
+    >>> block = {"linear": torch.nn.Linear(4, 4), "skip": torch.nn.Identity()}
+    >>> model = torch.nn.Sequential(archgrad.Choice(block, "block"), torch.nn.Linear(4, 2))
+    >>> table = archgrad.cost_table(model, "parameters", example=torch.zeros(2, 4))
+    >>> space = OwnModel(model)
+    >>> state = State(None, Softmax(), groups=space.groups)
+    >>> alpha = {"block": torch.zeros(1, 2)}
+    >>> CostPenalty(ExpectedCost(table), reference=16.0)(alpha, state)  # 0.1 (20 - 16) / 16
+    tensor(0.0250)
     """
 
     cost: ExpectedCost
@@ -131,7 +162,7 @@ class CostRatio:
 
     It is a hypergradient around another one: with L its loss and f the factor, the gradient is
     f dL + L df. `scale` 0.2 and `exponent` 0.3 are those of the original code, where E is in
-    ms. E and the reference must be above 1.
+    ms. E and the reference must be above 1 (`ArchgradError` for the latter).
     """
 
     inner: Callable[[Alpha, State], Estimate | None]

@@ -24,9 +24,26 @@ from archgrad.parts.schedule import Linear, Number, extremes, now
 from archgrad.parts.state import State
 from archgrad.supernet import Alpha
 
+__all__ = [
+    "Dirichlet",
+    "EdgeNormalized",
+    "Gates",
+    "GumbelSoftmax",
+    "Relaxation",
+    "Sigmoid",
+    "Softmax",
+    "UniformPath",
+]
+
 
 class Relaxation(Protocol):
-    """What the loop and the discretizations ask of a relaxation."""
+    """What the loop and the discretizations ask of a relaxation.
+
+    Called with alpha it gives the mixing weights of a step, by group (edges, operations);
+    `strength` gives what an architecture is read from, without noise. `simplex`: the weights of an
+    edge sum to one. One of your own is a frozen dataclass with these three, as in
+    examples/new_variant.py.
+    """
 
     simplex: ClassVar[bool]
 
@@ -40,7 +57,15 @@ def _softmax(alpha: Alpha) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Softmax:
-    """Softmax over the operations of each edge (arXiv:1806.09055, equation 2)."""
+    """Softmax over the operations of each edge (arXiv:1806.09055, equation 2).
+
+    >>> import torch
+    >>> from archgrad.parts.relaxation import Softmax
+    >>> from archgrad.parts.state import State
+    >>> relaxation = Softmax()
+    >>> relaxation({"cell": torch.zeros(1, 4)}, State(None, relaxation))["cell"]
+    tensor([[0.2500, 0.2500, 0.2500, 0.2500]])
+    """
 
     simplex: ClassVar[bool] = True
 
@@ -53,7 +78,15 @@ class Softmax:
 
 @dataclass(frozen=True)
 class Sigmoid:
-    """Each candidate by itself: sigmoid(alpha) (FairDARTS, arXiv:1911.12126)."""
+    """Each candidate by itself: sigmoid(alpha) (FairDARTS, arXiv:1911.12126).
+
+    >>> import torch
+    >>> from archgrad.parts.relaxation import Sigmoid
+    >>> from archgrad.parts.state import State
+    >>> relaxation = Sigmoid()
+    >>> relaxation({"cell": torch.zeros(1, 4)}, State(None, relaxation))["cell"]
+    tensor([[0.5000, 0.5000, 0.5000, 0.5000]])
+    """
 
     simplex: ClassVar[bool] = False
 
@@ -71,10 +104,19 @@ class GumbelSoftmax:
     p = softmax(alpha), G ~ Gumbel(0, 1) (SNAS, arXiv:1812.09926). `hard`: the weights are the
     one-hot vector h of the largest entry, with the gradient of the soft ones, h - stop(q) + q, and
     that candidate alone is computed (GDAS, arXiv:1910.04465). Without sampling: p, or the one-hot
-    vector of the largest p.
+    vector of the largest p. `temperature`: a number or a schedule, above 0 throughout
+    (`ArchgradError`).
 
     Differs from the first code of GDAS, which adds the scalar weights of the other candidates to
     the feature map (0 in value, but with a gradient); its later form does not, nor does this one.
+
+    >>> import torch
+    >>> from archgrad.parts.relaxation import GumbelSoftmax
+    >>> from archgrad.parts.state import State
+    >>> relaxation = GumbelSoftmax(temperature=1.0, hard=True)
+    >>> mixing = relaxation({"cell": torch.zeros(3, 4)}, State(None, relaxation, seed=1))
+    >>> mixing["cell"].sum(dim=-1), [len(computed) for computed in mixing.active["cell"]]
+    (tensor([1., 1., 1.]), [1, 1, 1])
     """
 
     temperature: Number = Linear(10.0, 1.0)
@@ -110,6 +152,14 @@ class Gates:
 
     ProxylessNAS (arXiv:1812.00332), section 3.2; alpha gets its gradient from
     `archgrad.parts.paths.TwoPaths`. Without sampling: the candidate of the largest p.
+
+    >>> import torch
+    >>> from archgrad.parts.relaxation import Gates
+    >>> from archgrad.parts.state import State
+    >>> relaxation = Gates()
+    >>> alpha = {"cell": torch.tensor([[0.0, 2.0]])}
+    >>> relaxation(alpha, State(None, relaxation, sample=False))["cell"]
+    tensor([[0., 1.]])
     """
 
     simplex: ClassVar[bool] = True
@@ -135,6 +185,13 @@ class Dirichlet:
 
     Differentiable by implicit reparameterization (of the gamma variables it is made of). Without
     sampling: its mean.
+
+    >>> import torch
+    >>> from archgrad.parts.relaxation import Dirichlet
+    >>> from archgrad.parts.state import State
+    >>> relaxation = Dirichlet()
+    >>> relaxation({"cell": torch.zeros(1, 4)}, State(None, relaxation, sample=False))["cell"]
+    tensor([[0.2500, 0.2500, 0.2500, 0.2500]])
     """
 
     simplex: ClassVar[bool] = True
@@ -168,6 +225,14 @@ class UniformPath:
     Weight-sharing random search (arXiv:1902.07638): see `archgrad.parts.architectures.drawn`.
     Without sampling: the architecture of the strongest alpha, which, since alpha never moves, is
     one that was drawn once.
+
+    >>> import archgrad, torch
+    >>> from archgrad.parts.relaxation import UniformPath
+    >>> from archgrad.parts.state import State
+    >>> relaxation, groups = UniformPath(), archgrad.space("nas-bench-201").groups
+    >>> mixing = relaxation({"cell": torch.zeros(6, 5)}, State(None, relaxation, groups=groups))
+    >>> [len(computed) for computed in mixing.active["cell"]]
+    [1, 1, 1, 1, 1, 1]
     """
 
     simplex: ClassVar[bool] = True
@@ -190,6 +255,12 @@ class EdgeNormalized:
 
     PC-DARTS (arXiv:1907.05737), equation 4. `operations` weighs the candidates of an edge. The
     edge logits of a node are alpha["GROUP/NODE"]. An edge's strength is multiplied with its weight.
+    `ArchgradError` for `operations` that are normalized themselves.
+
+    >>> import archgrad
+    >>> from archgrad.parts.relaxation import EdgeNormalized
+    >>> EdgeNormalized().extra(archgrad.space("darts-cnn", nodes=2).groups[:1])
+    {'normal/2': (2,), 'normal/3': (3,)}
     """
 
     operations: Relaxation = Softmax()

@@ -1,4 +1,4 @@
-"""Numbers that change in the course of a search."""
+"""Schedules: numbers of a part that change in the course of a search, by its progress in [0, 1]."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+__all__ = ["Cosine", "Fading", "Linear"]
+
 
 @dataclass(frozen=True)
 class Linear:
-    """From `start` at progress 0 to `end` at progress 1, in a straight line."""
+    """From `start` at progress 0 to `end` at progress 1, in a straight line.
+
+    >>> from archgrad.parts.schedule import Linear
+    >>> Linear(10.0, 1.0)(0.5)
+    5.5
+    """
 
     start: float
     end: float
@@ -20,7 +27,12 @@ class Linear:
 
 @dataclass(frozen=True)
 class Cosine:
-    """From `start` at progress 0 to `end` at progress 1, along half a cosine."""
+    """From `start` at progress 0 to `end` at progress 1, along half a cosine.
+
+    >>> from archgrad.parts.schedule import Cosine
+    >>> Cosine(-0.2, 0.2)(0.0), Cosine(-0.2, 0.2)(1.0)
+    (-0.2, 0.2)
+    """
 
     start: float
     end: float
@@ -38,6 +50,10 @@ class Fading:
 
     Differs from the original code: it falls with every step; there with every epoch, and the line
     begins an epoch further down.
+
+    >>> from archgrad.parts.schedule import Fading
+    >>> Fading(0.4)(0.0), Fading(0.4)(0.25)
+    (0.4, 0.30000000000000004)
     """
 
     start: float

@@ -16,6 +16,8 @@ from archgrad.errors import ArchgradError
 from archgrad.parts.architectures import drawn
 from archgrad.parts.relaxation import ALONE
 
+__all__ = ["Effort", "Perturbation", "RandomSearch", "Trained"]
+
 
 class Trained(Protocol):
     """What a selection may do with a search that is done."""
@@ -64,6 +66,13 @@ class Perturbation:
     Differs from the original code: the cosine of the learning rate runs over all rounds, edges and
     nodes alike; momentum goes on from the search; the alpha of a decided edge has no gradient;
     where a group keeps `none`, it is a candidate like the others.
+
+    `ArchgradError` for `epochs` below 0 and another `criterion`.
+
+    >>> import archgrad
+    >>> from archgrad.parts.selection import Perturbation
+    >>> Perturbation(epochs=2).effort(archgrad.space("nas-bench-201").groups, checks=10)
+    Effort(evaluations=300, epochs=10)
     """
 
     epochs: int = 5
@@ -148,6 +157,13 @@ class RandomSearch:
     evaluation goes on to the next ones, so that ranks differ by their luck; an architecture that is
     drawn twice is evaluated once; one round of samples whatever the length of the search, where
     there every 10,000 steps make one.
+
+    `ArchgradError` for numbers below 1.
+
+    >>> import archgrad
+    >>> from archgrad.parts.selection import RandomSearch
+    >>> RandomSearch(samples=100).effort(archgrad.space("nas-bench-201").groups, checks=20)
+    Effort(evaluations=1200, epochs=0)
     """
 
     samples: int = 1000

@@ -1,4 +1,4 @@
-"""Alpha from the Shapley value of each candidate, instead of a gradient."""
+"""The Shapley value of each candidate (arXiv:2206.09811), in place of a gradient of alpha."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from archgrad.mixing import Mixing
 from archgrad.parts.hypergradient import Estimate
 from archgrad.parts.state import State
 from archgrad.supernet import Alpha
+
+__all__ = ["Shapley"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,13 @@ class Shapley:
     an epoch, more rarely where an epoch has fewer steps).
 
     Differs from the original code, which takes all orders before the first step of an epoch.
+
+    `ArchgradError` for numbers out of range.
+
+    >>> import archgrad
+    >>> from archgrad.parts.shapley import Shapley
+    >>> archgrad.Method(hypergradient=Shapley(samples=5)).filled()
+    {'hypergradient': 'Shapley(samples=5)'}
     """
 
     samples: int = 10

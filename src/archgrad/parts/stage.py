@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from archgrad.choice import Edge, Group
 from archgrad.errors import ArchgradError
 
+__all__ = ["Stage"]
+
 Candidates = dict[str, tuple[tuple[str, ...], ...]]  # group name -> the candidates of each edge
 
 
@@ -19,6 +21,14 @@ class Stage:
     begins, the strongest of the stage before (None: all); `more_cells`: beside the space's own;
     `edges`: parts of its edges, inside those of the method; `inherit`: the weights and alpha of
     what is kept go on, and the learning rate with them; otherwise all begins anew.
+
+    Raises `ArchgradError` for numbers out of range, and for `inherit` beside `more_cells`.
+
+    >>> import archgrad
+    >>> from archgrad.parts.stage import Stage
+    >>> stages = (Stage(0.5), Stage(0.5, candidates=3, inherit=True))
+    >>> archgrad.Method(stages=stages).filled()
+    {'stages': 'Stage(share=0.5), Stage(share=0.5, candidates=3, inherit=True)'}
     """
 
     share: float

@@ -16,9 +16,16 @@ from archgrad.mixing import Mixing
 from archgrad.parts.derivatives import norm
 from archgrad.supernet import Alpha, Weights
 
+__all__ = ["SGD", "Problem", "State"]
+
 
 class Problem(Protocol):
-    """The part of a supernet that hypergradients need; any bilevel problem can provide it."""
+    """The part of a supernet that hypergradients need; any bilevel problem can provide it.
+
+    `weights`: parameter name -> tensor. `loss` is a scalar tensor at these mixing weights and
+    weights, `metric` a number, higher is better. `archgrad.Supernet` is one; `Exact` shows a
+    smaller one.
+    """
 
     weights: dict[str, Tensor]
 
@@ -35,6 +42,11 @@ class SGD:
     `step` is torch.optim.SGD's update without dampening or Nesterov, and without clipping:
     v' = momentum v + g + weight_decay w;  w' = w - learning_rate v'. The learning rate may be a
     scalar tensor. `clip`: what the norm of gradients is cut to by `clipped` (None: not at all).
+
+    >>> import torch
+    >>> from archgrad.parts.state import SGD
+    >>> SGD(0.1).step({"w": torch.tensor(1.0)}, {"w": torch.tensor(2.0)})
+    {'w': tensor(0.8000)}
     """
 
     learning_rate: float | Tensor
@@ -45,7 +57,11 @@ class SGD:
 
     @classmethod
     def of(cls, optimizer: torch.optim.SGD, weights: Weights, clip: float | None = None) -> SGD:
-        """The present view of an optimizer; velocity is zero before its first step."""
+        """The present view of an optimizer; velocity is zero before its first step.
+
+        Raises `ArchgradError` for one with several parameter groups, Nesterov momentum or
+        dampening.
+        """
         group = optimizer.param_groups[0]
         if len(optimizer.param_groups) > 1 or group["nesterov"] or group["dampening"]:
             raise ArchgradError(
@@ -90,6 +106,13 @@ class State:
     give its most typical weights, not random ones. `memory`: what parts keep from step to step,
     by their own keys; numbers, texts, lists and tensors, for it is part of a checkpoint.
     `valid_gradient`: d L_val / d w by parameter name, where the hypergradient took it.
+
+    >>> import torch
+    >>> from archgrad.parts.relaxation import Softmax
+    >>> from archgrad.parts.state import State
+    >>> state = State(problem=None, relaxation=Softmax(), progress=0.5)
+    >>> state.strength({"cell": torch.zeros(1, 2)})
+    {'cell': tensor([[0.5000, 0.5000]])}
     """
 
     problem: Problem

@@ -18,6 +18,17 @@ from archgrad.spaces.mbconv import MBConv
 from archgrad.spaces.nas_bench_201 import NasBench201
 from archgrad.spaces.robust import s1, s2, s3, s4
 
+__all__ = [
+    "SPACES",
+    "DartsCNN",
+    "DartsRNN",
+    "MBConv",
+    "NasBench201",
+    "SearchSpace",
+    "options",
+    "space",
+]
+
 
 class SearchSpace(Protocol):
     """What the loop, the baselines and retraining ask of a space; a value that can be hashed.
@@ -28,22 +39,45 @@ class SearchSpace(Protocol):
     def __hash__(self) -> int: ...
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """As architectures name it."""
+
     @property
-    def groups(self) -> tuple[Group, ...]: ...
+    def groups(self) -> tuple[Group, ...]:
+        """What is decided together, in the order of the network: a cell of an architecture each."""
+
     @property
-    def classes(self) -> int | None: ...
+    def classes(self) -> int | None:
+        """Classes of the images; of text the size of the vocabulary."""
+
     @property
-    def cells(self) -> int: ...
+    def cells(self) -> int:
+        """How many cells, or layers of a stage, the network has."""
+
     @property
-    def input_shape(self) -> tuple[int, ...] | None: ...
-    def supernet(self, edges: Sequence[Edge] = ()) -> nn.Module: ...
-    def derive(self, architecture: Architecture, auxiliary: bool = False) -> Any: ...
-    def validate(self, architecture: Architecture) -> None: ...
-    def sized(self, channels: int | None = None, cells: int | None = None) -> SearchSpace: ...
-    def restricted(self, candidates: Mapping[str, Sequence[Iterable[str]]]) -> SearchSpace: ...
-    def without(self, operations: Collection[str]) -> SearchSpace: ...
-    def random_architecture(self, generator: torch.Generator) -> Architecture: ...
+    def input_shape(self) -> tuple[int, ...] | None:
+        """(channels, height, width) of an image, as many axes as the data have; () of text."""
+
+    def supernet(self, edges: Sequence[Edge] = ()) -> nn.Module:
+        """The network with a choice at every place, built with these edge parts."""
+
+    def derive(self, architecture: Architecture, auxiliary: bool = False) -> Any:
+        """The plain network of an architecture; `auxiliary`: with the head of that name."""
+
+    def validate(self, architecture: Architecture) -> None:
+        """Raise `ArchgradError` for an architecture that is not of this space."""
+
+    def sized(self, channels: int | None = None, cells: int | None = None) -> SearchSpace:
+        """The same space with another width or depth, as for retraining."""
+
+    def restricted(self, candidates: Mapping[str, Sequence[Iterable[str]]]) -> SearchSpace:
+        """With these candidates alone: group name -> their names, row by row."""
+
+    def without(self, operations: Collection[str]) -> SearchSpace:
+        """With no edge that offers one of these operations."""
+
+    def random_architecture(self, generator: torch.Generator) -> Architecture:
+        """A random architecture of the space."""
 
 
 SPACES: dict[str, Callable[..., SearchSpace]] = {
@@ -56,6 +90,7 @@ SPACES: dict[str, Callable[..., SearchSpace]] = {
     "mbconv": MBConv,
     "darts-rnn": DartsRNN,
 }
+"""Name -> what makes the space; its arguments are the options of `space`."""
 
 
 def options(name: str) -> list[str]:
