@@ -52,9 +52,9 @@ def darts_2nd(
     r"""DARTS, second order (Liu et al., ICLR 2019, arXiv:1806.09055, equations 5 to 8).
 
     Alpha follows the gradient of :math:`L_{val}(w'(\alpha), \alpha)`, w' one virtual SGD step with
-    momentum and weight decay. `estimator`: "exact" takes the mixed second derivative by
-    automatic differentiation, "finite_difference" as the paper does, `step` its distance in
-    weight space (0.01 in the paper; used by "finite_difference" alone).
+    momentum and weight decay. `estimator`: "exact" takes the mixed second derivative by automatic
+    differentiation, "finite_difference" as the paper does, `step` its distance in weight space
+    (0.01 in the paper; used by "finite_difference" alone). `alpha_momentum`: as of `darts`.
 
     Differs from the paper: the default estimator is "exact", by the measurement in
     docs/second_order.md. Otherwise as `darts`.

@@ -179,7 +179,7 @@ class CostRatio:
             )
 
     def factor(self, alpha: Alpha, state: State) -> Tensor:
-        """scale (log E / log reference)^exponent."""
+        """The factor of the loss: scale (log E / log reference)^exponent."""
         log = self.cost(alpha, state).log().clamp_min(1e-6)  # of E above 1
         return self.scale * (log / math.log(self.reference)) ** self.exponent
 

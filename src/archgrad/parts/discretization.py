@@ -72,7 +72,11 @@ class StrongestEdges(ByGroup):
         )
 
     def kept(self, group: Group, best: list[Best]) -> dict[int, list[int]]:
-        """Node -> the rows of its kept edges, the strongest first."""
+        """Node -> the rows of its kept edges, the strongest first.
+
+        `best`: of each edge its strongest operation, from `strongest`. `ArchgradError` for a `k`
+        that a node does not have.
+        """
         k = group.edges_per_node if self.k is None else self.k
         found = {}
         for node in sorted({node for _, node in group.edges}):

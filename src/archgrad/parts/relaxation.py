@@ -48,7 +48,9 @@ class Relaxation(Protocol):
     simplex: ClassVar[bool]
 
     def __call__(self, alpha: Alpha, state: State) -> Mixing: ...
-    def strength(self, alpha: Alpha, state: State) -> dict[str, Tensor]: ...
+
+    def strength(self, alpha: Alpha, state: State) -> dict[str, Tensor]:
+        """The strength of each candidate, by group (edges, operations), without noise."""
 
 
 def _softmax(alpha: Alpha) -> dict[str, Tensor]:
@@ -73,6 +75,7 @@ class Softmax:
         return Mixing(_softmax(alpha))
 
     def strength(self, alpha: Alpha, state: State) -> dict[str, Tensor]:
+        """The strength of each candidate, by group (edges, operations): softmax(alpha)."""
         return _softmax(alpha)
 
 
@@ -94,6 +97,7 @@ class Sigmoid:
         return Mixing(self.strength(alpha, state))
 
     def strength(self, alpha: Alpha, state: State) -> dict[str, Tensor]:
+        """The strength of each candidate, by group (edges, operations): sigmoid(alpha)."""
         return {name: logits.sigmoid() for name, logits in alpha.items()}
 
 
@@ -143,6 +147,7 @@ class GumbelSoftmax:
         return one_path(soft) if self.hard else Mixing(soft)
 
     def strength(self, alpha: Alpha, state: State) -> dict[str, Tensor]:
+        """The strength of each candidate, by group (edges, operations): softmax(alpha)."""
         return _softmax(alpha)
 
 
@@ -176,6 +181,7 @@ class Gates:
         return single(chosen, drawn)
 
     def strength(self, alpha: Alpha, state: State) -> dict[str, Tensor]:
+        """The strength of each candidate, by group (edges, operations): softmax(alpha)."""
         return _softmax(alpha)
 
 
@@ -209,6 +215,7 @@ class Dirichlet:
         return Mixing(drawn)
 
     def strength(self, alpha: Alpha, state: State) -> dict[str, Tensor]:
+        """The strength of each candidate, by group (edges, operations): the mean."""
         mass = {name: self.concentration(logits) for name, logits in alpha.items()}
         return {name: value / value.sum(dim=-1, keepdim=True) for name, value in mass.items()}
 
@@ -246,6 +253,7 @@ class UniformPath:
         return alone(state.groups, cells, strength)
 
     def strength(self, alpha: Alpha, state: State) -> dict[str, Tensor]:
+        """The strength of each candidate, by group (edges, operations): softmax(alpha)."""
         return _softmax(alpha)
 
 
@@ -283,6 +291,7 @@ class EdgeNormalized:
         return Mixing(inner, self._edges(alpha, state), inner.active, inner.watched)
 
     def strength(self, alpha: Alpha, state: State) -> dict[str, Tensor]:
+        """The strength of each candidate, by group (edges, operations), times that of its edge."""
         inner = self.operations.strength(self._operations(alpha, state), state)
         edges = self._edges(alpha, state)
         return {name: value * edges[name].unsqueeze(-1) for name, value in inner.items()}
@@ -320,6 +329,7 @@ class Masked:
         return found.replaced(self._masked(found))
 
     def strength(self, alpha: Alpha, state: State) -> dict[str, Tensor]:
+        """The strength of each candidate that the mask leaves, by group (edges, operations)."""
         return self._masked(self.inner.strength(alpha, state))
 
     def _masked(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

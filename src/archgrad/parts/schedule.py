@@ -43,7 +43,9 @@ class Cosine:
 
 @dataclass(frozen=True)
 class Fading:
-    """start (1 - t) until t = `bend`, then start exp(-rate (t - bend)).
+    """A line, then an exponential.
+
+    start (1 - t) until t = `bend`, then start exp(-rate (t - bend)).
 
     The dropout of skip connections in P-DARTS (arXiv:1904.12760): of the 25 epochs of a stage the
     first 10 are the line, and the rate is 0.2 an epoch.

@@ -31,8 +31,11 @@ class Problem(Protocol):
 
     def loss(
         self, mixing: Mixing | Sequence[Row], batch: Any, weights: Weights | None = None
-    ) -> Tensor: ...
-    def metric(self, mixing: Mixing | Sequence[Row], batch: Any) -> float: ...
+    ) -> Tensor:
+        """The loss of a batch at these mixing weights, and at the given weights; a scalar."""
+
+    def metric(self, mixing: Mixing | Sequence[Row], batch: Any) -> float:
+        """What a batch is judged by at these mixing weights; higher is better."""
 
 
 @dataclass(frozen=True)

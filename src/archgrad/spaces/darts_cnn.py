@@ -118,7 +118,11 @@ class DartsCNN(CellSpace):
         return {group.name: self._nodes for group in self.groups}
 
     def derive(self, architecture: Architecture, auxiliary: bool = False) -> Network:
-        """The plain network of an architecture, freshly initialized; drop path on its edges."""
+        """The plain network of an architecture, freshly initialized; drop path on its edges.
+
+        `auxiliary`: with the auxiliary head. Raises `ArchgradError` for an architecture of another
+        space, and for images that are too small for the head.
+        """
         self.validate(architecture)
         if auxiliary and min(self.image_size) < self.smallest_auxiliary_image:
             raise ArchgradError(

@@ -84,7 +84,11 @@ class DartsRNN(Grouped):
         return super().offered(group, source, node)
 
     def supernet(self, edges: Sequence[Edge] = ()) -> LanguageModel:
-        """The model with a choice on every edge, whose states are normalized by the batch."""
+        """The model with a choice on every edge, whose states are normalized by the batch.
+
+        Raises `ArchgradError` for `edges`: its candidates are activations, with nothing around
+        them.
+        """
         if edges:
             parts = ", ".join(type(edge).__name__ for edge in edges)
             raise ArchgradError(
@@ -106,7 +110,8 @@ class DartsRNN(Grouped):
     def derive(self, architecture: Architecture, auxiliary: bool = False) -> LanguageModel:
         """The plain model of an architecture, freshly initialized, without normalization.
 
-        It has as many nodes as the architecture.
+        It has as many nodes as the architecture. Raises `ArchgradError` for an architecture of
+        another space, and where an auxiliary head is asked for.
         """
         if auxiliary:
             raise ArchgradError(
@@ -154,7 +159,10 @@ class DartsRNN(Grouped):
         return Architecture(space=self.name, cells=(cell,))
 
     def sized(self, channels: int | None = None, cells: int | None = None) -> Self:
-        """A recurrent network has one cell, and hidden units in place of channels."""
+        """The space itself: it has one cell, and hidden units in place of channels.
+
+        Raises `ArchgradError` where a size is given.
+        """
         if (channels, cells) != (None, None):
             raise ArchgradError(
                 f"space {self.name} has one cell and no channels; give hidden in their place"

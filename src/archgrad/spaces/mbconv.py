@@ -174,7 +174,7 @@ class MBConv(CellSpace):
         )
 
     def sized(self, channels: int | None = None, cells: int | None = None) -> Self:
-        """The same layers with another width; another depth is refused."""
+        """The same layers with another width; `ArchgradError` for another depth."""
         if cells not in (None, self.cells):
             raise ArchgradError(
                 f"space {self.name}: found cells {cells}, expected {self.cells}: the depth of a "
@@ -242,7 +242,7 @@ class MBConv(CellSpace):
         return inverted_residual(place.inputs, place.outputs, *self.blocks[name], place.stride)
 
     def validate(self, architecture: Architecture) -> None:
-        """Refuse an architecture that this space cannot build."""
+        """Raise `ArchgradError` for an architecture that this space cannot build."""
         found, expected = len(architecture.cells), len(self.places)
         if architecture.space == self.name and found != expected:
             raise ArchgradError(
