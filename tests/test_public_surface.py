@@ -28,6 +28,19 @@ PACKAGES = [
     *(f"archgrad.parts.{name}" for name in parts.__all__),
 ]
 
+# What verbs return, and what parts of a method return or are made of.
+BESIDE = [
+    "archgrad.choice.Edge",
+    "archgrad.comparing.results.Results",
+    "archgrad.experiment.Report",
+    "archgrad.exporting.Exported",
+    "archgrad.mixing.Mixing",
+    "archgrad.model_summary.Summary",
+    "archgrad.planning.Option",
+    "archgrad.supernet.Normal",
+    "archgrad.sweeping.table.Swept",
+]
+
 # Without an example of their own, with the reason.
 SHOWN_ELSEWHERE = {
     "archgrad.Beginning": "archgrad.Callback",
@@ -40,7 +53,10 @@ SHOWN_ELSEWHERE = {
     "archgrad.benchmarks.Conversion": "archgrad.benchmarks.convert",
     "archgrad.benchmarks.Row": "archgrad.benchmarks.nas_bench_201",
     "archgrad.benchmarks.Table": "archgrad.benchmarks.nas_bench_201",
+    "archgrad.choice.Edge": "archgrad.parts.edge.Plain",
     "archgrad.data.Source": "archgrad.data.Batches",
+    "archgrad.exporting.Exported": "archgrad.export",
+    "archgrad.model_summary.Summary": "archgrad.summary",
     "archgrad.parts.cost.CostRatio": "archgrad.parts.cost.CostPenalty",
     "archgrad.parts.discretization.ByGroup": "archgrad.parts.discretization.StrongestEdges",
     "archgrad.parts.hypergradient.Estimate": "archgrad.parts.paths.keep_other_probabilities",
@@ -48,12 +64,16 @@ SHOWN_ELSEWHERE = {
     "archgrad.parts.selection.Effort": "archgrad.parts.selection.RandomSearch",
     "archgrad.parts.state.Problem": "archgrad.parts.hypergradient.Exact",
     "archgrad.parts.stopping.Verdict": "archgrad.parts.stopping.EigenvalueStop",
+    "archgrad.planning.Option": "archgrad.plan",
     "archgrad.spaces.SearchSpace": "archgrad.space",
+    "archgrad.sweeping.table.Swept": "archgrad.sweep",
 }
 NOT_RUN = {
     "archgrad.Diverged": "nobody makes it: a search raises it where a loss is not finite",
     "archgrad.TensorBoard": "it needs an extra package",
     "archgrad.compare": "its retrainings are processes of their own: seconds",
+    "archgrad.comparing.results.Results": "archgrad.compare returns it",
+    "archgrad.experiment.Report": "archgrad.run returns it",
     "archgrad.run": "its retrainings are processes of their own: seconds",
     "archgrad.data.StreamSource": "it reads image files, which an example would have to make",
     "archgrad.parts.hypergradient.at_rest": "it does nothing",
@@ -95,6 +115,9 @@ def listed() -> dict[str, Any]:
             known = name not in VALUES and any(value is other for other in found.values())
             if not isinstance(value, ModuleType) and not known:
                 found[f"{package}.{name}"] = value
+    for name in BESIDE:
+        module, _, last = name.rpartition(".")
+        found[name] = getattr(importlib.import_module(module), last)
     return found
 
 
@@ -114,6 +137,8 @@ def members(value: Any) -> Iterator[tuple[str, FunctionType]]:
 EVERYTHING = {
     **DOCUMENTED,
     **{f"{of}.{name}": m for of, v in DOCUMENTED.items() for name, m in members(v)},
+    **{f"archgrad.method {name}": recipe for name, recipe in archgrad.methods.RECIPES.items()},
+    **{f"baseline {name}": recipe for name, recipe in archgrad.baselines.BASELINES.items()},
 }
 
 
@@ -153,7 +178,9 @@ def test_the_first_line_is_a_sentence() -> None:
     wrong = {}
     for name in EVERYTHING:
         first, _, rest = text_of(name).partition("\n")
-        if not re.fullmatch(r"[A-Z\"(`0-9].*[.:]", first) or (rest and not rest.startswith("\n")):
+        if not re.fullmatch(r"([A-Z\"(`0-9]|iDARTS|beta-DARTS).*[.:]", first) or (
+            rest and not rest.startswith("\n")
+        ):
             wrong[name] = first
     assert not wrong
 

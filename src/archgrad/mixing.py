@@ -17,6 +17,14 @@ class Mixing(dict[str, Tensor]):
     `edges`: group name -> (edges,), weights of whole edges (none for a group that is not in it);
     `active`: the candidates that are computed (all for a group that is not in it); `watched`:
     those computed without a graph (see `archgrad.choice.Row`).
+
+    A relaxation returns one, see examples/new_variant.py.
+
+    >>> import torch
+    >>> from archgrad.mixing import Mixing
+    >>> mixing = Mixing({"cell": torch.tensor([[0.25, 0.75]])})
+    >>> mixing["cell"], mixing.edges
+    (tensor([[0.2500, 0.7500]]), {})
     """
 
     def __init__(

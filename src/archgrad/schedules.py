@@ -1,4 +1,4 @@
-"""The learning rate of every epoch of a retraining, in closed form."""
+"""The learning rates of a retraining, epoch by epoch, in closed form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trained network with all that is known of it: its sizes, and how it came to be."""
+"""Trained networks with all that is known of them, and what a retraining returns."""
 
 from __future__ import annotations
 

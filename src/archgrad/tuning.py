@@ -1,4 +1,4 @@
-"""What a selection may do with the supernet at the end of a search."""
+"""What a selection may do with the supernet at the end of a search: evaluate it, train it on."""
 
 from __future__ import annotations
 

@@ -266,7 +266,10 @@ class Results(_Value):
 
     @classmethod
     def from_json(cls, text: str | bytes, origin: str = "comparison") -> Results:
-        """Read and validate; an error names `origin`, the field, what was found and expected."""
+        """Read and validate text in the format of `to_json`.
+
+        Raises `ArchgradError` that names `origin`, the field, what was found and what was expected.
+        """
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
@@ -274,7 +277,7 @@ class Results(_Value):
 
     @classmethod
     def load(cls, path: str | Path) -> Results:
-        """Read a JSON file."""
+        """Read a JSON file, the results.json of a comparison; `ArchgradError` where it is none."""
         try:
             content = untrusted.content(path)
         except OSError as error:

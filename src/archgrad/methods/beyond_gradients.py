@@ -1,4 +1,4 @@
-"""Methods that judge candidates by the trained supernet itself, beside or instead of alpha."""
+"""DARTS-PT, OLES, Lambda-DARTS and Shapley-NAS: they ask the supernet for more than a gradient."""
 
 from __future__ import annotations
 

@@ -58,6 +58,8 @@ def darts_2nd(
 
     Differs from the paper: the default estimator is "exact", by the measurement in
     docs/second_order.md. Otherwise as `darts`.
+
+    Raises `ArchgradError` for another `estimator`.
     """
     estimators: dict[str, Exact | FiniteDifference] = {
         "exact": Exact(),

@@ -1,4 +1,4 @@
-"""DARTS with a term in alpha's loss, an aid on the edges, or another geometry."""
+"""DARTS-, beta-DARTS, AER and GAEA: a term in alpha's loss, an aid on edges, another geometry."""
 
 from __future__ import annotations
 

@@ -37,6 +37,8 @@ def robust_darts(
     Differs from the paper: second order is `Exact`, by docs/second_order.md; after a recovery the
     virtual step has the new weight decay too (the original keeps the old one). To choose among
     several strengths by validation, as the paper's R-DARTS does, run one search for each.
+
+    Raises `ArchgradError` for another `form`.
     """
     if form not in FORMS:
         raise unknown("form of robust_darts", form, FORMS)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Cosine", "Fading", "Linear"]
+__all__ = ["Cosine", "Fading", "Linear", "now"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,12 @@ Number = float | Schedule  # any number of a part may be a schedule
 
 
 def now(number: Number, progress: float) -> float:
-    """The number at this progress in [0, 1]."""
+    """The value of a number or a schedule at this progress in [0, 1].
+
+    >>> from archgrad.parts.schedule import Linear, now
+    >>> now(Linear(10.0, 1.0), 0.5), now(3.0, 0.5)
+    (5.5, 3.0)
+    """
     return number(progress) if callable(number) else number
 
 

@@ -1,4 +1,4 @@
-"""What a file may hold where anything may stand in it: of the expected kind, or nothing."""
+"""Single values of files that may hold anything: of the expected kind, or nothing."""
 
 from __future__ import annotations
 
