@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
+import fuzz_others
 from archgrad import config as configuration
 from archgrad import published, transfer, untrusted
 from archgrad.architecture import Architecture, resolve
@@ -118,6 +119,9 @@ def _texts(run: Path | None) -> Iterator[Target]:
         {"a.json": [architecture, architecture[:-9]]},
     )  # fmt: skip
     yield Target("architecture strings", _strings, {"a.txt": [CELL.encode(), b"DARTS_V2"]})
+    yield Target(
+        "files of other tools", fuzz_others.read, {"log.txt": fuzz_others.contents(CELL, CANARY)}
+    )
     config = (
         kept.get("config.yaml") or b"data: {data: digits}\nsearch: {epochs: 2, method: darts}\n"
     )

@@ -58,6 +58,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Told]:
         "derive": ["derive", place / "run"],
         "export": ["export", place / "run", "--out", place / "export"],
         "plan": ["plan", *SEARCH],
+        "convert": ["convert", "DARTS_V2", "--to", "genotype"],
         "compare": ["compare", *compare, "--out", place / "compare", "--quiet"],
         "measure-latency": [
             "measure-latency", "--space", "nas-bench-201", "--channels", "2", "--cells", "3",
@@ -89,6 +90,7 @@ KEYS = {
     "train": {"path", "paused", "epochs_done", "epochs", "scores", "report"},
     "derive": {"run", "epoch", "file", "architecture"},
     "export": {"format", "files", "difference", "note"},
+    "convert": {"source", "file", "table", "architecture", "text", "found", "metrics"},
     "compare": {
         "path", "format", "measure", "settings", "budget", "environment", "entries", "report",
     },

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from archgrad.choice import Choice, Group
     from archgrad.choices import InputChoice, Repeat, Width, insert_choices
     from archgrad.comparing.verb import compare
+    from archgrad.conversion import convert
     from archgrad.costs import CostTable, cost_table
     from archgrad.display import Display
     from archgrad.errors import ArchgradError, Diverged
@@ -63,6 +64,7 @@ _HOMES = {
     "Zero": "archgrad.operations",
     "build": "archgrad.api",
     "compare": "archgrad.comparing.verb",
+    "convert": "archgrad.conversion",
     "cost_table": "archgrad.costs",
     "derive": "archgrad.api",
     "export": "archgrad.api",
@@ -108,6 +110,7 @@ __all__ = [
     "benchmarks",
     "build",
     "compare",
+    "convert",
     "cost_table",
     "data",
     "derive",

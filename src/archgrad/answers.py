@@ -60,6 +60,29 @@ def derive(architecture: Architecture, run: Path, epoch: int | None, file: Path 
     return {"run": run, "epoch": epoch, "file": file, "architecture": found}
 
 
+def conversion(
+    found: Any, architecture: Architecture | None, text: str | None, files: Answer
+) -> Answer:
+    """Of ``convert``; ``found``: an `archgrad.conversion.Conversion`; ``files``: what was written.
+
+    ``architecture`` is the chosen one, None where there are only numbers of epochs.
+    """
+    return {
+        "source": found.source,
+        **files,
+        "architecture": architecture and architecture.model_dump(mode="json"),
+        "text": text,
+        "found": [
+            {
+                **{"epoch": one.epoch, "name": one.name, "problem": one.problem or None},
+                "architecture": one.architecture and one.architecture.model_dump(mode="json"),
+            }
+            for one in found.found
+        ],
+        "metrics": found.metrics,
+    }
+
+
 def comparison(results: Any, path: Path) -> Answer:
     """Of `compare`: its results.json; `results`: an `archgrad.comparing.results.Results`."""
     return {"path": path, **json.loads(results.to_json())}

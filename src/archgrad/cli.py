@@ -12,6 +12,7 @@ import typer
 from archgrad import config as configuration
 from archgrad import interruption
 from archgrad.cli_compare import compare_command
+from archgrad.cli_convert import convert_command
 from archgrad.cli_listing import data_command, methods_command, recipes_command, spaces_command
 from archgrad.cli_report import report_command
 from archgrad.cli_sweep import sweep_command
@@ -282,6 +283,7 @@ def export_command(
     print_result(exported, str(exported), as_json)
 
 
+app.command("convert")(convert_command)
 app.command("methods")(methods_command)
 app.command("spaces")(spaces_command)
 app.command("data")(data_command)
