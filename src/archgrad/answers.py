@@ -63,9 +63,9 @@ def derive(architecture: Architecture, run: Path, epoch: int | None, file: Path 
 def conversion(
     found: Any, architecture: Architecture | None, text: str | None, files: Answer
 ) -> Answer:
-    """Of ``convert``; ``found``: an `archgrad.conversion.Conversion`; ``files``: what was written.
+    """Of `convert`; `found`: an `archgrad.conversion.Conversion`; `files`: what was written.
 
-    ``architecture`` is the chosen one, None where there are only numbers of epochs.
+    `architecture` is the chosen one, None where there are only numbers of epochs.
     """
     return {
         "source": found.source,

@@ -22,7 +22,7 @@ WRITTEN: Mapping[str, Callable[[Architecture], str]] = {
 class Found:
     """One architecture of a text: its epoch as the other tool counts, or its name, if any.
 
-    ``architecture`` is None where no space here can build it; ``problem`` then says why.
+    `architecture` is None where no space here can build it; `problem` then says why.
     """
 
     architecture: Architecture | None
@@ -35,7 +35,7 @@ class Found:
 class Conversion:
     """What `convert` found: the architectures in order, of a log one an epoch, and its numbers.
 
-    ``metrics``: a line an epoch, as in metrics.jsonl: epoch, train_accuracy, valid_accuracy (from
+    `metrics`: a line an epoch, as in metrics.jsonl: epoch, train_accuracy, valid_accuracy (from
     0 to 1), train_loss, valid_loss, valid_perplexity, what there is of them.
     """
 
@@ -65,7 +65,7 @@ class Conversion:
         return last.architecture
 
     def text(self, form: str, epoch: int | None = None, name: str | None = None) -> str:
-        """The chosen architecture as ``archgrad`` (JSON), ``genotype`` or ``nas-bench-201``."""
+        """The chosen architecture as `archgrad` (JSON), `genotype` or `nas-bench-201`."""
         return written(self.chosen(epoch, name), form)
 
     def _missing(self, epoch: int | None, name: str | None) -> ArchgradError:
@@ -110,7 +110,7 @@ def _in_one_line(architecture: Architecture) -> str:
 
 
 def written(architecture: Architecture, form: str) -> str:
-    """The text of an architecture: ``archgrad`` (JSON), ``genotype`` or ``nas-bench-201``.
+    """The text of an architecture: `archgrad` (JSON), `genotype` or `nas-bench-201`.
 
     >>> from archgrad import published
     >>> print(written(published("DARTS_RNN_V2"), "genotype")[-41:])
