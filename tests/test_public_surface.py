@@ -22,6 +22,7 @@ PACKAGES = [
     "archgrad",
     "archgrad.baselines",
     "archgrad.benchmarks",
+    "archgrad.conversion",
     "archgrad.data",
     "archgrad.methods",
     "archgrad.spaces",
@@ -54,6 +55,8 @@ SHOWN_ELSEWHERE = {
     "archgrad.benchmarks.Row": "archgrad.benchmarks.nas_bench_201",
     "archgrad.benchmarks.Table": "archgrad.benchmarks.nas_bench_201",
     "archgrad.choice.Edge": "archgrad.parts.edge.Plain",
+    "archgrad.conversion.Conversion": "archgrad.convert",
+    "archgrad.conversion.Found": "archgrad.convert",
     "archgrad.data.Source": "archgrad.data.Batches",
     "archgrad.exporting.Exported": "archgrad.export",
     "archgrad.model_summary.Summary": "archgrad.summary",
@@ -82,11 +85,15 @@ NOT_RUN = {
     "archgrad.parts.selection.Trained": "the search makes it, with its trained supernet",
 }
 # Names for values and types that Python gives no docstring.
-VALUES = {"BASELINES", "Batch", "DATASETS", "RECIPES", "SPACES", "Search", "Strategy"}
+VALUES = {
+    *("BASELINES", "Batch", "DATASETS", "FORMS", "RECIPES", "SPACES", "Search", "Strategy"),
+    "WRITTEN",
+}
 
 VERBS = [
     "build",
     "compare",
+    "convert",
     "cost_table",
     "derive",
     "export",

@@ -49,7 +49,11 @@ class Conversion:
         return self.chosen()
 
     def chosen(self, epoch: int | None = None, name: str | None = None) -> Architecture:
-        """The architecture of an epoch, or of a name; of neither the last of all."""
+        """The architecture of an epoch, or of a name; of neither the last of all.
+
+        Raises `ArchgradError` where there is none, several have other names, or no space can build
+        it.
+        """
         fits = [f for f in self.found if epoch in (None, f.epoch) and name in (None, f.name)]
         if not fits:
             raise self._missing(epoch, name)
@@ -112,7 +116,10 @@ def _in_one_line(architecture: Architecture) -> str:
 def written(architecture: Architecture, form: str) -> str:
     """The text of an architecture: `archgrad` (JSON), `genotype` or `nas-bench-201`.
 
+    Raises `ArchgradError` for another `form`.
+
     >>> from archgrad import published
+    >>> from archgrad.conversion import written
     >>> print(written(published("DARTS_RNN_V2"), "genotype")[-41:])
     h', 3), ('relu', 5)], concat=range(1, 9))
     """

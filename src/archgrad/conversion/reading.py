@@ -37,6 +37,8 @@ def convert(
 ) -> Conversion:
     """Read what another tool wrote: a text or a file, such as a log. Nothing of it is run.
 
+    `source`: the text, the path of a file or a folder, or an `archgrad.Architecture`.
+
     Read are `Genotype(...)` texts of DARTS and what came from it, in whatever surrounds them;
     strings of NAS-Bench-201, also in `Structure(...)` of AutoDL-Projects; exported choices of
     NNI; configurations of NAS-Bench-301; of NASLib these, errors.json and op_indices. And ours: a
@@ -46,6 +48,7 @@ def convert(
     `ArchgradError`, in one line, where there is nothing of the kind or it is not understood; what
     no space can build is told where it is chosen.
 
+    >>> from archgrad import convert
     >>> cell = "|skip_connect~0|+|none~0|none~1|+|none~0|none~1|nor_conv_1x1~2|"
     >>> convert(cell).architecture.cell("cell").operations[-1]
     'nor_conv_1x1'
