@@ -11,6 +11,7 @@ import pkgutil
 import re
 import textwrap
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
@@ -85,10 +86,7 @@ NOT_RUN = {
     "archgrad.parts.selection.Trained": "the search makes it, with its trained supernet",
 }
 # Names for values and types that Python gives no docstring.
-VALUES = {
-    *("BASELINES", "Batch", "DATASETS", "FORMS", "RECIPES", "SPACES", "Search", "Strategy"),
-    "WRITTEN",
-}
+VALUES = set("BASELINES Batch DATASETS FORMS RECIPES SPACES Search Strategy WRITTEN".split())
 
 VERBS = [
     "build",
@@ -275,3 +273,16 @@ def test_code_stands_in_single_backticks() -> None:
         for node in ast.walk(tree):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
                 assert "``" not in (ast.get_docstring(node) or ""), name
+
+
+def test_values_and_types_have_a_text_below_them() -> None:
+    """It is no docstring to Python; the reference shows it."""
+    described = set()
+    for _, tree in files():
+        for node, below in pairwise(tree.body):
+            target = node.target if isinstance(node, ast.AnnAssign) else None
+            target = node.targets[0] if isinstance(node, ast.Assign) else target
+            text = below.value if isinstance(below, ast.Expr) else None
+            if isinstance(target, ast.Name) and isinstance(text, ast.Constant):
+                described.add(target.id)
+    assert described >= VALUES

@@ -262,16 +262,16 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
 class ArchgradClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
     """A classifier that first searches its network, then trains what was found from scratch.
 
-    `kind`: of the arrays, "tabular" (N, features), "sequence" (N, channels, length) or "image"
-    (N, channels, height, width); "auto" tells them by their axes, and where the kind is said, the
-    channel axis may be missing. `model`: a function (shape of one example, number of outputs) ->
-    a module with choices or a search space (None: that of the kind, `archgrad.default_models`);
-    `method`, `method_options`: of the search, as for `archgrad.search`; `epochs`: of the
-    search, `train_epochs`: of the training (None: by kind); `batch_size`: of both, at most half
-    the examples; `learning_rate`, `weight_decay`: of the training (AdamW, cosine to 0);
-    `device`: cpu, cuda, cuda:N, or auto; `threads`: of torch while fitting; `random_state`:
-    an int repeats a fit bit for bit; `callbacks`: hear of the search (docs/callbacks.md). The
-    random state of torch stays as it is.
+    `kind`: of the arrays, "tabular" (N, features), "sequence" (N, channels, length) or "image" (N,
+    channels, height, width); "auto" tells them by their axes, and where the kind is said, the
+    channel axis may be missing. `model`: a function (shape of one example, number of outputs) -> a
+    module with choices or a search space (None: that of the kind, `archgrad.default_models`);
+    `method`, `method_options`: of the search, as for `archgrad.search`; `epochs`: of the search,
+    `train_epochs`: of the training (None: by kind); `batch_size`: of both, in the search at most
+    half the examples; `learning_rate`, `weight_decay`: of the training (AdamW, cosine to 0);
+    `device`: cpu, cuda, cuda:N, or auto; `threads`: of torch while fitting; `random_state`: an int
+    repeats a fit bit for bit; `callbacks`: hear of the search (docs/callbacks.md). The random state
+    of torch stays as it is.
 
     >>> import archgrad
     >>> from sklearn.datasets import load_iris

@@ -16,6 +16,7 @@ from archgrad.spaces.nas_bench_201 import to_string
 WRITTEN: Mapping[str, Callable[[Architecture], str]] = {
     "archgrad": Architecture.to_json, "genotype": genotypes.text, "nas-bench-201": to_string,
 }  # fmt: skip
+"""The forms that `written` writes, each with what writes it."""
 
 
 @dataclass(frozen=True)

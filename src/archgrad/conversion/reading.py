@@ -19,6 +19,8 @@ from archgrad.spaces.nas_bench_201 import from_string
 
 LIMIT, MOST = 2**26, 20_000  # bytes of a file, architectures in it
 FORMS = ("archgrad", "genotype", "nas-bench-201", "nni", "naslib")
+"""The forms that `convert` reads."""
+
 _NODE = r"\|(?:\w{1,40}~\d\|){1,9}"
 _STRING = re.compile(rf"{_NODE}(?:\+{_NODE}){{1,9}}")
 

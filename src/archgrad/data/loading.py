@@ -81,20 +81,23 @@ def load(
     vocabulary: int | None = None,
     encoding: str = "utf-8",
 ) -> Data:
-    """A data set by its name in DATASETS, or by the path of an npz file or a folder.
+    """A data set by its name in `DATASETS`, or by the path of an npz file or a folder.
 
-    `root`: where CIFAR-10 or CIFAR-100 lies; relative paths of files and folders start from it too.
-    `image_size`: side in pixels to resize the images to, by area averaging (folders: bilinear).
-    `subset`: how many training images to keep, class-balanced; test images are never cut.
-    `dims`: 1 where an npz file holds signals (N, C, L), 3 where it holds volumes (N, C, D, H, W).
-    `stream`: whether the images of a folder are read when they are needed, "on", "off" or "auto":
-    where they would take more than 1 GiB; `workers`: how many processes read them then (0: this
-    one), and `data_timeout` how many seconds a batch of theirs may take (0: any time); see
-    `archgrad.data.stream.StreamSource`.
-    Of text `root` is the folder of ptb and `subset` the number of first training tokens to keep;
-    `level`, `vocabulary` and `encoding`: see `archgrad.data.text_data`. Options of images with
-    text, and of text with images, are refused.
-    The same arguments always give the same data. Raises `ArchgradError` for all that is wrong.
+    - `name`: one of `DATASETS`, or a path.
+    - `root`: where CIFAR-10 or CIFAR-100 lies; relative paths of files and folders start from it
+      too.
+    - `image_size`: side in pixels to resize the images to, by area averaging (folders: bilinear).
+    - `subset`: how many training images to keep, class-balanced; test images are never cut.
+    - `dims`: 1 where an npz file holds signals (N, C, L), 3 where it holds volumes (N, C, D, H, W).
+    - `stream`: whether the images of a folder are read when they are needed, "on", "off" or "auto":
+      where they would take more than 1 GiB; `workers`: how many processes read them then (0: this
+      one), and `data_timeout` how many seconds a batch of theirs may take (0: any time); see
+      `archgrad.data.StreamSource`.
+    - `level`, `vocabulary`, `encoding`: of text, see `archgrad.data.text_data`.
+
+    Of text `root` is the folder of ptb and `subset` the number of first training tokens to keep.
+    Options of images with text, and of text with images, are refused. The same arguments always
+    give the same data. Raises `ArchgradError` for all that is wrong.
 
     >>> import archgrad
     >>> data = archgrad.data.load("digits")

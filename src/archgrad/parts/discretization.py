@@ -40,12 +40,12 @@ class ByGroup(ABC):
 class StrongestEdges(ByGroup):
     """The k strongest incoming edges a node, the strongest operation but none on each.
 
-    The strength of an edge is its largest mixing weight over all operations but `none`, the
-    weights taken with `none` in the softmax (arXiv:1806.09055, section 2.4). Ties go to the
-    lower index. `k`: edges kept a node; by default what the space says (2 in the paper). Where
-    the space keeps every edge and lets it be `none`, this is the plain argmax. Edges
-    of a node are listed by source, so that equal architectures are equal values; the original
-    lists them by strength. `ArchgradError` for a `k` that a node does not have.
+    The strength of an edge is its largest mixing weight over all operations but `none`, the weights
+    taken with `none` in the softmax (arXiv:1806.09055, section 2.4). Ties go to the lower index.
+    `k`: edges kept a node; by default what the space says (2 in the paper). Where the space keeps
+    every edge and lets it be `none`, this is the plain argmax. Edges of a node are listed by
+    source, so that equal architectures are equal values; the original lists them by strength.
+    `ArchgradError` for a `k` that a node does not have.
 
     >>> import archgrad
     >>> from archgrad.parts.discretization import StrongestEdges

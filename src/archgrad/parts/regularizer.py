@@ -48,8 +48,7 @@ class ZeroOne:
 
     FairDARTS (arXiv:1911.12126), equation 5: - weight / N sum_i |s_i - 0.5|^power over all N
     candidates of all groups; from - weight / 2^power to 0, with zero gradient at alpha = 0 for
-    power 2. `power` 1 is the paper's alternative, and
-    another an `ArchgradError`.
+    power 2. `power` 1 is the paper's alternative, and another an `ArchgradError`.
 
     >>> import archgrad, torch
     >>> from archgrad.parts.regularizer import ZeroOne

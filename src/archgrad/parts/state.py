@@ -101,14 +101,14 @@ class SGD:
 class State:
     """One moment of a search, handed to every part; a part ignores what it does not need.
 
-    `progress`: fraction of the search done, in [0, 1]. `train` and `valid`: the batches of
-    this step, from the half that trains the weights and the half that trains alpha. `groups`:
-    what the rows and columns of alpha stand for. `seed`: of all that is random in this step, so
-    that every pass of one estimate sees the same noise. `step`: its number in the epoch, from 0.
-    `sample`: False where a relaxation shall
-    give its most typical weights, not random ones. `memory`: what parts keep from step to step,
-    by their own keys; numbers, texts, lists and tensors, for it is part of a checkpoint.
-    `valid_gradient`: d L_val / d w by parameter name, where the hypergradient took it.
+    `progress`: fraction of the search done, in [0, 1]. `train` and `valid`: the batches of this
+    step, from the half that trains the weights and the half that trains alpha. `groups`: what the
+    rows and columns of alpha stand for. `seed`: of all that is random in this step, so that every
+    pass of one estimate sees the same noise. `step`: its number in the epoch, from 0. `sample`:
+    False where a relaxation shall give its most typical weights, not random ones. `memory`: what
+    parts keep from step to step, by their own keys; numbers, texts, lists and tensors, for it is
+    part of a checkpoint. `valid_gradient`: d L_val / d w by parameter name, where the hypergradient
+    took it.
 
     >>> import torch
     >>> from archgrad.parts.relaxation import Softmax

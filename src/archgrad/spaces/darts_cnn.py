@@ -25,13 +25,13 @@ class DartsCNN(CellSpace):
     """The DARTS convolutional space: 14 edges, 8 operations, two cell types (arXiv:1806.09055).
 
     A recipe that builds the supernet and every derived network. `channels`: of the first cells
-    (doubled by each reduction cell); `nodes`: intermediate nodes of a cell; `operations`: on
-    every edge, unless `candidates` gives them for each edge of the normal and of the reduction
-    cell; `imagenet`: the three-convolution stem of the ImageNet form, which divides the image by
-    8 before the first cell (in derived networks `channels` wide, as in arXiv:1806.09055, in the
-    supernet three times as wide, as in the ImageNet search of arXiv:1907.05737);
-    `edges_per_node`: how many edges a derived node keeps. A derived node
-    may have fewer, or none at all (arXiv:1911.12126): it is then left out of the cell's output.
+    (doubled by each reduction cell); `nodes`: intermediate nodes of a cell; `operations`: on every
+    edge, unless `candidates` gives them for each edge of the normal and of the reduction cell;
+    `imagenet`: the three-convolution stem of the ImageNet form, which divides the image by 8 before
+    the first cell (in derived networks `channels` wide, as in arXiv:1806.09055, in the supernet
+    three times as wide, as in the ImageNet search of arXiv:1907.05737); `edges_per_node`: how many
+    edges a derived node keeps. A derived node may have fewer, or none at all (arXiv:1911.12126): it
+    is then left out of the cell's output.
 
     The same cells in one to three dimensions: `dims` 1 with `image_size` (L,) for signals, 3 with
     (D, H, W) for volumes. Operations keep their names (`sep_conv_3x3` has 3 taps in each
