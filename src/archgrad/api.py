@@ -202,7 +202,7 @@ def run(
 
     - `data`, `space`, `method`, `valid`, `classes`: as for `search`.
     - `test`: the test part of data from Python, of the same kind as `data`.
-    - `random_cells`: how many to compare with (default 3).
+    - `random_cells`: how many to compare with, at least 2 (default 3).
     - `out`: the run folder (default: a new one under runs/), where report.html shows it all;
       `resume`: one to continue.
     - `callbacks`: hear of the search, not of the retrainings.
@@ -224,7 +224,8 @@ def run(
         job = prepare_main_job(folder.config, **own, classes=classes)
     else:
         sections = sections_with_training(options, data, space, method)
-        config = configuration.build(sections, random_cells=random_cells or 3)
+        cells = 3 if random_cells is None else random_cells
+        config = configuration.build(sections, random_cells=cells)
         job = prepare_main_job(config, **own, classes=classes)
         made = job.search.config
         folder = Run.create(out or free_folder(config), made) if first else None
