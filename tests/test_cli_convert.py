@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from archgrad.architecture import Architecture, published
+from archgrad.conversion import FORMS, WRITTEN
 from other_tools import darts_log, errors_json, genotype
 from test_cli_json import run
 
@@ -19,6 +20,11 @@ def test_it_prints_our_json_and_their_text(tmp_path: Path) -> None:
     assert run("convert", "DARTS_V1", "--to", "genotype")[0] == genotype("DARTS_V1") + "\n"
     indices = ["convert", "[2, 2, 0, 2, 2, 3]", "--from", "naslib", "--to", "nas-bench-201"]
     assert run(*indices)[0].startswith("|nor_conv_3x3~0|+|nor_conv_3x3~0|")
+
+
+def test_the_help_names_every_form() -> None:
+    told = " ".join(run("convert", "--help")[0].split())
+    assert all(form in told for form in (*FORMS, *WRITTEN))
 
 
 def test_it_writes_what_a_log_says(tmp_path: Path) -> None:

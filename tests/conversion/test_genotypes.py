@@ -166,6 +166,12 @@ AMOEBANET = (
         ("Genotype(normal=[c for c in (1,)])", "expected lists, tuples"),
         ("Genotype(normal=" + "[" * 99 + "]" * 99 + ")", "more than 12 brackets"),
         ("Genotype(normal=" + "9" * 5000 + ")", "no Python value"),
+        ("Genotype(normal=(" + "1," * 20_000 + "))", "more than 10,000 parts"),
+        ("Genotype(normal=(" + "1," * 30_000 + "))", "more than 50,000 characters"),
+        ("{'normal': [], 'normal': []}", "each once"),
+        (genotype("FAIR_DARTS_B").replace("3', 2, 0", "3', 1, 0", 1), "found node 1, expected 2"),
+        (genotype("DARTS_V1").replace("range(2, 6)", "[2, 200]", 1), "numbers below 100"),
+        ("Genotype(recurrent=7, concat=[1])", "found 7, expected a list of edges"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(text: str, told: str) -> None:

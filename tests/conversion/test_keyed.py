@@ -147,6 +147,7 @@ def edited(**changes: Any) -> dict[str, Any]:
         ([2, 2, 0, 2, 2, 3], {}, "which tools order differently; if they are NASLib's"),
         ([2, 2, 0, 2, 2, 5], {"form": "naslib"}, "expected six numbers from 0 to 4"),
         ([2, 2, 0], {"form": "naslib"}, "expected six numbers"),
+        ("(0)", {"form": "naslib"}, "found 0, expected six numbers"),
         ([[[0, 3]] * 8] * 2, {"form": "naslib"}, "NASLib's compact form, of which its two"),
         (BEST.replace("nor_conv_1x1", "conv_1x1"), {}, 'operation "conv_1x1" is not known'),
         ("|a~0|+|b~0|c~1|", {}, "found 2 nodes, expected 3"),

@@ -87,6 +87,8 @@ def test_the_numbers_of_naslib_come_without_an_architecture(light: bool) -> None
     }  # fmt: skip
     with pytest.raises(ArchgradError, match="numbers of 3 epochs and no architecture; print the"):
         _ = found.architecture
+    with pytest.raises(ArchgradError, match=r"train_acc: found \['x'\], expected numbers"):
+        convert('{"train_acc": ["x"], "valid_acc": []}')
     log = "INFO Epoch 7 done. Train accuracy: 61.50000, Validation accuracy: 50.25000"
     assert convert(log).metrics == (
         {"epoch": 7, "train_accuracy": 0.615, "valid_accuracy": 0.5025},

@@ -22,6 +22,7 @@ FOUND = [  # what earlier versions did not tell in one line
     ("jsonl lines", "l.jsonl", b"[" * 5000 + b"\n"),
     ("table, JSON", "t.json", b"9" * 5000),
     ("checkpoints", "last.pt", b"PK\x03\x04"),
+    ("files of other tools", "log.txt", b"(0)"),
 ]  # fmt: skip
 
 

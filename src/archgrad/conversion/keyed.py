@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 from typing import Any
 
@@ -61,9 +61,10 @@ def nas_bench_301(choices: Choices) -> Architecture | None:
     return _cells(found)
 
 
-def op_indices(numbers: Sequence[Any]) -> Architecture:
+def op_indices(numbers: Any) -> Architecture:
     """The cell of NAS-Bench-201 of NASLib's six numbers."""
-    if len(numbers) != 6 or not all(type(n) is int and 0 <= n < 5 for n in numbers):
+    listed = isinstance(numbers, list | tuple) and len(numbers) == 6
+    if not listed or not all(type(number) is int and 0 <= number < 5 for number in numbers):
         raise ArchgradError(
             f"found {shown(numbers)}, expected six numbers from 0 to 4, NASLib's op_indices"
         )

@@ -13,12 +13,11 @@ LONGEST, DEPTH, ITEMS, LARGEST = 50_000, 12, 10_000, 1000  # characters, bracket
 BROKEN = 100  # genotypes in one file that are none
 NUMPY = ("float16", "float32", "float64", "int32", "int64")  # as numpy prints its numbers
 CONSTRUCTOR = "Genotype"
-_TOKEN = re.compile(
-    r"\s+|#[^\n]*"
-    r"|'[^'\\\n]*'|\"[^\"\\\n]*\""
-    r"|\d+(?:\.\d*)?(?:[eE][-+]?\d+)?(?!\w)"
-    r"|(?:np\.|numpy\.)?[A-Za-z_]\w*"
-    r"|[()\[\]{},=:]"
+_INSIDE = re.compile(  # tokens that are no brackets, as many as there are
+    r"(?:[\s,=:]++|#[^\n]*+"
+    r"|'[^'\\\n]*+'|\"[^\"\\\n]*+\""
+    r"|\d++(?:\.\d*+)?(?:[eE][-+]?\d++)?(?!\w)"
+    r"|(?:np\.|numpy\.)?[A-Za-z_]\w*+)*+"
 )
 _START = re.compile(
     r"(?:\b(?P<name>[A-Za-z_]\w*)[ \t]*=[ \t\\\n]*)?\b" + CONSTRUCTOR + r"\s*(?=\()"
@@ -29,7 +28,7 @@ _START = re.compile(
 class Literal(NamedTuple):
     """A genotype in a text: where it stands, what it is assigned to, and its fields' notation.
 
-    Where it is cut off or something else the notation is empty, and `problem` says so.
+    Where it is cut off or something else the notation is empty, and ``problem`` says so.
     """
 
     place: int
@@ -39,7 +38,7 @@ class Literal(NamedTuple):
 
 
 def genotypes(text: str) -> Iterator[Literal]:
-    """Every `Genotype(...)` and every dict that begins with the key normal, but no comment."""
+    """Every ``Genotype(...)`` and every dict that begins with the key normal, but no comment."""
     found, broken = _START.search(text), 0
     while found is not None:
         end, problem = found.end(), ""
@@ -56,7 +55,7 @@ def genotypes(text: str) -> Iterator[Literal]:
 
 
 def arguments(text: str) -> Any:
-    """The fields of a genotype, from `(normal=[...], ...)` or the dict of the same.
+    """The fields of a genotype, from ``(normal=[...], ...)`` or the dict of the same.
 
     >>> arguments("(recurrent=[('relu', 0)], concat=range(1, 2))")
     {'recurrent': [('relu', 0)], 'concat': (1,)}
@@ -67,8 +66,8 @@ def arguments(text: str) -> Any:
 def value(text: str) -> Any:
     """The value of a literal; ArchgradError for another expression, and for one beyond limits.
 
-    Known are lists, tuples, dicts, texts, numbers, None, True and False, `range` of small
-    numbers, numpy's numbers as it prints them, and `Genotype` with named fields, as a dict.
+    Known are lists, tuples, dicts, texts, numbers, None, True and False, ``range`` of small
+    numbers, numpy's numbers as it prints them, and ``Genotype`` with named fields, as a dict.
 
     >>> value("[('sep_conv_3x3', 0), range(2, 4)]")
     [('sep_conv_3x3', 0), (2, 3)]
@@ -88,22 +87,26 @@ def value(text: str) -> Any:
 
 
 def _end(text: str, start: int, whole: bool = False) -> int:
-    """Where the bracket that opens at `start` has been closed; all tokens are harmless ones."""
-    place, depth = start, 0
-    while place < len(text):
-        token = _TOKEN.match(text, place)
-        if token is None:
-            raise _wrong(text, place, "its notation is not that of a genotype")
-        place = token.end()
-        if token[0] in "([{":
+    """Where the bracket that opens at ``start`` has been closed; all tokens are harmless ones."""
+    place, depth, end = start, 0, min(len(text), start + LONGEST)
+    while True:
+        inside = _INSIDE.match(text, place, end)
+        place = place if inside is None else inside.end()
+        if place >= end:
+            break
+        if text[place] in "([{":
             depth += 1
-        elif token[0] in ")]}":
+        elif text[place] in ")]}":
             depth -= 1
-            if depth <= 0 and not whole:
-                return place
-        if depth > DEPTH or place - start > LONGEST:
-            limits = f"{DEPTH} brackets inside each other or {LONGEST:,} characters"
-            raise _wrong(text, start, f"it has more than {limits}")
+        else:
+            raise _wrong(text, place, "its notation is not that of a genotype")
+        place += 1
+        if depth <= 0 and not whole:
+            return place
+        if depth > DEPTH:
+            raise _wrong(text, start, f"it has more than {DEPTH} brackets inside each other")
+    if place < len(text):
+        raise _wrong(text, start, f"it has more than {LONGEST:,} characters")
     if not whole:
         raise _wrong(text, start, "its brackets do not close; is the file cut off?")
     return place

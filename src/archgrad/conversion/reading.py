@@ -17,7 +17,7 @@ from archgrad.conversion.found import Conversion, Found
 from archgrad.errors import ArchgradError, shown, unknown
 from archgrad.spaces.nas_bench_201 import from_string
 
-LIMIT, MOST = 2**26, 20_000  # bytes of a file, architectures in it
+LIMIT, MOST = 2**24, 20_000  # bytes of a file, architectures in it
 FORMS = ("archgrad", "genotype", "nas-bench-201", "nni", "naslib")
 """The forms that `convert` reads."""
 
