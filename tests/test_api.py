@@ -209,6 +209,13 @@ def test_the_main_job_in_python(tmp_path: Path) -> None:
 
 
 @pytest.mark.no_cover
+@pytest.mark.parametrize("count", [0, 1])
+def test_too_few_random_cells_are_refused_not_replaced(count: int, tmp_path: Path) -> None:
+    with pytest.raises(ArchgradError, match=f"random_cells: found {count}, expected greater"):
+        archgrad.run(random_cells=count, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_finished_retraining_of_other_options_is_not_taken_over(tmp_path: Path) -> None:
     x, y = images()
     options = {**TINY, "epochs": 1, **{f"train_{k}": v for k, v in TINY_TRAIN.items()}}

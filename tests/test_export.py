@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 import archgrad
 from archgrad import cli, exporting
-from archgrad.api import TrainResult
 from archgrad.architecture import Architecture, Cell, published
 from archgrad.config import SearchConfig
 from archgrad.errors import ArchgradError
@@ -27,7 +26,7 @@ from archgrad.folder import Run
 from archgrad.network import Classifier
 from archgrad.spaces import space
 from archgrad.spaces.darts_cnn import DartsCNN
-from archgrad.trained import of_folder, rebuilt
+from archgrad.trained import TrainResult, of_folder, rebuilt
 from exports import FILES, difference, imported, score, scrambled, trained
 
 SMALL = {

@@ -15,7 +15,6 @@ from torch import Tensor
 
 import archgrad
 from archgrad import cli, exporting
-from archgrad.api import TrainResult
 from archgrad.architecture import published
 from archgrad.errors import ArchgradError
 from archgrad.exporting import FORMATS, export_to
@@ -23,7 +22,7 @@ from archgrad.folder import Run
 from archgrad.spaces.darts_rnn import DartsRNN
 from archgrad.stepping import Step
 from archgrad.subjects import subject_of
-from archgrad.trained import of_folder, rebuilt
+from archgrad.trained import TrainResult, of_folder, rebuilt
 from exports import FILES, imported, scrambled, text_score
 
 SPACE = DartsRNN(hidden=4, classes=6)

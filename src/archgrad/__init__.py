@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from archgrad import baselines, benchmarks, data, methods, spaces
-    from archgrad.api import TrainResult, build, derive, export, plan, run, search, train
+    from archgrad.api import build, derive, export, plan, run, search, train
     from archgrad.architecture import Architecture, Cell, published
     from archgrad.callbacks import Beginning, Callback, EpochEnd
     from archgrad.choice import Choice, Group
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from archgrad.supernet import Supernet
     from archgrad.sweeping.engine import sweep
     from archgrad.tensorboard import TensorBoard
+    from archgrad.trained import TrainResult
 
 __version__ = "0.1.0"
 
@@ -58,7 +59,7 @@ _HOMES = {
     "SearchResult": "archgrad.result",
     "Supernet": "archgrad.supernet",
     "TensorBoard": "archgrad.tensorboard",
-    "TrainResult": "archgrad.api",
+    "TrainResult": "archgrad.trained",
     "Width": "archgrad.choices",
     "Zero": "archgrad.operations",
     "build": "archgrad.api",

@@ -19,7 +19,7 @@ Answer = dict[str, Any]
 
 
 def main_job(report: Any, path: Path) -> Answer:
-    """Of ``run``: results.json with what was found; ``report``: that of the main job."""
+    """Of `run`: results.json with what was found; `report`: that of the main job."""
     from archgrad.experiment import as_json
 
     found = report.search.architecture.model_dump(mode="json")
@@ -27,7 +27,7 @@ def main_job(report: Any, path: Path) -> Answer:
 
 
 def search(result: Any, path: Path) -> Answer:
-    """Of ``search``; ``result``: an `archgrad.result.SearchResult`."""
+    """Of `search`; `result`: an `archgrad.result.SearchResult`."""
     config, limit = result.config, result.cost
     return {
         "path": path,
@@ -44,7 +44,7 @@ def search(result: Any, path: Path) -> Answer:
 
 
 def train(path: Path, done: int, epochs: int, scores: Sequence[Answer]) -> Answer:
-    """Of ``train``: no scores where it was paused."""
+    """Of `train`: no scores where it was paused."""
     return {
         "path": path,
         "paused": not scores,
@@ -55,7 +55,7 @@ def train(path: Path, done: int, epochs: int, scores: Sequence[Answer]) -> Answe
 
 
 def derive(architecture: Architecture, run: Path, epoch: int | None, file: Path | None) -> Answer:
-    """Of ``derive``: ``epoch`` None is the last."""
+    """Of `derive`: `epoch` None is the last."""
     found = architecture.model_dump(mode="json")
     return {"run": run, "epoch": epoch, "file": file, "architecture": found}
 
@@ -63,9 +63,9 @@ def derive(architecture: Architecture, run: Path, epoch: int | None, file: Path 
 def conversion(
     found: Any, architecture: Architecture | None, text: str | None, files: Answer
 ) -> Answer:
-    """Of ``convert``; ``found``: an `archgrad.conversion.Conversion`; ``files``: what was written.
+    """Of `convert`; `found`: an `archgrad.conversion.Conversion`; `files`: what was written.
 
-    ``architecture`` is the chosen one, None where there are only numbers of epochs.
+    `architecture` is the chosen one, None where there are only numbers of epochs.
     """
     return {
         "source": found.source,
@@ -84,12 +84,12 @@ def conversion(
 
 
 def comparison(results: Any, path: Path) -> Answer:
-    """Of ``compare``: its results.json; ``results``: an `archgrad.comparing.results.Results`."""
+    """Of `compare`: its results.json; `results`: an `archgrad.comparing.results.Results`."""
     return {"path": path, **json.loads(results.to_json())}
 
 
 def methods() -> list[Answer]:
-    """Of ``methods``."""
+    """Of `methods`."""
     from archgrad.baselines import BASELINES
     from archgrad.methods import RECIPES
 
@@ -97,7 +97,7 @@ def methods() -> list[Answer]:
 
 
 def method(name: str) -> Answer:
-    """Of ``methods NAME``: ``parts`` are the slots that are not plain DARTS, null of a baseline."""
+    """Of `methods NAME`: `parts` are the slots that are not plain DARTS, null of a baseline."""
     from archgrad.baselines import BASELINES
     from archgrad.calling import defaults
     from archgrad.errors import unknown
@@ -118,6 +118,6 @@ def method(name: str) -> Answer:
 
 
 def recipe(name: str) -> Answer:
-    """Of ``recipes NAME``."""
+    """Of `recipes NAME`."""
     found = recipes.recipe(name)
     return {"recipe": name, **asdict(found)}

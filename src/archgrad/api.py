@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from archgrad import config as configuration
-from archgrad import deriving, measure
+from archgrad import deriving
 from archgrad.architecture import Architecture, resolve
-from archgrad.arguments import TRAIN, beginning, resumed, sections_of, sections_with_training
+from archgrad.arguments import (
+    TRAIN,
+    beginning,
+    data_of,
+    resumed,
+    retrainable,
+    sections_of,
+    sections_with_training,
+)
 from archgrad.baselines import BASELINES
 from archgrad.budget import Limit, kept
 from archgrad.callbacks import Callback, Callbacks
@@ -22,28 +28,17 @@ from archgrad.distributed import from_first, world
 from archgrad.errors import ArchgradError
 from archgrad.exporting import Exported, export_to, own_subject, subject_of
 from archgrad.folder import Run, free_folder
-from archgrad.measure import ACCURACY, Measure
 from archgrad.methods.value import Method
-from archgrad.network import Classifier
 from archgrad.planning import Plan
-from archgrad.prepared import (
-    came_from_python,
-    fits,
-    prepare,
-    prepare_data,
-    retraining_space,
-    search_method,
-    section,
-)
+from archgrad.prepared import fits, prepare, prepare_data, retraining_space, search_method, section
 from archgrad.reporting.ending import leave_report
 from archgrad.result import SearchResult
-from archgrad.retraining import Score, check, retrain, retrainings
+from archgrad.retraining import check, retrain, retrainings
 from archgrad.sizing import retrained
 from archgrad.spaces import SPACES, SearchSpace
 from archgrad.spaces.own import OwnModel
-from archgrad.statistics import spread
 from archgrad.task import Task
-from archgrad.trained import Trained, of_folder, of_training
+from archgrad.trained import TrainResult, of_folder
 from archgrad.transfer import transferred_from
 from archgrad.trees import describe
 
@@ -69,23 +64,46 @@ def search(
 ) -> SearchResult:
     """Search an architecture on training images; test images are never looked at.
 
-    ``space``: a name (default "darts-cnn") or a space for the shape of the data; ``data``: a name
-    as on the command line (default "digits"), arrays (x, y) or (x, y, x_test, y_test), a Dataset,
-    a DataLoader (with a DataLoader as ``valid``), or an `archgrad.data.Data`; ``method``: a name
-    (default "darts") or an `archgrad.Method`; ``out``: a new run folder (None: nothing is
-    written); ``resume``: a run folder to continue, with every option as it was; ``callbacks``: hear
-    of it as it goes, each an `archgrad.Callback` (docs/callbacks.md); ``options``: any field of
-    `archgrad.config.SearchConfig` or `archgrad.config.DataConfig`, as ``epochs=5``, or ``dims=1``
-    for signals (N, channels, length), ``dims=3`` for volumes.
+    - `space`: a name (default "darts-cnn"), a space for the shape of the data, or an own model with
+      `archgrad.Choice` modules, which is copied and trained along.
+    - `data`: a name as on the command line (default "digits"), arrays (x, y) or (x, y, x_test,
+      y_test) with x (N, C, H, W) or (N, H, W, C), a Dataset, a DataLoader (with a DataLoader as
+      `valid`), or an `archgrad.data.Data`.
+    - `method`: a name (default "darts"), an `archgrad.Method`, or the name of a baseline.
+    - `train`: of an own model, in place of `data`: a tuple of arrays, a Dataset or a loader of
+      batches; `valid`: what alpha learns from, of the same kind; without it arrays and a Dataset
+      are cut in two.
+    - `loss(output, target)`, `metric(output, target)`: of an own model: a scalar tensor, and a
+      number, higher is better; without both, cross-entropy and accuracy.
+    - `forward(model, batch)`: of an own model: output and target of a batch that is not (input,
+      target).
+    - `classes`: how many there are, where the training labels do not tell.
+    - `out`: a new run folder (None: nothing is written); `resume`: one to continue, with every
+      option as it was.
+    - `callbacks`: hear of it as it goes, each an `archgrad.Callback` (docs/callbacks.md).
+    - `options`: any field of `archgrad.config.SearchConfig` or `archgrad.config.DataConfig`, as
+      `epochs=5`, or `dims=1` for signals (N, channels, length), `dims=3` for volumes.
 
-    Or ``space`` is an own model with `archgrad.Choice` modules, which is copied and trained along.
-    ``train`` and ``valid``: each a tuple of arrays, a Dataset or a loader of batches; without
-    ``valid`` arrays and a Dataset are cut in two. ``loss(output, target)``: a scalar tensor;
-    ``metric(output, target)``: a number, higher is better; without both, cross-entropy and
-    accuracy. ``forward(model, batch)``: output and target of a batch that is not (input, target).
-    ``result.derive()`` is the model with what was chosen in place of its choices.
+    Returns an `archgrad.SearchResult`; of an own model `result.derive()` is the model with what was
+    chosen in place of its choices. Raises `ArchgradError` for wrong input, before anything is
+    written, and `Diverged` when a loss is not finite.
 
-    Raises `ArchgradError` for wrong input and `Diverged` when a loss is not finite.
+    >>> import archgrad
+    >>> size = {"space": "nas-bench-201", "channels": 2, "cells": 1}
+    >>> small = {"subset": 40, "batch_size": 10, "epochs": 1, "guard": "off"}
+    >>> result = archgrad.search(data="digits", **size, **small)
+    >>> [cell.name for cell in result.architecture.cells], result.alpha["cell"].shape
+    (['cell'], torch.Size([6, 5]))
+
+    The same of an own model:
+
+    >>> import torch
+    >>> x, y = torch.randn(16, 4), torch.arange(16) % 2
+    >>> block = {"linear": torch.nn.Linear(4, 4), "skip": torch.nn.Identity()}
+    >>> model = torch.nn.Sequential(archgrad.Choice(block, "block"), torch.nn.Linear(4, 2))
+    >>> result = archgrad.search(model, train=(x, y), epochs=1, batch_size=4, guard="off")
+    >>> result.derive()(x).shape
+    torch.Size([16, 2])
     """
     own = {"method": method, "valid": valid, "classes": classes}
     task, heard = Task.of(loss, metric, forward), Callbacks(callbacks)
@@ -105,10 +123,25 @@ def search(
 
 
 def build(factory: Callable[[], nn.Module], architecture: Architecture) -> nn.Module:
-    """The model that ``factory`` makes, with what the architecture chose in place of its choices.
+    """The model that `factory` makes, with what the architecture chose in place of its choices.
 
-    Plain PyTorch with the weights the factory gave it; those of ``result.derive()`` fit into it:
-    ``build(factory, architecture).load_state_dict(...)``.
+    `factory`: a function that makes the model with its choices, such as its class; `architecture`:
+    of that model. Plain PyTorch with the weights the factory gave it; those of `result.derive()`
+    fit into it: `build(factory, architecture).load_state_dict(...)`. Raises `ArchgradError` for a
+    factory that is a model or makes none, and for an architecture of another model.
+
+    >>> import archgrad
+    >>> from torch import nn
+    >>> def factory():
+    ...     block = {"linear": nn.Linear(4, 4), "skip": nn.Identity()}
+    ...     return nn.Sequential(archgrad.Choice(block, "block"), nn.Linear(4, 2))
+    >>> nodes = ((("skip", 0),),)
+    >>> cell = archgrad.Cell(name="block", inputs=1, nodes=nodes, output=(1,))
+    >>> archgrad.build(factory, archgrad.Architecture(space="own", cells=(cell,)))
+    Sequential(
+      (0): Identity()
+      (1): Linear(in_features=4, out_features=2, bias=True)
+    )
     """
     model = factory if isinstance(factory, nn.Module) else factory()
     if model is factory or not isinstance(model, nn.Module):
@@ -137,6 +170,13 @@ def plan(
 
     Arguments and errors as for `search`. A few steps are made to measure them, nothing is written,
     and torch's random state stays as it is; how it is estimated: `archgrad.planning`.
+
+    >>> import archgrad
+    >>> size = {"space": "nas-bench-201", "channels": 2, "cells": 1}
+    >>> small = {"subset": 40, "batch_size": 10, "epochs": 3, "guard": "off"}
+    >>> needed = archgrad.plan(data="digits", **size, **small)
+    >>> needed.epochs, needed.steps, needed.memory_mb > 0
+    (3, 2, True)
     """
     own = {"method": method, "valid": valid, "classes": classes}
     task = Task.of(loss, metric, forward)
@@ -158,12 +198,20 @@ def run(
     callbacks: Sequence[Callback] = (),
     **options: Any,
 ) -> Report:
-    """The main job: search, retrain, test, and compare with random cells; see `experiment`.
+    """The main job: search, retrain, test, and compare with random cells.
 
-    Arguments as for `search`; ``test``: the test part of data from Python; ``random_cells``: how
-    many to compare with (default 3); ``out``: the run folder (default: a new one under runs/),
-    where report.html shows it all; ``callbacks``: hear of the search, not of the retrainings;
-    options of the retraining have the prefix ``train_``, as ``train_epochs=20``.
+    - `data`, `space`, `method`, `valid`, `classes`: as for `search`.
+    - `test`: the test part of data from Python, of the same kind as `data`.
+    - `random_cells`: how many to compare with, at least 2 (default 3).
+    - `out`: the run folder (default: a new one under runs/), where report.html shows it all;
+      `resume`: one to continue.
+    - `callbacks`: hear of the search, not of the retrainings.
+    - `options`: as for `search`; those of the retraining have the prefix `train_`, as
+      `train_epochs=20`.
+
+    Returns an `archgrad.experiment.Report`: the search, the scores of every network by label and
+    seed, and what is to be said of the found cell beside the random ones. Raises `ArchgradError`
+    for wrong input, before a folder is made, and `Diverged` when a loss is not finite.
     """
     from archgrad.experiment import main_job, prepare_main_job
 
@@ -176,7 +224,8 @@ def run(
         job = prepare_main_job(folder.config, **own, classes=classes)
     else:
         sections = sections_with_training(options, data, space, method)
-        config = configuration.build(sections, random_cells=random_cells or 3)
+        cells = 3 if random_cells is None else random_cells
+        config = configuration.build(sections, random_cells=cells)
         job = prepare_main_job(config, **own, classes=classes)
         made = job.search.config
         folder = Run.create(out or free_folder(config), made) if first else None
@@ -196,13 +245,24 @@ def derive(
 ) -> Architecture:
     """The architecture of a search's last epoch, or of the given one (counted from 1).
 
-    ``rule``: "strongest", "skip_limit" or "threshold" in place of the method's own, or
-    "perturbation": from the trained supernet itself (arXiv:2108.04392), with ``tuning_epochs``
-    epochs of training between decisions; it takes the last epoch and needs the data of the search
-    (``data`` where they came from Python).
+    - `folder`: the run folder of the search; `epoch`: None for the last.
+    - `rule`: "strongest", "skip_limit" or "threshold" in place of the method's own, or
+      "perturbation": from the trained supernet itself (arXiv:2108.04392); it takes the last epoch
+      and needs the data of the search.
+    - `tuning_epochs`: epochs of training between two decisions of the rule "perturbation".
+    - `data`: those of the search, for the rule "perturbation", where they came from Python.
 
     Of an own model or space the architecture is read from the folder, without it; a method that
-    came from Python is not in the folder, and such a run is refused.
+    came from Python is not in the folder, and such a run is refused. Raises `ArchgradError` for
+    that, for an epoch that is not there, and for a rule that the search does not allow.
+
+    >>> import archgrad
+    >>> size = {"space": "nas-bench-201", "channels": 2, "cells": 1, "subset": 40, "batch_size": 10}
+    >>> result = archgrad.search(data="digits", epochs=2, guard="off", out="runs/first", **size)
+    >>> archgrad.derive("runs/first") == result.architecture
+    True
+    >>> archgrad.derive("runs/first", epoch=1).space
+    'nas-bench-201'
     """
     run = Run.open(folder)
     if section(run.config).method in BASELINES:
@@ -236,62 +296,6 @@ def derive(
     return deriving.derive(run, kept(run, config, method), epoch)
 
 
-@dataclass(frozen=True)
-class TrainResult:
-    """Retrainings of one architecture: ``scores`` one a seed, ``networks`` the trained modules.
-
-    ``vocabulary``: the words that a language model was trained on, in order; else None.
-    """
-
-    architecture: Architecture
-    scores: list[Score]
-    networks: list[Classifier]
-    vocabulary: tuple[str, ...] | None = None
-
-    @property
-    def measure(self) -> Measure:
-        """What the networks are judged by: accuracy in [0, 1], or perplexity of text."""
-        return measure.of(self.scores[0])
-
-    @property
-    def values(self) -> list[float]:
-        """That of each seed, on the test part."""
-        return measure.values(self.scores)
-
-    @property
-    def accuracies(self) -> list[float]:
-        """Test accuracy of each seed, in [0, 1]; of text there is none."""
-        if self.measure is not ACCURACY:
-            raise ArchgradError(
-                f"found scores of {self.measure.name}, expected accuracies; take .values"
-            )
-        return self.values
-
-    @property
-    def mean(self) -> float:
-        """Mean of `values` over the seeds."""
-        return fmean(self.values)
-
-    @property
-    def spread(self) -> float:
-        """Sample standard deviation of `values`; nan for a single seed."""
-        return spread(self.values)
-
-    def trained(self, seed: int | None = None) -> Trained:
-        """The network of this seed (None: of the first) with all that is known of it."""
-        seeds = [score["seed"] for score in self.scores]
-        if seed is not None and seed not in seeds:
-            raise ArchgradError(f"found no retraining with seed {seed}; there are {seeds}")
-        index = 0 if seed is None else seeds.index(seed)
-        network, score = self.networks[index], self.scores[index]
-        return of_training(self.architecture, network, score, self.scores, self.vocabulary)
-
-    def _repr_html_(self) -> str:
-        from archgrad.reporting.markup import of_retraining
-
-        return of_retraining(self)
-
-
 def train(
     what: str | Path | Architecture | SearchResult,
     data: Any = None,
@@ -304,14 +308,27 @@ def train(
 ) -> TrainResult:
     """Retrain an architecture from scratch, once a seed, and test each final network once.
 
-    ``what``: a search result, an architecture, a published name such as "DARTS_V2", a JSON file
-    or a run folder; ``data``: as for `search`, with a test part (default: the data of the run
-    folder, else "digits"); ``transfer``: the data may have other classes than those of the search,
-    which are refused without it; each score notes the search's data as "transferred_from";
-    ``callbacks``: hear of every retraining; ``options``: any field of
-    `archgrad.config.TrainConfig` or `archgrad.config.DataConfig`, as ``epochs=20, seeds=1``, or
-    ``recipe="darts-cifar10"``: the options of a paper (`archgrad.recipes`), which others override.
-    Retrainings run one after the other.
+    - `what`: a search result, an architecture, a published name such as "DARTS_V2", a JSON file or
+      a run folder.
+    - `data`: as for `search`, with a test part (default: the data of the run folder, else
+      "digits").
+    - `test`: the test part of data from Python, of the same kind as `data`; `classes`: as for
+      `search`.
+    - `transfer`: the data may have other classes than those of the search, which are refused
+      without it; each score notes the search's data as "transferred_from".
+    - `callbacks`: hear of every retraining.
+    - `options`: any field of `archgrad.config.TrainConfig` or `archgrad.config.DataConfig`, as
+      `epochs=20, seeds=1`, or `recipe="darts-cifar10"`: the options of a paper
+      (`archgrad.recipes`), which others override.
+
+    Retrainings run one after the other. Raises `ArchgradError` for wrong input, for data without a
+    test part and for an architecture of an own model, and `Diverged` when a loss is not finite.
+
+    >>> import archgrad
+    >>> small = {"subset": 40, "batch_size": 20, "epochs": 1, "channels": 2, "cells": 3}
+    >>> trained = archgrad.train("DARTS_V2", "digits", seeds=2, **small)
+    >>> len(trained.networks), all(0 <= accuracy <= 1 for accuracy in trained.accuracies)
+    (2, True)
     """
     architecture = retrainable(what)
     sections = sections_of(options, TRAIN, data)
@@ -337,17 +354,6 @@ def train(
     return TrainResult(architecture, scores, networks, vocabulary)
 
 
-def retrainable(what: str | Path | Architecture | SearchResult) -> Architecture:
-    """The architecture of ``what``, refused where it is of an own model."""
-    architecture = what.architecture if isinstance(what, SearchResult) else resolve(what)
-    if architecture.space == OWN:
-        raise ArchgradError(
-            "an architecture of an own model is not retrained here; train result.derive(), or "
-            "archgrad.build(factory, architecture), with your own code"
-        )
-    return architecture
-
-
 def export(
     what: str | Path | TrainResult | nn.Module,
     format: str = "source",
@@ -358,16 +364,24 @@ def export(
 ) -> Exported:
     """Write a trained network to files that need no archgrad; each export is checked at once.
 
-    ``what``: the folder of a main job or of a retraining, a `TrainResult`, or any module, which is
-    exported with inputs like ``example``: a tensor, a tuple of inputs (tensors, or structures of
-    them), or a dict of inputs by name, the batch first in every tensor; ``format``:
-    "source" (one readable Python file and its weights; not for a module), "onnx", "torch"
-    (torch.export) or "safetensors" (weights beside a JSON file); ``out``: the folder to write to
-    (default: the run folder, where an earlier export is replaced); ``seed``: of the retraining
-    (default: the first). Batches of any size can be given to the export.
+    - `what`: the folder of a main job or of a retraining, an `archgrad.TrainResult`, or any module,
+      which is exported with inputs like `example`.
+    - `format`: "source" (one readable Python file and its weights; not for a module), "onnx",
+      "torch" (torch.export) or "safetensors" (weights beside a JSON file).
+    - `out`: the folder to write to (default: the run folder, where an earlier export is replaced).
+    - `seed`: of the retraining (default: the first).
+    - `example`: of a module: a tensor, a tuple of inputs (tensors, or structures of them), or a
+      dict of inputs by name, the batch first in every tensor.
 
-    Raises `ArchgradError` where the outputs differ from the network's own by more than 1e-6 (onnx:
-    1e-4) of max(1, largest output), booleans and integers at all, and keeps nothing.
+    Batches of any size can be given to the export. Raises `ArchgradError` where the outputs differ
+    from the network's own by more than 1e-6 (onnx: 1e-4) of max(1, largest output), booleans and
+    integers at all, and keeps nothing; and where the package that a format needs is not installed.
+
+    >>> import archgrad, torch
+    >>> network = torch.nn.Linear(4, 2)
+    >>> made = archgrad.export(network, "safetensors", "exported", example=torch.randn(3, 4))
+    >>> [file.name for file in made.files], made.difference
+    (['weights.safetensors', 'model.json'], 0.0)
     """
     if isinstance(what, nn.Module):
         subject = own_subject(what, example)
@@ -385,20 +399,3 @@ def export(
     if out is None:
         raise ArchgradError("found no folder to write to; give one as out=")
     return export_to(subject, format, Path(out))
-
-
-def data_of(what: str | Path | Architecture | SearchResult) -> dict[str, Any]:
-    """The data options of the search that ``what`` is the result of; none for a bare cell."""
-    if isinstance(what, SearchResult):
-        if what.path is None:
-            raise ArchgradError("this search has no run folder; say on which data to train")
-        what = what.path
-    if isinstance(what, Architecture):
-        return {}
-    folder = Path(what) if Path(what).is_dir() else Path(what).parent
-    if folder == Path() or not (folder / "config.yaml").is_file():
-        return {}
-    config = Run.open(folder).config.data
-    if config.data == OWN:
-        raise came_from_python("data")
-    return {"data": config.data, **config.model_dump(exclude_defaults=True)}

@@ -27,10 +27,17 @@ class Cell(BaseModel):
     """A cell: for each intermediate node the edges that enter it, as (operation, source).
 
     Sources count the cell's inputs first (0 and 1 in the DARTS space), then the intermediate nodes.
-    ``output`` lists the nodes whose states form the cell's output.
+    `name`: of the cell in its architecture; `inputs`: how many it has; `nodes`: the edges, node by
+    node; `output`: the nodes whose states form the cell's output, in ascending order. A source that
+    is not before its node, an edge listed twice and an `output` that is no node are refused: by
+    pydantic's ValidationError here, as an `ArchgradError` where `Architecture` reads a file.
 
-    >>> Cell(name="normal", inputs=1, nodes=((("skip_connect", 0),),), output=(1,)).operations
+    >>> from archgrad import Cell
+    >>> cell = Cell(name="normal", inputs=1, nodes=((("skip_connect", 0),),), output=(1,))
+    >>> cell.operations
     ('skip_connect',)
+    >>> print(cell)
+    normal  skip_connect<-0
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -77,11 +84,17 @@ class Cell(BaseModel):
 class Architecture(BaseModel):
     """A discrete architecture ("genotype"): the cells of one search space.
 
-    >>> DARTS_V2 = published("DARTS_V2")
-    >>> Architecture.from_json(DARTS_V2.to_json()) == DARTS_V2
-    True
-    >>> DARTS_V2.cell("reduce").nodes[0]
+    `space`: the name of the space, "own" of an own model; `cells`: with different names; `format`:
+    of the JSON text. A value: frozen, hashable, equal where all cells are.
+
+    >>> import archgrad
+    >>> found = archgrad.published("DARTS_V2")
+    >>> found.space, [cell.name for cell in found.cells]
+    ('darts-cnn', ['normal', 'reduce'])
+    >>> found.cell("reduce").nodes[0]
     (('max_pool_3x3', 0), ('max_pool_3x3', 1))
+    >>> archgrad.Architecture.from_json(found.to_json()) == found
+    True
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -98,7 +111,7 @@ class Architecture(BaseModel):
         return self
 
     def cell(self, name: str) -> Cell:
-        """The cell called ``name``; an unknown name is an error that lists the known ones."""
+        """The cell called `name`; `ArchgradError` for an unknown one, with those that are known."""
         for cell in self.cells:
             if cell.name == name:
                 return cell
@@ -106,7 +119,12 @@ class Architecture(BaseModel):
 
     @property
     def edges(self) -> Counter[tuple[str, str, int, int]]:
-        """Every (cell, operation, source, node) with how often it is there."""
+        """Every (cell, operation, source, node) with how often it is there.
+
+        >>> import archgrad
+        >>> archgrad.published("DARTS_V2").edges.total()
+        16
+        """
         return Counter(
             (cell.name, operation, source, node)
             for cell in self.cells
@@ -122,7 +140,8 @@ class Architecture(BaseModel):
         cells that are the same function with nodes in another order do differ. In NAS-Bench-201 it
         is the share of the six operations that differ. Raises `ArchgradError` for another space.
 
-        >>> published("DARTS_V1").distance(published("DARTS_V2"))
+        >>> import archgrad
+        >>> archgrad.published("DARTS_V1").distance(archgrad.published("DARTS_V2"))
         0.3125
         """
         if self.space != other.space:
@@ -137,11 +156,12 @@ class Architecture(BaseModel):
     def plot(
         self, width: float = 6.75, strength: Mapping[tuple[str, str, int, int], float] | None = None
     ) -> Figure:
-        """The cells as a figure for a paper, at most ``width`` inches wide; needs matplotlib.
+        """The cells as a figure for a paper, at most `width` inches wide; needs matplotlib.
 
         A page of two columns is 6.75 inches wide, a column 3.25. Text has 7 points where the cells
-        fit, and less where they do not. ``strength``: of edges, (cell, operation, source, node) ->
-        a number, such as ``result.strength``: lines are as wide. How to save it: docs/figures.md.
+        fit, and less where they do not. `strength`: of edges, (cell, operation, source, node) ->
+        a number, such as `result.strength`: lines are as wide. Raises `ArchgradError` where
+        matplotlib is not installed. How to save it: docs/figures.md.
         """
         from archgrad.reporting.figures import of_architecture
 
@@ -162,7 +182,10 @@ class Architecture(BaseModel):
 
     @classmethod
     def from_json(cls, text: str, origin: str = "architecture") -> Architecture:
-        """Read and validate; an error names ``origin``, the field, what was found and expected."""
+        """Read and validate text in the format of `to_json`.
+
+        Raises `ArchgradError` that names `origin`, the field, what was found and what was expected.
+        """
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
@@ -170,7 +193,16 @@ class Architecture(BaseModel):
 
     @classmethod
     def load(cls, path: str | Path) -> Architecture:
-        """Read a JSON file."""
+        """Read a JSON file, such as the architecture.json of a run folder, of at most 16 MiB.
+
+        Raises `ArchgradError` where it cannot be read or holds no architecture.
+
+        >>> import archgrad
+        >>> from pathlib import Path
+        >>> size = Path("found.json").write_text(archgrad.published("PC_DARTS").to_json())
+        >>> archgrad.Architecture.load("found.json") == archgrad.published("PC_DARTS")
+        True
+        """
         try:
             text = untrusted.text(path, LIMIT)
         except (OSError, UnicodeDecodeError) as error:
@@ -199,7 +231,18 @@ def published_names() -> Iterable[str]:
 
 
 def published(name: str) -> Architecture:
-    """A published architecture by name, for example ``DARTS_V2``."""
+    """A published architecture by `name`, such as "DARTS_V2"; its paper stands in published.json.
+
+    Raises `ArchgradError` for an unknown name, with all that are known.
+
+    >>> import archgrad
+    >>> for edges in archgrad.published("DARTS_V2").cell("normal").nodes:
+    ...     print(*edges)
+    ('sep_conv_3x3', 0) ('sep_conv_3x3', 1)
+    ('sep_conv_3x3', 0) ('sep_conv_3x3', 1)
+    ('sep_conv_3x3', 1) ('skip_connect', 0)
+    ('skip_connect', 0) ('dil_conv_3x3', 2)
+    """
     entries = _published()
     if name not in entries:
         raise unknown("published architecture", name, entries)

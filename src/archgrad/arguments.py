@@ -9,12 +9,14 @@ from typing import Any
 
 from torch import nn
 
+from archgrad.architecture import Architecture, resolve
 from archgrad.config import OWN, DataConfig, RunConfig, SearchConfig, TrainConfig
 from archgrad.data.own import OwnData
 from archgrad.errors import ArchgradError, unknown
 from archgrad.folder import Run
 from archgrad.methods.value import Method
-from archgrad.prepared import Prepared, checked, prepare, section
+from archgrad.prepared import Prepared, came_from_python, checked, prepare, section
+from archgrad.result import SearchResult
 from archgrad.spaces import SearchSpace
 from archgrad.spaces.own import OwnModel
 from archgrad.task import Task
@@ -132,3 +134,31 @@ def sections_with_training(
     training = {name.removeprefix("train_"): options[name] for name in of_training}
     named = sections_of(training, {"train": TrainConfig})
     return {**sections_of(rest, SEARCH, data, space, method), **named}
+
+
+def retrainable(what: str | Path | Architecture | SearchResult) -> Architecture:
+    """The architecture of `what`, refused where it is of an own model."""
+    architecture = what.architecture if isinstance(what, SearchResult) else resolve(what)
+    if architecture.space == OWN:
+        raise ArchgradError(
+            "an architecture of an own model is not retrained here; train result.derive(), or "
+            "archgrad.build(factory, architecture), with your own code"
+        )
+    return architecture
+
+
+def data_of(what: str | Path | Architecture | SearchResult) -> dict[str, Any]:
+    """The data options of the search that `what` is the result of; none for a bare cell."""
+    if isinstance(what, SearchResult):
+        if what.path is None:
+            raise ArchgradError("this search has no run folder; say on which data to train")
+        what = what.path
+    if isinstance(what, Architecture):
+        return {}
+    folder = Path(what) if Path(what).is_dir() else Path(what).parent
+    if folder == Path() or not (folder / "config.yaml").is_file():
+        return {}
+    config = Run.open(folder).config.data
+    if config.data == OWN:
+        raise came_from_python("data")
+    return {"data": config.data, **config.model_dump(exclude_defaults=True)}

@@ -57,9 +57,9 @@ class Average:
 
 
 def stalled(losses: Sequence[float], loss: float, epochs: int) -> bool:
-    """Whether a validation loss is above the smallest of all before but the last ``epochs``.
+    """Whether a validation loss is above the smallest of all before but the last `epochs`.
 
-    The non-monotone trigger of arXiv:1708.02182. ``losses``: of the epochs before this one; never
-    true while there are no more than ``epochs`` of them.
+    The non-monotone trigger of arXiv:1708.02182. `losses`: of the epochs before this one; never
+    true while there are no more than `epochs` of them.
     """
     return len(losses) > epochs and loss > min(losses[:-epochs])

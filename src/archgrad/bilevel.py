@@ -63,7 +63,7 @@ def bilevel_search(
     """Search an architecture (arXiv:1806.09055, algorithm 1); goes on from the run's checkpoint.
 
     Each step takes one batch of either half: alpha moves against the method's hypergradient, then
-    the weights along the gradient of L_train. The test part of ``data`` is never touched.
+    the weights along the gradient of L_train. The test part of `data` is never touched.
     """
     device = resolve_device(config.device)
     callback = callback or Callback()
@@ -198,7 +198,7 @@ class BilevelSearch:
         progress: float | None = None,
         callback: Callback | None = None,
     ) -> Meter:
-        """All steps of an epoch (counted from 0); ``progress`` fixed where it is given."""
+        """All steps of an epoch (counted from 0); `progress` fixed where it is given."""
         self.leg.net.model.train()
         meter, steps = Meter(check_interval(self.device)), len(self.loaders.train)
         for step, (train, valid) in enumerate(self.loaders.epoch(epoch)):

@@ -29,7 +29,7 @@ WEIGHTS = {"limit": 0.1, "penalty": 0.1, "ratio": 0.3}  # of ProxylessNAS
 
 @dataclass(frozen=True)
 class Limit:
-    """What the options say: the ``option`` and its ``text``, the kind of cost, and the value."""
+    """What the options say: the `option` and its `text`, the kind of cost, and the value."""
 
     option: str
     text: str
@@ -54,8 +54,8 @@ class Limit:
 class CostReport:
     """Whether a derived network meets the limit.
 
-    ``predicted``: by the table; ``found``: exact parameters or multiply-adds, or the measured
-    latency in ms, None where it cannot be measured here; ``size``: of the network; ``advice``: what
+    `predicted`: by the table; `found`: exact parameters or multiply-adds, or the measured
+    latency in ms, None where it cannot be measured here; `size`: of the network; `advice`: what
     to try where the limit is not met.
     """
 
@@ -92,7 +92,7 @@ class CostReport:
 
 @dataclass(frozen=True)
 class Budget:
-    """A limit that a search shall keep, for networks of ``space``, by a table of costs."""
+    """A limit that a search shall keep, for networks of `space`, by a table of costs."""
 
     limit: Limit
     table: CostTable

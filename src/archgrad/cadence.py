@@ -16,7 +16,7 @@ FORWARD, GRADIENT, HESSIAN_VECTOR = 1, 3, 6
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """What a measurement costs in ``passes``, and the least ``interval`` in epochs between two."""
+    """What a measurement costs in `passes`, and the least `interval` in epochs between two."""
 
     passes: float
     interval: int = 1
@@ -31,7 +31,7 @@ class Diagnostic:
 
 @dataclass(frozen=True)
 class Cadence:
-    """The ``epochs`` of each diagnostic, counted from 1, and their ``share`` of the search."""
+    """The `epochs` of each diagnostic, counted from 1, and their `share` of the search."""
 
     epochs: dict[str, tuple[int, ...]]
     share: float
@@ -45,14 +45,14 @@ def cadence(
     gradients: float,
     budget: float = 0.05,
 ) -> Cadence:
-    """The epochs after which each diagnostic is taken, together at most ``budget`` of the search.
+    """The epochs after which each diagnostic is taken, together at most `budget` of the search.
 
-    ``steps`` an epoch, ``gradients`` a step (two in first-order DARTS: one of alpha, one of the
+    `steps` an epoch, `gradients` a step (two in first-order DARTS: one of alpha, one of the
     weights). Each is taken after the first epoch, then at a fixed interval, and after the last,
     which may come sooner. Every diagnostic is sure of start, middle and end; what is left of the
     budget is shared equally, and what one does not need goes to the others. Where the budget does
     not reach for start, middle and end, every diagnostic that costs anything has exactly those:
-    then ``share`` is above the budget.
+    then `share` is above the budget.
     """
     if min(epochs, steps) < 1 or not gradients > 0:
         raise ArchgradError(

@@ -22,9 +22,9 @@ from archgrad.trees import describe
 class Beginning:
     """What begins, or goes on.
 
-    ``name``: "search", or of a retraining its label and seed, as "found/seed-0"; ``lines``: those
+    `name`: "search", or of a retraining its label and seed, as "found/seed-0"; `lines`: those
     of metrics.jsonl (of a baseline: evaluations.jsonl) that are done already, in a run that is
-    resumed; ``outlook``: what the epochs of a search will be like, None of anything else.
+    resumed; `outlook`: what the epochs of a search will be like, None of anything else.
     """
 
     name: str
@@ -37,12 +37,12 @@ class Beginning:
 class EpochEnd:
     """What there is to see after an epoch of a search, or of a retraining.
 
-    ``metrics``: the line of metrics.jsonl, its "epoch" counted from 1, of ``epochs``; ``alpha``:
-    group name -> (edges, operations), and ``strength`` the same after the relaxation: what the
+    `metrics`: the line of metrics.jsonl, its "epoch" counted from 1, of `epochs`; `alpha`:
+    group name -> (edges, operations), and `strength` the same after the relaxation: what the
     candidates of an edge count for; both are of the search itself, so clone what you keep.
-    ``architecture``: what would be derived now; ``before``: after the epoch before, None after the
+    `architecture`: what would be derived now; `before`: after the epoch before, None after the
     first. A retraining has no alpha, and one architecture. A baseline has no alpha either, its
-    evaluations count as epochs, and nobody knows of how many: ``epochs`` is None.
+    evaluations count as epochs, and nobody knows of how many: `epochs` is None.
     """
 
     metrics: Mapping[str, Any]
@@ -69,34 +69,44 @@ class EpochEnd:
 
 
 class Callback:
-    """Hears of a search as it goes; override what is of interest. Pass it as ``callbacks=[...]``.
+    """Hears of a search as it goes; override what is of interest. Pass it as `callbacks=[...]`.
 
     It is called in the process of the search, which waits for it. Nothing that it does can change
     the result, as long as it leaves the tensors it is given as they are.
 
-    >>> class Changes(Callback):
-    ...     def architecture_changed(self, event: EpochEnd) -> None:
-    ...         print(event.epoch, event.architecture.cell("normal"))
+    >>> import archgrad, torch
+    >>> class Losses(archgrad.Callback):
+    ...     def epoch_end(self, event):
+    ...         print(f"{event.epoch} of {event.epochs}", sorted(event.alpha))
+    >>> x, y = torch.randn(16, 4), torch.arange(16) % 2
+    >>> block = {"linear": torch.nn.Linear(4, 4), "skip": torch.nn.Identity()}
+    >>> model = torch.nn.Sequential(archgrad.Choice(block, "block"), torch.nn.Linear(4, 2))
+    >>> result = archgrad.search(
+    ...     model, train=(x, y), epochs=2, batch_size=4, guard="off", callbacks=[Losses()]
+    ... )
+    1 of 2 ['block']
+    2 of 2 ['block']
     """
 
     def begin(self, beginning: Beginning) -> None:
         """A search begins or goes on, or a retraining; it may have warned before."""
 
     def step(self, done: int, steps: int) -> None:
-        """So many of the ``steps`` of an epoch are done."""
+        """So many of the `steps` of an epoch are `done`."""
 
     def epoch_end(self, event: EpochEnd) -> None:
         """An epoch is done, and kept in the run folder if there is one."""
 
     def architecture_changed(self, event: EpochEnd) -> None:
-        """Another architecture than before: after `epoch_end`, or a baseline's best so far,
-        after `evaluated`.
+        """The architecture is another than before.
+
+        It comes after `epoch_end`, or after `evaluated` where a baseline has a new best.
         """
 
     def evaluated(self, line: Mapping[str, Any], share: float) -> None:
-        """A baseline has scored an architecture: a ``line`` of evaluations.jsonl.
+        """A baseline has scored an architecture: a `line` of evaluations.jsonl.
 
-        ``share``: of the budget that is spent.
+        `share`: of the budget that is spent.
         """
 
     def went_back(self, epoch: int) -> None:

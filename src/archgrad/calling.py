@@ -14,7 +14,7 @@ Made = TypeVar("Made")
 def made(
     kind: str, recipes: Mapping[str, Callable[..., Made]], name: str, options: Mapping[str, Any]
 ) -> Made:
-    """What the recipe called ``name`` makes of the options; others, or other types: an error."""
+    """What the recipe called `name` makes of the options; others, or other types: an error."""
     if name not in recipes:
         raise unknown(kind, name, recipes)
     known = inspect.signature(recipes[name]).parameters

@@ -28,11 +28,18 @@ NONE = "none"  # the candidate that stands for no edge
 class Group:
     """Choices that are decided together, one row of alpha each.
 
-    ``edges`` gives (source, node) of each row and ``inputs`` the number of the cell's inputs;
-    ``candidates`` the operation names of each row, all rows of the same length;
-    ``edges_per_node`` how many edges a derived node keeps (None: every edge); ``keep_none``
-    whether a derived edge may be ``none``; ``output`` the nodes that form the output of a derived
-    cell (None: every node); ``picks`` how many candidates a derived edge keeps.
+    `edges` gives (source, node) of each row and `inputs` the number of the cell's inputs;
+    `candidates` the operation names of each row, all rows of the same length;
+    `edges_per_node` how many edges a derived node keeps (None: every edge); `keep_none`
+    whether a derived edge may be `none`; `output` the nodes that form the output of a derived
+    cell (None: every node); `picks` how many candidates a derived edge keeps.
+
+    >>> import archgrad
+    >>> normal, reduce = archgrad.space("darts-cnn", nodes=1).groups
+    >>> normal.shape, normal.edges
+    ((2, 8), ((0, 2), (1, 2)))
+    >>> normal.candidates[0][:3]
+    ('none', 'max_pool_3x3', 'avg_pool_3x3')
     """
 
     name: str
@@ -50,15 +57,15 @@ class Group:
         return len(self.candidates), len(self.candidates[0])
 
     def derivable(self, row: int) -> list[int]:
-        """Which candidates of an edge may be derived: ``none`` only where the space keeps it."""
+        """Which candidates of an edge may be derived: `none` only where the space keeps it."""
         return [i for i, name in enumerate(self.candidates[row]) if self.keep_none or name != NONE]
 
 
 class Row(NamedTuple):
     """What one choice is run with.
 
-    ``weights``: (operations,); ``edge``: a scalar that weighs the whole edge; ``active``: the
-    candidates that are computed (None: all); ``watched``: candidates whose output is computed
+    `weights`: (operations,); `edge`: a scalar that weighs the whole edge; `active`: the
+    candidates that are computed (None: all); `watched`: candidates whose output is computed
     without a graph, so that only the gradient of their weight exists: exact where that weight is 0.
     """
 
@@ -82,7 +89,7 @@ class Edge(Protocol):
         """The candidate, changed or not."""
 
     def around(self, channels: int, stride: int, dims: int) -> Around | None:
-        """A module that stands around the mixed operation, or None; ``dims``: 2 for images."""
+        """A module that stands around the mixed operation, or None; `dims`: 2 for images."""
 
 
 class Around(nn.Module):
@@ -93,14 +100,14 @@ class Around(nn.Module):
         return state
 
     def outside(self, state: State, terms: list[Summand]) -> list[Summand]:
-        """What is added to a node in place of the mixed operation's ``terms``."""
+        """What is added to a node in place of the mixed operation's `terms`."""
         return terms
 
 
 class Parts(NamedTuple):
     """Tensors of which each is a sum of terms, to be joined to one.
 
-    ``join`` is linear and is compared by equality: in a node the parts of all edges that are joined
+    `join` is linear and is compared by equality: in a node the parts of all edges that are joined
     alike are summed first, and joined once.
     """
 
@@ -122,11 +129,11 @@ def build(
     outputs: int | None = None,
     dims: int = 2,
 ) -> Choice:
-    """A choice of ``group`` made of ``candidates(name, channels, stride)`` and of edge parts.
+    """A choice of `group` made of `candidates(name, channels, stride)` and of edge parts.
 
-    The first of ``edges`` is the innermost. ``outputs``: channels behind the choice (None: as
+    The first of `edges` is the innermost. `outputs`: channels behind the choice (None: as
     many as before it); parts that pass some of the input by are refused where they are others.
-    ``dims``: those of the tensors, 2 for images.
+    `dims`: those of the tensors, 2 for images.
     """
     if outputs not in (None, channels):
         _refuse_bypasses(edges, group.name, channels, outputs)
@@ -157,17 +164,23 @@ class Choice(nn.Module):
 
     A place in any model with several candidates by name: modules, or functions without arguments
     that return one. They are called with what the choice is called with, and return tensors of the
-    same shapes, alone or in a tuple, a list or a dict. Choices of one ``name`` share one decision;
-    without a name it is the place in the model. ``row``: of the alpha of that name.
+    same shapes, alone or in a tuple, a list or a dict. Choices of one `name` share one decision;
+    without a name it is the place in the model. `row`: of the alpha of that name.
 
-    >>> choice = Choice({"linear": nn.Linear(4, 4), "skip": nn.Identity()}, name="block")
-    >>> choice.names
+    >>> import archgrad
+    >>> from torch import nn
+    >>> block = {"linear": nn.Linear(4, 4), "skip": nn.Identity()}
+    >>> model = nn.Sequential(archgrad.Choice(block, name="block"), nn.Linear(4, 2))
+    >>> model[0].names
     ('linear', 'skip')
 
-    ``mixing`` is set before each forward pass (by the supernet). ``around`` is what stands around
-    the mixed operation, from the inside out (partial channels, an auxiliary skip connection, drop
-    path). Candidates of type `Zero` are not computed: they add nothing, and the gradient of their
-    weight is exactly zero either way.
+    Call a model with choices through `archgrad.search` or `archgrad.Supernet`: `mixing` is set
+    before each forward pass and cleared after it. `around` is what stands around the mixed
+    operation, from the inside out (partial channels, an auxiliary skip connection, drop path).
+    Candidates of type `Zero` are not computed: they add nothing, and the gradient of their weight
+    is exactly zero either way.
+
+    Raises `ArchgradError` for candidates that are no modules and no functions that make one.
     """
 
     mixing: Row | None
@@ -188,6 +201,10 @@ class Choice(nn.Module):
         self.mixing = None
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
+        """The weighted sum of what the candidates return, each called with these arguments.
+
+        `ArchgradError` without mixing weights, or with parts around it and anything but one tensor.
+        """
         single = len(inputs) == 1 and isinstance(inputs[0], Tensor) and not options
         if single and (self.around or any(isinstance(c, Branching) for c in self.candidates)):
             return total(self.terms(State(inputs[0], [self])))
@@ -212,7 +229,7 @@ class Choice(nn.Module):
         self.names = tuple(names)
 
     def mixture(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> Any:
-        """The weighted sum of what the candidates return, whatever they are called with."""
+        """The weighted sum of the outputs; `ArchgradError` where they differ or there are none."""
         weights, edge, active, watched = self.row_of_mixing()
         computed = list(range(len(self.names)) if active is None else active)
         indices = [i for i in computed if not isinstance(self.candidates[i], Zero)] or computed[:1]
@@ -279,6 +296,7 @@ class Choice(nn.Module):
         ]
 
     def row_of_mixing(self) -> Row:  # what the choice is run with
+        """What the choice is run with; `ArchgradError` where nothing has set it."""
         if self.mixing is None:
             raise ArchgradError(
                 f"choice {self.group}[{self.row}] has no mixing weights; run the model through "
@@ -358,7 +376,7 @@ class State:
         self.kept: dict[Hashable, Any] = {}
 
     def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
-        """What ``make`` returned when it was first asked for by this key."""
+        """What `make` returned when it was first asked for by this key."""
         if key not in self.kept:
             self.kept[key] = make()
         found: Made = self.kept[key]

@@ -30,10 +30,18 @@ class Picked(nn.Module):
 
 
 class InputChoice(Choice):
-    """Which ``picks`` of ``inputs`` to add: called with a list of tensors of one shape.
+    """Which `picks` of `inputs` to add: called with a list of tensors of one shape.
 
     In a search their weighted sum, derived the sum of those picked. Its candidates are called
-    "0", "1", ...
+    "0", "1", ...; `name` as of `Choice`. Raises `ArchgradError` for `picks` that are not from 1 to
+    `inputs`, and where it is called with anything but a list of that many tensors.
+
+    >>> import archgrad
+    >>> sources = archgrad.InputChoice(3, picks=2)
+    >>> sources.names
+    ('0', '1', '2')
+    >>> sources.chosen(["0", "2"])([1, 10, 100])
+    101
     """
 
     def __init__(self, inputs: int, picks: int = 1, name: str | None = None) -> None:
@@ -45,6 +53,7 @@ class InputChoice(Choice):
         self.inputs, self.picks = inputs, picks
 
     def forward(self, inputs: Sequence[Any]) -> Any:
+        """The weighted sum of a list of tensors of one shape; `ArchgradError` for anything else."""
         if isinstance(inputs, Tensor) or len(inputs) != self.inputs:
             raise ArchgradError(
                 f"input choice {self.group} was called with {describe(inputs)}; expected a list of "
@@ -53,15 +62,22 @@ class InputChoice(Choice):
         return super().forward(inputs)
 
     def chosen(self, names: Sequence[str]) -> nn.Module:
+        """The sum of the inputs of these names."""
         return Picked(sorted(map(int, names)))
 
 
 class Repeat(Choice):
-    """How many of some blocks to run, one after the other: one of ``depths``.
+    """How many of some blocks to run, one after the other: one of `depths`.
 
-    ``blocks``: modules, or a function that makes one, called max(depths) times. Blocks that several
+    `blocks`: modules, or a function that makes one, called max(depths) times. Blocks that several
     depths have are shared and computed once. Depth 0 is the input itself. Its candidates are called
-    by their depth.
+    by their depth; `name` as of `Choice`. Raises `ArchgradError` without depths, for one below 0,
+    and for fewer blocks than the largest.
+
+    >>> import archgrad
+    >>> from torch import nn
+    >>> archgrad.Repeat(lambda: nn.Linear(4, 4), depths=[0, 1, 3]).names
+    ('0', '1', '3')
     """
 
     def __init__(
@@ -105,16 +121,20 @@ MIXING = (
 
 
 class Width(Choice):
-    """How many hidden channels: one of ``widths``, with shared weights.
+    """How many hidden channels: one of `widths`, with shared weights.
 
-    ``layers``: the first a linear layer or a convolution that makes max(widths) channels, the last
+    `layers`: the first a linear layer or a convolution that makes max(widths) channels, the last
     one that takes them; between them batch normalization, depthwise convolutions, and modules
     without tensors that treat every channel alike. A smaller width has the first channels of every
     layer, and derived layers have no others: they hold tensors of their own, so a layer that other
     modules share too is no longer shared once derived. In a search all widths share the layers up
-    to the last. Its candidates are called by their width.
+    to the last. Its candidates are called by their width; `name` as of `Choice`. Raises
+    `ArchgradError` for layers that cannot be cut to fewer channels, or that do not have the
+    largest.
 
-    >>> Width([nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 8)], widths=[8, 16, 32]).names
+    >>> import archgrad
+    >>> from torch import nn
+    >>> archgrad.Width([nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 8)], widths=[8, 16, 32]).names
     ('8', '16', '32')
     """
 
@@ -141,6 +161,7 @@ class Width(Choice):
     def outputs(
         self, indices: Sequence[int], inputs: Sequence[Any], options: Mapping[str, Any]
     ) -> list[Any]:
+        """What these widths return; all but the last layer run once, at the largest of them."""
         if not indices:
             return []
         layers, widths = list(self.layers), [int(self.names[index]) for index in indices]
@@ -149,6 +170,7 @@ class Width(Choice):
         return [_run(layers, w, last, hidden.narrow(axis, 0, w)) for w in widths]
 
     def chosen(self, names: Sequence[str]) -> nn.Module:
+        """The layers at this width, with tensors of their own."""
         (name,) = names
         layers = list(self.layers)
         views = (narrowed(layer, int(name), i, len(layers)) for i, layer in enumerate(layers))
@@ -178,7 +200,7 @@ def _run(
 
 
 def narrowed(layer: nn.Module, width: int, place: int, count: int) -> nn.Module:
-    """The layer at ``place`` of ``count`` with its first channels alone; its tensors are views."""
+    """The layer at `place` of `count` with its first channels alone; its tensors are views."""
     sizes, axis = _sizes(layer, place, count), 1 if place == count - 1 else 0
     view = copy.copy(layer)
     for kind in ("_parameters", "_buffers"):
@@ -261,13 +283,17 @@ ORIGINAL = "original"
 def insert_choices(model: nn.Module, where: Where, candidates: Alternatives) -> nn.Module:
     """A copy of the model with choices in place of some of its modules.
 
-    ``where``: a type or several; a name or a pattern such as "encoder.*.conv"; or a function of
-    (name, module) that says whether. ``candidates(module)`` gives the alternatives by name; beside
+    `where`: a type or several; a name or a pattern such as "encoder.*.conv"; or a function of
+    (name, module) that says whether. `candidates(module)` gives the alternatives by name; beside
     them the module itself is a candidate, called "original", with the weights it has. A choice is
-    called by its place in the model that is searched, of which this one may be a part.
+    called by its place in the model that is searched, of which this one may be a part. `model`
+    stays as it is. Raises `ArchgradError` where `where` meets no module, and for alternatives that
+    are no dict, an empty one, or one with a candidate called "original".
 
+    >>> import archgrad
+    >>> from torch import nn
     >>> model = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
-    >>> made = insert_choices(model, nn.ReLU, lambda module: {"gelu": nn.GELU()})
+    >>> made = archgrad.insert_choices(model, nn.ReLU, lambda module: {"gelu": nn.GELU()})
     >>> made[1].names
     ('original', 'gelu')
     """

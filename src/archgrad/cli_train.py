@@ -137,7 +137,7 @@ def _resumed(folder: Run) -> Prepared:
 
 
 def _begun(what: str, given: Given, config: Path | None, transfer: bool) -> Prepared:
-    from archgrad.api import data_of, retrainable
+    from archgrad.arguments import data_of, retrainable
     from archgrad.retraining import load_data
     from archgrad.transfer import transferred_from
 

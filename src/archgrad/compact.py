@@ -25,7 +25,7 @@ def short(operation: str) -> str:
 
 
 def compact(architecture: Architecture, before: Architecture | None = None) -> list[str]:
-    """A line a cell; what ``before`` had otherwise has a star. Of many cells one line in all.
+    """A line a cell; what `before` had otherwise has a star. Of many cells one line in all.
 
     >>> from archgrad.architecture import published
     >>> compact(published("DARTS_V2"))[1][:44]
@@ -43,7 +43,7 @@ def compact(architecture: Architecture, before: Architecture | None = None) -> l
 
 
 def changed(architecture: Architecture, before: Architecture | None) -> list[str]:
-    """Of the lines of `compact` those of cells that are new, or others than ``before``."""
+    """Of the lines of `compact` those of cells that are new, or others than `before`."""
     lines = compact(architecture, before)
     if before is None or len(lines) < len(architecture.cells):
         return lines
@@ -51,7 +51,7 @@ def changed(architecture: Architecture, before: Architecture | None) -> list[str
 
 
 def _line(cell: Cell, before: Cell, own: bool) -> str:
-    """``own``: of a model of the user's, whose choices have no sources."""
+    """`own`: of a model of the user's, whose choices have no sources."""
     nodes = []
     for number, edges in enumerate(cell.nodes):
         had = before.nodes[number] if number < len(before.nodes) else ()

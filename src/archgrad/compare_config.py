@@ -64,7 +64,7 @@ class CompareConfig(Section):
         return tuple(self.methods.split(","))
 
     def short(self, epochs: int) -> int:
-        """Epochs of the short retraining, where the full one has ``epochs``."""
+        """Epochs of the short retraining, where the full one has `epochs`."""
         return self.short_epochs or max(1, epochs // 6)
 
 
@@ -75,9 +75,9 @@ class RetrainingConfig(TrainConfig):
 
 
 class ComparisonConfig(Section):
-    """A whole comparison: ``runs`` holds one complete configuration a data set and method.
+    """A whole comparison: `runs` holds one complete configuration a data set and method.
 
-    ``table``: of the benchmark that stands for the retrainings.
+    `table`: of the benchmark that stands for the retrainings.
     """
 
     compare: CompareConfig

@@ -15,7 +15,7 @@ Forward = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 
 
 def compiled(network: Classifier, inputs: Tensor, precision: Precision) -> Forward:
-    """``network.forward_with_auxiliary`` compiled for inputs of this shape.
+    """`network.forward_with_auxiliary` compiled for inputs of this shape.
 
     It is run forward and back once, which takes minutes for a deep network and changes neither
     statistics nor random state. Where that fails: the pass as it is, with a warning that says why.

@@ -255,9 +255,9 @@ def build(
     """A configuration from explicit options a section, over a recipe, a base or the presets.
 
     The presets are those of the data set and of the space, which a retraining without a search
-    gives as ``space``. A recipe that is named among the explicit options wins over the base and
+    gives as `space`. A recipe that is named among the explicit options wins over the base and
     the presets; method_options of either are for `recipes.METHODS` alone, and with another method
-    left out. A section is present if it is a key of ``sections``. Bad values: an error that names
+    left out. A section is present if it is a key of `sections`. Bad values: an error that names
     the field.
     """
     published, named = _published(sections)
@@ -331,7 +331,7 @@ def load(path: str | Path) -> RunConfig:
 
 
 def validated(values: Mapping[str, Any], origin: str) -> RunConfig:
-    """The configuration, or an error that names ``origin`` and the field."""
+    """The configuration, or an error that names `origin` and the field."""
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:

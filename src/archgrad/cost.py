@@ -16,7 +16,7 @@ from archgrad.spaces.own import OwnModel
 
 
 def run(space: SearchSpace, model: nn.Module, device: torch.device, batch: int) -> int:
-    """Call a network of the space with an example; how many there were, ``batch`` at most.
+    """Call a network of the space with an example; how many there were, `batch` at most.
 
     Images of zeros; an own model is called with the first of its data.
     """
@@ -29,7 +29,7 @@ def run(space: SearchSpace, model: nn.Module, device: torch.device, batch: int) 
 
 @dataclass(frozen=True)
 class Cost:
-    """Trainable ``parameters``, and ``multiply_adds`` of one image in convolutions and linear.
+    """Trainable `parameters`, and `multiply_adds` of one image in convolutions and linear.
 
     Of an own model all parameters, frozen ones too.
     """
@@ -39,7 +39,7 @@ class Cost:
 
 
 def count_parameters(model: nn.Module, frozen: bool = False) -> int:
-    """Trainable parameters, or ``frozen`` ones too.
+    """Trainable parameters, or `frozen` ones too.
 
     The auxiliary head of the library's own networks is left out, as in the field's tables.
     """
@@ -53,7 +53,7 @@ def count_parameters(model: nn.Module, frozen: bool = False) -> int:
 
 
 def cost(space: SearchSpace, architecture: Architecture) -> Cost:
-    """Parameters and multiply-adds of the network that ``space`` derives.
+    """Parameters and multiply-adds of the network that `space` derives.
 
     Nothing is computed, but for an own model: that is run on its example.
     """

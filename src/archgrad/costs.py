@@ -37,9 +37,9 @@ CHECKED, CHECKED_OWN = 2, 8  # random networks whose costs are compared with the
 class Place:
     """A choice as it is met in a forward pass, and what its candidates cost there.
 
-    ``place``: the name of the choice in the model; ``shape``: of its input, with the batch;
-    ``costs``: operation -> cost, as in a derived network, without that of choices inside it;
-    ``spread``: of latencies, the interquartile range; ``inside``: the candidates that hold this
+    `place`: the name of the choice in the model; `shape`: of its input, with the batch;
+    `costs`: operation -> cost, as in a derived network, without that of choices inside it;
+    `spread`: of latencies, the interquartile range; `inside`: the candidates that hold this
     place, as (group, candidate) from the outside in: it costs something where all are chosen.
     """
 
@@ -63,14 +63,14 @@ Rows = list[list[float]]  # (edges, operations)
 
 @dataclass(frozen=True, eq=False)
 class CostTable:
-    """The cost of an architecture as a sum over its choices and a ``fixed`` rest.
+    """The cost of an architecture as a sum over its choices and a `fixed` rest.
 
     Choices inside candidates that are not chosen cost nothing.
 
-    ``kind``: exact parameters or multiply_adds (of one image), or a measured latency in ms;
-    ``edges``: (source, node) of each row of a group; ``places``: what the candidates cost;
-    ``error``: of the prediction, mean absolute relative, over random derived networks;
-    ``about``: where, when and how a latency was measured.
+    `kind`: exact parameters or multiply_adds (of one image), or a measured latency in ms;
+    `edges`: (source, node) of each row of a group; `places`: what the candidates cost;
+    `error`: of the prediction, mean absolute relative, over random derived networks;
+    `about`: where, when and how a latency was measured.
 
     Where an architecture leaves a node out of a cell's output, later cells are narrower than the
     table knows, and the prediction is too large.
@@ -105,7 +105,8 @@ class CostTable:
     def rows(self, group: Group) -> Rows:
         """The costs of a group's candidates, (edges, operations), summed over all places.
 
-        The group may offer fewer candidates than the table knows.
+        The group may offer fewer candidates than the table knows. Raises `ArchgradError` where it
+        offers one that the table does not know.
         """
         known = self.groups.get(group.name, [])
         for edge, names in enumerate(group.candidates):
@@ -145,7 +146,7 @@ class CostTable:
 
     @classmethod
     def load(cls, path: str | Path) -> CostTable:
-        """Read a file; what is no such table is an error that says so."""
+        """Read a file that `to_json` wrote; `ArchgradError` for what is no such table."""
         try:
             values = untrusted.mapping_of_json(Path(path))
             if (found := values.pop("format", None)) != FORMAT:
@@ -169,7 +170,10 @@ class CostTable:
             ) from None
 
     def check_fits(self, space: SearchSpace, origin: str) -> None:
-        """Refuse a table of another space, or of this one at another size."""
+        """Raise `ArchgradError` for a table of another space, or of this one at another size.
+
+        `origin`: how the message calls the table, such as its file.
+        """
         own = isinstance(space, OwnModel)
         if self.space != space.name:
             expected = "an own model" if own else space.name
@@ -233,11 +237,21 @@ def cost_table(
 ) -> CostTable:
     """Exact parameters or multiply-adds of every candidate at every place; nothing is computed.
 
-    Of an own model, a module with choices, ``example`` says what it is called with: an input
-    tensor, or a batch as the data have it (``forward`` as for `archgrad.search`). It is run once.
+    `space`: a search space, or an own model with choices, for which `example` says what it is
+    called with: an input tensor, or a batch as the data have it (`forward` as for
+    `archgrad.search`); it is run once. `kind`: "parameters", or "multiply_adds" of one image (of
+    one example of an own model).
 
-    The rest of the network is the cost of one derived network without that of its choices, and
-    the prediction is checked on others.
+    The rest of the network is the cost of one derived network without that of its choices, and the
+    prediction is checked on others. Raises `ArchgradError` for an own model without an `example`,
+    and for an `example` or a `forward` beside a space.
+
+    >>> import archgrad, torch
+    >>> block = {"linear": torch.nn.Linear(4, 4), "skip": torch.nn.Identity()}
+    >>> model = torch.nn.Sequential(archgrad.Choice(block, "block"), torch.nn.Linear(4, 2))
+    >>> table = archgrad.cost_table(model, "parameters", example=torch.zeros(2, 4))
+    >>> table.fixed, table.groups["block"]
+    (10.0, [{'linear': 20.0, 'skip': 0.0}])
     """
     space = as_space(space, example, forward)
     own = isinstance(space, OwnModel)

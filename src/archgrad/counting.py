@@ -53,8 +53,8 @@ def second_derivative() -> Iterator[None]:
 class Candidates(NamedTuple):
     """Multiply-adds of the candidates of one choice, for the counted examples.
 
-    ``alone``: of each; ``beside``: what each adds to later ones that are computed with it, less
-    than alone where they share layers; ``inside``: the choices whose candidates hold this one, with
+    `alone`: of each; `beside`: what each adds to later ones that are computed with it, less
+    than alone where they share layers; `inside`: the choices whose candidates hold this one, with
     the candidates that do.
     """
 
@@ -72,7 +72,7 @@ class Candidates(NamedTuple):
 
 @dataclass(frozen=True)
 class Count:
-    """Multiply-adds of ``examples`` in a supernet: ``fixed`` outside all candidates, and theirs."""
+    """Multiply-adds of `examples` in a supernet: `fixed` outside all candidates, and theirs."""
 
     examples: int
     fixed: int
@@ -149,7 +149,7 @@ _known: dict[Hashable, Count] = {}
 
 
 def counted(net: Supernet, call: Call, batch: Any) -> Count:
-    """What `_counted` says; once a process for supernets that are ``known_as`` the same."""
+    """What `_counted` says; once a process for supernets that are `known_as` the same."""
     key = net.known_as
     if key is None:
         return _counted(net, call, batch)
@@ -215,7 +215,7 @@ def _decode(output: Any) -> Any:
 class _Counter:
     """Counts candidates one by one where choices are met in a forward pass.
 
-    ``known``: those of tensors without values, which are computed once where they are alike.
+    `known`: those of tensors without values, which are computed once where they are alike.
     """
 
     def __init__(self, choices: Sequence[Choice], known: dict[object, Any] | None) -> None:

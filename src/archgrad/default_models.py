@@ -39,8 +39,8 @@ def residual_mlp(
 ) -> nn.Module:
     """A residual perceptron of choices, (B, features) -> (B, outputs).
 
-    A linear layer to ``width`` units, then ``blocks`` times x + choice(norm(x)), each choice one of
-    ``none``; ``linear``; ``deep``: two hidden layers; ``wide``: one hidden layer of two or four
+    A linear layer to `width` units, then `blocks` times x + choice(norm(x)), each choice one of
+    `none`; `linear`; `deep`: two hidden layers; `wide`: one hidden layer of two or four
     times the width, which is a choice of its own. Layer normalization: a prediction does not depend
     on its batch, in training either.
     """
@@ -87,7 +87,7 @@ def darts_cnn(
 class Kind(NamedTuple):
     """What one kind of arrays is searched and trained with.
 
-    ``layout``: of its arrays, with the batch axis N; ``epochs``: of the search; ``train_epochs``:
+    `layout`: of its arrays, with the batch axis N; `epochs`: of the search; `train_epochs`:
     of the training that follows.
     """
 

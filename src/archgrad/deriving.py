@@ -74,7 +74,7 @@ def derive(run: Run, method: Method, epoch: int | None = None) -> Architecture:
 def derive_by_perturbation(run: Run, prepared: Prepared, epochs: int) -> Architecture:
     """Perturbation-based selection from the supernet of any finished search, with its data.
 
-    ``epochs``: of tuning between decisions. The run's checkpoint is read, not changed.
+    `epochs`: of tuning between decisions. The run's checkpoint is read, not changed.
     """
     config = section(prepared.config)
     device = resolve_device(config.device)

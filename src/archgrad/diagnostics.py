@@ -53,7 +53,7 @@ def skip_share(cells: Iterable[Cell]) -> float:
 
 
 def parameter_free_share(cells: Iterable[Cell], names: Collection[str] = PARAMETER_FREE) -> float:
-    """Share of the operations called ``names`` among all edges, in [0, 1]; 0 of no edges.
+    """Share of the operations called `names` among all edges, in [0, 1]; 0 of no edges.
 
     What is free of parameters goes by name: the skip connection of a reduction cell counts, though
     its strided form has two small convolutions.
@@ -85,7 +85,7 @@ def ranking(
 
 
 def percentile(value: float, sample: Sequence[float]) -> float:
-    """Where ``value`` stands among the costs of random cells, in (0, 1): 0.5 in their middle.
+    """Where `value` stands among the costs of random cells, in (0, 1): 0.5 in their middle.
 
     The mid-rank of the value within the sample and itself: equal costs count half, so that a space
     whose cells all cost the same gives 0.5, and a handful of cells can never make a value extreme
@@ -106,13 +106,13 @@ def dominant_eigenvalue(
     generator: torch.Generator | None = None,
     tolerance: float = 1e-3,
 ) -> float:
-    """The largest eigenvalue of the Hessian of ``loss`` over all of alpha (arXiv:1909.09656).
+    """The largest eigenvalue of the Hessian of `loss` over all of alpha (arXiv:1909.09656).
 
-    ``loss``: group name -> (edges, operations) to a scalar, such as the loss of one validation
+    `loss`: group name -> (edges, operations) to a scalar, such as the loss of one validation
     batch at fixed weights. The groups count as one vector. Largest means most positive: a more
     negative curvature is passed over, as in the paper. Lanczos iteration with full
-    reorthogonalization from a random start, at most ``iterations`` Hessian-vector products; it
-    ends early once the residual is below ``tolerance`` times the eigenvalue, or no direction is
+    reorthogonalization from a random start, at most `iterations` Hessian-vector products; it
+    ends early once the residual is below `tolerance` times the eigenvalue, or no direction is
     left. With too few iterations the value is too small, never too large: in 48 trials on DARTS
     networks with 80 alphas, ten were within 4 % but for two (13 %), and twenty always within 1e-5.
     nan where a derivative is not finite. The original builds the whole Hessian, row by row, and

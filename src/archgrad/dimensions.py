@@ -79,7 +79,7 @@ def functions(x: Tensor) -> Functions:
 
 
 def wide(channels: Tensor, like: Tensor) -> Tensor:
-    """(C,) as (1, C, 1, ...), with as many dimensions as ``like``."""
+    """(C,) as (1, C, 1, ...), with as many dimensions as `like`."""
     return channels.view(1, -1, *[1] * (like.ndim - 2))
 
 
@@ -89,7 +89,7 @@ def others(x: Tensor) -> list[int]:
 
 
 def every(x: Tensor, stride: int, start: int = 0) -> Tensor:
-    """Of a tensor (B, C, ...) each ``stride``-th position in every dimension, from ``start``."""
+    """Of a tensor (B, C, ...) each `stride`-th position in every dimension, from `start`."""
     return x[(slice(None),) * 2 + (slice(start, None, stride),) * (x.ndim - 2)]
 
 

@@ -73,8 +73,16 @@ class Lines(Progress):
 class Display(Callback):
     """Shows a run as it goes, on standard error, so that standard output holds results alone.
 
-    In Python pass it on: ``archgrad.search(..., callbacks=[archgrad.Display()])``. ``run``: whose
-    options stand in the first line; ``quiet``: warnings alone; ``now``: a clock, in seconds.
+    In Python pass it on as a callback. `run`: whose options stand in the first line; `quiet`:
+    warnings alone; `now`: a clock, in seconds. In a terminal there is a live line with the cells
+    below it, elsewhere a line an epoch.
+
+    >>> import archgrad, torch
+    >>> x, y = torch.randn(16, 4), torch.arange(16) % 2
+    >>> block = {"linear": torch.nn.Linear(4, 4), "skip": torch.nn.Identity()}
+    >>> model = torch.nn.Sequential(archgrad.Choice(block, "block"), torch.nn.Linear(4, 2))
+    >>> small = {"epochs": 2, "batch_size": 4, "guard": "off"}
+    >>> result = archgrad.search(model, train=(x, y), callbacks=[archgrad.Display()], **small)
     """
 
     def __init__(
@@ -154,7 +162,7 @@ class Display(Callback):
             self.time = SearchTime(beginning.outlook, self.now, self.done)
 
     def step(self, done: int, steps: int) -> None:
-        """A search step is done."""
+        """So many of the `steps` of an epoch are `done`."""
         if self.time is not None:
             self.time.step(self.done, done, steps)
         if self.live:
@@ -196,7 +204,7 @@ class Display(Callback):
                 self._print(f"cells    {line}")
 
     def evaluated(self, line: Mapping[str, Any], share: float) -> None:
-        """A baseline has scored an architecture; ``share``: of the budget that is spent."""
+        """A baseline has scored an architecture; `share`: of the budget that is spent."""
         judge = measure.of(line)
         name = judge.name if judge.name in line else "score"
         score = "failed" if line["failed"] else f"{name} {judge.shown(line[name])}"
@@ -231,7 +239,7 @@ class Display(Callback):
             self._print(f"found    {cell}")
 
     def retraining(self, done: Sequence[int], epochs: Sequence[int], workers: int) -> None:
-        """Of the epochs of each retraining so many are done; ``workers`` go on at a time."""
+        """Of the epochs of each retraining so many are done; `workers` go on at a time."""
         number, total = sum(done), sum(epochs)
         found = self.retrained.left(done, epochs, workers)
         left = str(found) if found != Left() else ""

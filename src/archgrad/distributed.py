@@ -26,7 +26,7 @@ PATIENCE = timedelta(minutes=10)  # what a process waits for the others
 
 
 class World(NamedTuple):
-    """This process's number, from 0, of ``size`` that work together."""
+    """This process's number, from 0, of `size` that work together."""
 
     rank: int
     size: int
@@ -85,7 +85,7 @@ def summed(value: Tensor) -> Tensor:
 
 
 def from_first(make: Callable[[], Value]) -> Value:
-    """What the first process makes, in all of them; the others' ``make`` is not called.
+    """What the first process makes, in all of them; the others' `make` is not called.
 
     Numbers, texts, tensors, and lists and dicts of these. What it raises there, an `ArchgradError`
     says in the others.

@@ -39,9 +39,9 @@ Grad = Tensor | None
 
 @dataclass(frozen=True)
 class Division:
-    """Which of the ``examples`` of a batch this process computes: from ``start`` up to ``stop``.
+    """Which of the `examples` of a batch this process computes: from `start` up to `stop`.
 
-    ``axis``: along which they stand in what is computed, 1 of texts side by side.
+    `axis`: along which they stand in what is computed, 1 of texts side by side.
     """
 
     examples: int
@@ -104,9 +104,9 @@ class Division:
         return self.start, self.examples - self.stop
 
     def drawn(self, draw: Callable[[Tensor], Tensor], like: Tensor) -> Tensor | None:
-        """This process's part of ``draw`` of the whole batch, 0 in place of the others' examples.
+        """This process's part of `draw` of the whole batch, 0 in place of the others' examples.
 
-        None where ``like`` has no row, or equally many, for each example.
+        None where `like` has no row, or equally many, for each example.
         """
         rows, rest = divmod(len(like), self.mine) if like.ndim else (0, 1)
         if rest or not rows:
@@ -141,7 +141,7 @@ def _ends(examples: int, ranks: int) -> list[int]:
 
 
 def drawn(draw: Callable[..., Tensor], examples: int, *shape: int) -> Tensor:
-    """``draw(examples, *shape)``; in a divided pass this process's part of the whole batch's."""
+    """`draw(examples, *shape)`; in a divided pass this process's part of the whole batch's."""
     division = present()
     if division is None:
         return draw(examples, *shape)
@@ -182,7 +182,7 @@ def undivided() -> Iterator[None]:
 
 
 def divided(call: Callable[[Any], Any], batch: Any) -> Any:
-    """``call(batch)``, computed by all processes together; parameters are not spread."""
+    """`call(batch)`, computed by all processes together; parameters are not spread."""
     division = Division.of(batch)
     if division is None:
         return call(batch)

@@ -35,7 +35,17 @@ def printable_lines(text: str) -> str:
 
 
 class ArchgradError(ValueError):
-    """Wrong input, told in one line; the command line prints it and ends with status 2."""
+    """Wrong input, told in one line; the command line prints it and ends with status 2.
+
+    A ValueError: the message says what was found, what was expected and what to do.
+
+    >>> import archgrad
+    >>> try:
+    ...     archgrad.data.load("digit")
+    ... except archgrad.ArchgradError as error:
+    ...     print(error)  # doctest: +ELLIPSIS
+    data set "digit" is not known; did you mean "digits"? Known: ...
+    """
 
     def __str__(self) -> str:
         return printable(super().__str__())

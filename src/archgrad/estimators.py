@@ -79,7 +79,7 @@ def train(
 ) -> nn.Module:
     """Train with AdamW, the learning rate along a cosine to 0; in eval mode, on the CPU.
 
-    Order of the examples by the seed of ``config``; the network of the last epoch counts. ``own``:
+    Order of the examples by the seed of `config`; the network of the last epoch counts. `own`:
     a user's model, whose tensors keep their order in memory.
     """
     device = resolve_device(config.device)
@@ -262,30 +262,42 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
 class ArchgradClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
     """A classifier that first searches its network, then trains what was found from scratch.
 
-    ``kind``: of the arrays, "tabular" (N, features), "sequence" (N, channels, length) or "image"
-    (N, channels, height, width); "auto" tells them by their axes, and where the kind is said, the
-    channel axis may be missing. ``model``: a function (shape of one example, number of outputs) ->
-    a module with choices or a search space (None: that of the kind, `archgrad.default_models`);
-    ``method``, ``method_options``: of the search, as for `archgrad.search`; ``epochs``: of the
-    search, ``train_epochs``: of the training (None: by kind); ``batch_size``: of both, at most half
-    the examples; ``learning_rate``, ``weight_decay``: of the training (AdamW, cosine to 0);
-    ``device``: cpu, cuda, cuda:N, or auto; ``threads``: of torch while fitting; ``random_state``:
-    an int repeats a fit bit for bit; ``callbacks``: hear of the search (docs/callbacks.md). The
-    random state of torch stays as it is.
+    `kind`: of the arrays, "tabular" (N, features), "sequence" (N, channels, length) or "image" (N,
+    channels, height, width); "auto" tells them by their axes, and where the kind is said, the
+    channel axis may be missing. `model`: a function (shape of one example, number of outputs) -> a
+    module with choices or a search space (None: that of the kind, `archgrad.default_models`);
+    `method`, `method_options`: of the search, as for `archgrad.search`; `epochs`: of the search,
+    `train_epochs`: of the training (None: by kind); `batch_size`: of both, in the search at most
+    half the examples; `learning_rate`, `weight_decay`: of the training (AdamW, cosine to 0);
+    `device`: cpu, cuda, cuda:N, or auto; `threads`: of torch while fitting; `random_state`: an int
+    repeats a fit bit for bit; `callbacks`: hear of the search (docs/callbacks.md). The random state
+    of torch stays as it is.
+
+    >>> import archgrad
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> classifier = archgrad.ArchgradClassifier(epochs=1, train_epochs=5, random_state=0)
+    >>> classifier.fit(X, y).predict_proba(X).shape
+    (150, 3)
+    >>> len(classifier.architecture_.cells) == len(classifier.result_.alpha)
+    True
 
     Inputs are standardized by feature or channel. The search halves the examples, the training
-    takes all of them and starts from what ``model`` makes when it is called again. Fitted:
-    ``classes_``, ``network_`` (a plain module for standardized inputs, on the CPU),
-    ``architecture_``, ``result_`` (an `archgrad.SearchResult`), ``n_features_in_`` (features or
-    channels), ``input_shape_``, ``kind_``, ``scale_``.
+    takes all of them and starts from what `model` makes when it is called again. Fitted:
+    `classes_`, `network_` (a plain module for standardized inputs, on the CPU),
+    `architecture_`, `result_` (an `archgrad.SearchResult`), `n_features_in_` (features or
+    channels), `input_shape_`, `kind_`, `scale_`.
 
-    Weights of examples are not supported. Raises ValueError for wrong input: NaN, one class alone,
-    fewer than four examples, in `predict` another shape than in `fit`; `archgrad.Diverged` where a
-    loss is not finite; TypeError for sparse input.
+    Weights of examples are not supported. Raises ValueError for wrong input (`ArchgradError` is
+    one): NaN, one class alone, fewer than four examples, in `predict` another shape than in `fit`;
+    `archgrad.Diverged` where a loss is not finite; TypeError for sparse input.
     """
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Search and train; X: one of the layouts above, y: (N,) labels of any type."""
+        """Search and train; X: one of the layouts above, y: (N,) labels of any type.
+
+        Raises `ArchgradError` where `y` holds a single class; see the class for the rest.
+        """
         X, y = self._validated(X, y)
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
@@ -297,13 +309,13 @@ class ArchgradClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         return self._learn(X, labels, CLASSIFICATION, len(self.classes_))
 
     def predict_proba(self, X: Any) -> Array:
-        """Probabilities (N, classes), float64, in the order of ``classes_``."""
+        """Probabilities (N, classes), float64, in the order of `classes_`; X: as in `fit`."""
         logits = torch.from_numpy(self._outputs(X))
         found: Array = logits.softmax(dim=1).numpy()
         return found
 
     def predict(self, X: Any) -> Array:
-        """The most probable labels, (N,)."""
+        """The most probable labels, (N,), of the type of `classes_`; X: as in `fit`."""
         best = self.predict_proba(X).argmax(axis=1)
         found: Array = self.classes_[best]
         return found
@@ -313,7 +325,14 @@ class ArchgradRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
     """A regressor that first searches its network, then trains what was found from scratch.
 
     Arguments, attributes and errors as of `ArchgradClassifier`, for one number an example; targets
-    are standardized for the squared error, ``target_scale_``, and predictions restored.
+    are standardized for the squared error, `target_scale_`, and predictions restored.
+
+    >>> import archgrad
+    >>> from sklearn.datasets import load_diabetes
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> regressor = archgrad.ArchgradRegressor(epochs=1, train_epochs=1, random_state=0)
+    >>> regressor.fit(X[:100], y[:100]).predict(X[:2]).shape
+    (2,)
     """
 
     def fit(self, X: Any, y: Any) -> Self:
@@ -324,7 +343,7 @@ class ArchgradRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
         return self._learn(X, targets, REGRESSION, 1)
 
     def predict(self, X: Any) -> Array:
-        """The predicted numbers, (N,), float64."""
+        """The predicted numbers, (N,), float64, in the unit of the targets; X: as in `fit`."""
         outputs = self._outputs(X)[:, :1]
         found: Array = self.target_scale_.restored(outputs)[:, 0]
         return found

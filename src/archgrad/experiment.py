@@ -69,7 +69,7 @@ class Report:
         return measure.values(self.scores[label])
 
     def plot(self, width: float = 6.75) -> Figure:
-        """The found cell among the random ones, as a figure ``width`` inches wide, as of a search.
+        """The found cell among the random ones, as a figure `width` inches wide, as of a search.
 
         The measure of every seed with the mean of each cell, and the means over the parameters.
         """
@@ -114,7 +114,7 @@ class MainJob:
 def prepare_main_job(config: RunConfig, **own: Any) -> MainJob:
     """Refuse, before anything is written, what any step of the main job would refuse later.
 
-    ``own``: values from Python, as for `archgrad.prepared.prepare`.
+    `own`: values from Python, as for `archgrad.prepared.prepare`.
     """
     if config.search is None or config.train is None or config.random_cells is None:
         raise ArchgradError(
@@ -141,7 +141,7 @@ def main_job(
     """Do (or go on with) everything that the run's configuration asks for.
 
     Nothing is selected by test data: the cell is that of the search's last epoch, the random cells
-    are drawn from the seed, every network is tested once after its last epoch. Without a ``run``,
+    are drawn from the seed, every network is tested once after its last epoch. Without a `run`,
     as in all but the first of several processes, nothing is written.
     """
     with nullcontext() if run is None else run.working():
@@ -191,7 +191,7 @@ def _export(path: Path) -> str:
 
 
 def draw_random(space: SearchSpace, seed: int, count: int) -> list[Architecture]:
-    """``count`` different random cells of the space."""
+    """`count` different random cells of the space."""
     generator = torch.Generator().manual_seed(RANDOM_STREAM + seed)
     cells: dict[Architecture, None] = {}
     for _ in range(DRAWS_PER_CELL * count):
@@ -238,7 +238,7 @@ def _row(
     unit: str,
     search: str = "-",
 ) -> list[str]:
-    """One line of the table over the cells ``labels``, costs averaged and times added up."""
+    """One line of the table over the cells `labels`, costs averaged and times added up."""
     deviation, shown = spread(values), report.measure.shown
     parameters = fmean(report.costs[label].parameters for label in labels)
     multiply_adds = fmean(report.costs[label].multiply_adds for label in labels)

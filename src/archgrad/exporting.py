@@ -41,8 +41,8 @@ BATCHES = (2, 3)  # images of the two passes that are compared
 class Exported:
     """An export that has passed its check.
 
-    ``difference``: the largest between its outputs and the network's own on random inputs in
-    float32, relative to the largest output or 1; ``note``: how it is called, where that is not as
+    `difference`: the largest between its outputs and the network's own on random inputs in
+    float32, relative to the largest output or 1; `note`: how it is called, where that is not as
     the network.
     """
 
@@ -58,7 +58,7 @@ class Exported:
 
 
 def export_to(subject: Subject, name: str, folder: Path, *, replace: bool = False) -> Exported:
-    """Write, load as a user would, compare, and only then keep; ``replace``: earlier files.
+    """Write, load as a user would, compare, and only then keep; `replace`: earlier files.
 
     Raises `ArchgradError` where the format cannot hold the network or the outputs differ.
     """
@@ -215,7 +215,7 @@ def _load_onnx(subject: Subject, folder: Path) -> Computing:
 class Format(NamedTuple):
     """What an export writes, how it is loaded again, and the largest difference allowed.
 
-    ``traced``: it holds a recorded pass, of a language model that of one step.
+    `traced`: it holds a recorded pass, of a language model that of one step.
     """
 
     write: Callable[[Subject], Files]

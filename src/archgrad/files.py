@@ -86,7 +86,7 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def read_lines(path: Path, epochs: int | None = None) -> list[dict[str, Any]]:
-    """The whole lines of a JSON-lines file, of the first ``epochs`` epochs if given."""
+    """The whole lines of a JSON-lines file, of the first `epochs` epochs if given."""
     if not path.is_file():
         return []
     try:

@@ -67,7 +67,7 @@ def of_epochs(wanted: Wanted) -> int:
 
 
 def _price(wanted: Wanted, epochs: int, counted: bool) -> Callable[[int], float]:
-    """What a number of epochs costs; diagnostics take the share of a search of ``epochs``."""
+    """What a number of epochs costs; diagnostics take the share of a search of `epochs`."""
     config = wanted.config.model_copy(update={"epochs": epochs})
     found = measure(wanted._replace(config=config), None)
     need: Need = found.counted() if counted else found
@@ -103,7 +103,7 @@ def _shortest(wanted: Wanted) -> int:
 
 
 def _most(price: Callable[[int], float], limit: float, least: int) -> int:
-    """The largest number of epochs at most at the limit; ``least - 1`` where there is none."""
+    """The largest number of epochs at most at the limit; `least - 1` where there is none."""
     low, high = least - 1, MOST + 1
     while high - low > 1:
         middle = (low + high) // 2

@@ -53,7 +53,7 @@ class Run:
     ) -> Run:
         """A new folder; one that already holds a run is refused, nothing is overwritten.
 
-        ``files``: name -> text, written with it. config.yaml comes last: with it there is a run.
+        `files`: name -> text, written with it. config.yaml comes last: with it there is a run.
         """
         path, files = Path(path), files or {}
         refuse_used(path, "run", files)
@@ -183,7 +183,7 @@ def environments(path: Path) -> list[dict[str, Any]]:
 
 
 def truncate(path: Path, epochs: int) -> list[dict[str, Any]]:
-    """Keep the lines of the first ``epochs`` epochs: what came after the checkpoint goes."""
+    """Keep the lines of the first `epochs` epochs: what came after the checkpoint goes."""
     kept = read_lines(path, epochs)
     if path.is_file():
         write(path, "".join(json.dumps(entry) + "\n" for entry in kept))
@@ -201,7 +201,7 @@ def save_checkpoint(folder: Path, content: Mapping[str, Any]) -> None:
 
 
 def keep_checkpoint(folder: Path, epoch: int, count: int) -> None:
-    """Keep last.pt as that of an epoch too, and the ``count`` latest of these."""
+    """Keep last.pt as that of an epoch too, and the `count` latest of these."""
     write(folder / f"epoch-{epoch}.pt", (folder / "last.pt").read_bytes())
     (folder / f"epoch-{epoch - count}.pt").unlink(missing_ok=True)
 
@@ -292,7 +292,7 @@ def environment(device: str = "auto") -> dict[str, Any]:
 
 
 def _command() -> str:
-    """This process's command as a shell takes it; of ``python -m archgrad`` archgrad."""
+    """This process's command as a shell takes it; of `python -m archgrad` archgrad."""
     program = Path(sys.argv[0])
     name = program.parent.name if program.name == "__main__.py" else program.name
     return shlex.join([name, *sys.argv[1:]])

@@ -58,14 +58,14 @@ def recorder(device: torch.device) -> Recorder | None:
 class Graphed(Generic[Result]):
     """A function of tensors by name, run as it is a few times, then recorded and replayed.
 
-    ``trial`` computes the same and says in addition what stands against recording it, if anything
+    `trial` computes the same and says in addition what stands against recording it, if anything
     does; it makes the first calls, which count like all others: every call computes once, so the
     function may change tensors in place. Whatever else the function reads must stay where it is,
-    and change in place alone; ``key`` of a call says the rest that it depends on. Calls with
-    another key or other shapes are made by ``trial``; after `WARM_UP` of them in a row the function
+    and change in place alone; `key` of a call says the rest that it depends on. Calls with
+    another key or other shapes are made by `trial`; after `WARM_UP` of them in a row the function
     is recorded anew. What a call returns is overwritten by the next one.
 
-    ``note``: why it is not recorded, where it is not; all calls are then made by ``trial``.
+    `note`: why it is not recorded, where it is not; all calls are then made by `trial`.
     """
 
     def __init__(

@@ -1,10 +1,10 @@
 """The collapse guard: looks at the metrics of the epochs so far and says in plain words what ails.
 
-It reads the lines of metrics.jsonl: ``epoch``, and as far as they were measured ``skip_share``,
-``parameter_free_share``, ``eigenvalue``, ``entropy``, ``valid_accuracy`` (alpha's half),
-``watch_accuracy`` (images that neither weights nor alpha see), ``watch_images`` (their number),
-``discrete_accuracy`` (the supernet with one-hot mixing weights), ``classes``, ``operations``
-(candidates of an edge), ``parameters_percentile`` and ``multiply_adds_percentile``. What is absent
+It reads the lines of metrics.jsonl: `epoch`, and as far as they were measured `skip_share`,
+`parameter_free_share`, `eigenvalue`, `entropy`, `valid_accuracy` (alpha's half),
+`watch_accuracy` (images that neither weights nor alpha see), `watch_images` (their number),
+`discrete_accuracy` (the supernet with one-hot mixing weights), `classes`, `operations`
+(candidates of an edge), `parameters_percentile` and `multiply_adds_percentile`. What is absent
 is not judged: of text no accuracy is there, and perplexities are not judged in their place, since
 two pieces of a text differ by themselves, and knowing how often each word comes is already far from
 chance.
@@ -36,7 +36,7 @@ Kind = Literal[
 class Finding:
     """What ails a search.
 
-    ``healthy``: the last epoch before it began, 0 if there is none. ``collapse``: whether stopping
+    `healthy`: the last epoch before it began, 0 if there is none. `collapse`: whether stopping
     or rolling back to that epoch would mend it.
     """
 
@@ -48,30 +48,30 @@ class Finding:
 
 @dataclass(frozen=True)
 class Guard:
-    """All findings of the latest epoch of a search of ``epochs`` epochs; stateless.
+    """All findings of the latest epoch of a search of `epochs` epochs; stateless.
 
-    ``skips``, ``parameter_free``: shares of the derived cells above which they take over; halfway
+    `skips`, `parameter_free`: shares of the derived cells above which they take over; halfway
     from a random cell (1/7 and 3/7 in the DARTS space) to a cell of nothing else. The published
     DARTS cells stay below, with at most 0.38 and 0.69. `Guard.of` finds them for any space. Two
     readings in a row must be above, as one epoch's cell can be chance.
 
-    ``eigenvalue``: the rule once there are ten readings. Before, and on shorter searches, a reading
-    above ``growth`` times the least so far: in the three published runs of `EigenvalueStop`'s
+    `eigenvalue`: the rule once there are ten readings. Before, and on shorter searches, a reading
+    above `growth` times the least so far: in the three published runs of `EigenvalueStop`'s
     fixtures, the first ten readings vary by a factor of up to 3.2 from batch to batch.
 
-    ``kept``: least part of the supernet's accuracy above chance that one-hot mixing weights should
+    `kept`: least part of the supernet's accuracy above chance that one-hot mixing weights should
     keep without tuning, judged from the middle of the search on: before, little is decided.
 
-    ``overfit``: largest healthy gap of accuracy from alpha's half to images that nothing was
+    `overfit`: largest healthy gap of accuracy from alpha's half to images that nothing was
     trained on, as a mean over three readings. 0.05 is twice the standard error of 80 %
-    accuracy on 256 images; for fewer, ``watch_images`` widens it to twice the standard error.
+    accuracy on 256 images; for fewer, `watch_images` widens it to twice the standard error.
 
-    ``decided``, ``undecided``: entropy of the mixing weights as a part of ln(operations), below
+    `decided`, `undecided`: entropy of the mixing weights as a part of ln(operations), below
     which they are nearly one-hot (judged in the first half of the search) and above which the
     choice is near a tie (judged at its end). 0.99 of eight operations are alphas with a standard
     deviation of 0.2: the strongest weight of a typical edge is 0.165 instead of 0.125.
 
-    ``tail``: percentiles below it or above 1 - ``tail`` are extreme, as those of one random cell in
+    `tail`: percentiles below it or above 1 - `tail` are extreme, as those of one random cell in
     twenty; judged at the end, as in so many epochs one would be extreme by chance.
     """
 
@@ -92,7 +92,7 @@ class Guard:
 
     @classmethod
     def of(cls, epochs: int, groups: Iterable[Group]) -> Guard:
-        """The guard of a space: its shares are halfway from a random cell of ``groups`` to all."""
+        """The guard of a space: its shares are halfway from a random cell of `groups` to all."""
         groups = tuple(groups)
         skips, free = (_expected(groups, names) for names in ({SKIP}, PARAMETER_FREE))
         return cls(epochs, skips=(1 + skips) / 2, parameter_free=(1 + free) / 2)
@@ -255,7 +255,7 @@ _SHARP = "discretization may lose what the supernet learned"
 
 
 def _before(found: list[tuple[int, float]], run: int) -> int:
-    """The epoch of the reading before the last ``run``."""
+    """The epoch of the reading before the last `run`."""
     return found[-1 - run][0] if run < len(found) else 0
 
 
@@ -269,7 +269,7 @@ def _certainty(history: History) -> list[tuple[int, float]]:
 
 
 def _expected(groups: Iterable[Group], names: Collection[str]) -> float:
-    """The share of ``names`` in cells of random edges with random operations, none left out."""
+    """The share of `names` in cells of random edges with random operations, none left out."""
     shares = []
     for group in groups:
         for row in group.candidates:

@@ -46,7 +46,7 @@ def begin() -> None:
 
 
 def continue_with(command: str, folder: Path, page: bool = True) -> None:
-    """From now on the folder keeps what is done; ``page``: archgrad report can draw it."""
+    """From now on the folder keeps what is done; `page`: archgrad report can draw it."""
     _course.again = f"archgrad {command} --resume {shlex.quote(str(folder))}"
     _course.page = folder if page else None
 

@@ -26,9 +26,9 @@ class Memory:
 
 
 class Segment(NamedTuple):
-    """A piece of B texts side by side: ``tokens`` and the next ones, ``target``: (T, B) int64.
+    """A piece of B texts side by side: `tokens` and the next ones, `target`: (T, B) int64.
 
-    ``state``: the hidden state before it, (B, H), or None; ``memory``: of its stream; ``share``: of
+    `state`: the hidden state before it, (B, H), or None; `memory`: of its stream; `share`: of
     the learning rate, its length as a part of the usual one (arXiv:1708.01009).
     """
 

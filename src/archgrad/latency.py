@@ -61,13 +61,22 @@ def measure_latency(
 ) -> CostTable:
     """Time every candidate of a space at every place, in ms, in eval mode, float32, channels last.
 
-    ``space``: a value, or a name with its ``options`` (channels, cells, image_size, ...), at the
-    size of the network that the limit is about; or an own model with an ``example``, as for
-    `archgrad.cost_table`, of at least ``batch`` examples; ``batch``: images a call; ``threads``: of
-    the CPU.
+    `space`: a value, or a name with its `options` (channels, cells, image_size, ...), at the
+    size of the network that the limit is about; or an own model with an `example`, as for
+    `archgrad.cost_table` (and `forward` as there), of at least `batch` examples; `device`: cpu,
+    cuda, cuda:N, or auto, which is cuda where there is one; `batch`: images a call; `threads`: of
+    the CPU; `tell`: hears a line of what is going to be timed.
+
     Equal operations on equal inputs are timed once. The rest of a network is what a few random
-    derived networks take beyond their candidates, and the ``error`` of the prediction is measured
+    derived networks take beyond their candidates, and the `error` of the prediction is measured
     on others. Raises `ArchgradError` for wrong input. Keep the device free of other work.
+
+    >>> import archgrad, torch
+    >>> block = {"linear": torch.nn.Linear(4, 4), "skip": torch.nn.Identity()}
+    >>> model = torch.nn.Sequential(archgrad.Choice(block, "block"), torch.nn.Linear(4, 2))
+    >>> table = archgrad.measure_latency(model, device="cpu", example=torch.zeros(2, 4))
+    >>> table.kind, sorted(table.groups["block"][0])
+    ('latency', ['linear', 'skip'])
     """
     if isinstance(space, str):
         space = spaces.space(space, **options)
@@ -177,7 +186,7 @@ def network_latency(
 ) -> Timing:
     """Milliseconds of a whole derived network, timed as its candidates are.
 
-    Where an own model has fewer than ``batch`` examples, they are repeated.
+    Where an own model has fewer than `batch` examples, they are repeated.
     """
     where = resolve_device(device)
     with seeded(0, threads, where), without_tf32(), torch.inference_mode():

@@ -17,9 +17,9 @@ from archgrad.spaces import SearchSpace
 
 
 class Pass(NamedTuple):
-    """Of one batch: ``total``, what the weights are trained by, and what an epoch tells of it.
+    """Of one batch: `total`, what the weights are trained by, and what an epoch tells of it.
 
-    ``reported``: scalar tensors, whose means are weighted by ``weight``.
+    `reported`: scalar tensors, whose means are weighted by `weight`.
     """
 
     total: Tensor

@@ -142,7 +142,7 @@ def check(space: SearchSpace, method: Method, config: SearchConfig) -> None:
 
 
 def widened(tensor: Tensor, shape: torch.Size) -> Tensor:
-    """Each entry repeated in place, along its dimensions, to ``shape``.
+    """Each entry repeated in place, along its dimensions, to `shape`.
 
     In place, so that both halves of a factorized reduction stay halves. Input channels of a
     convolution are scaled.

@@ -24,8 +24,8 @@ from archgrad.trees import size
 class Loaders:
     """Batches of the weights' half, of alpha's half, and of two parts without augmentation.
 
-    ``check``: alpha's half; ``watch``: the part of it that neither weights nor alpha see, or None;
-    ``examples``: how many a pass over ``train`` and one over ``check`` see.
+    `check`: alpha's half; `watch`: the part of it that neither weights nor alpha see, or None;
+    `examples`: how many a pass over `train` and one over `check` see.
     """
 
     train: Batches

@@ -44,7 +44,7 @@ def resolve_device(name: str) -> torch.device:
 
 @contextmanager
 def seeded(seed: int, threads: int, device: torch.device) -> Iterator[None]:
-    """Run with torch's random state from ``seed`` and this many CPU threads; then as before."""
+    """Run with torch's random state from `seed` and this many CPU threads; then as before."""
     before = torch.get_num_threads()
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
@@ -80,7 +80,7 @@ def placed(model: Model, device: torch.device, own: bool = False) -> Model:
     """The model on the device, in channels_last order (2 to 6 times faster on a CPU).
 
     That order exists for images and volumes; weights for signals stay as they are. A model that is
-    ``own`` keeps its order: a user's may call ``view``.
+    `own` keeps its order: a user's may call `view`.
     """
     moved: Model = model.to(device=device)
     if own:
@@ -92,7 +92,7 @@ def placed(model: Model, device: torch.device, own: bool = False) -> Model:
 
 
 def cosine(start: float, end: float, epoch: int, epochs: int) -> float:
-    """The cosine learning rate of an epoch counted from 0: ``start`` at 0, near ``end`` at last."""
+    """The cosine learning rate of an epoch counted from 0: `start` at 0, near `end` at last."""
     return end + (start - end) * (1 + math.cos(math.pi * epoch / epochs)) / 2
 
 
@@ -100,8 +100,8 @@ class Meter:
     """Means over an epoch, kept on the device; a loss that is not finite is found and located.
 
     A step may record a name or not; `next` ends it. Values are copied: a recorded step writes its
-    losses to the same place every time. Means are weighted by ``weight``, the examples of a step;
-    what is not ``judged`` may be without a value in some steps, and its mean is that of the others.
+    losses to the same place every time. Means are weighted by `weight`, the examples of a step;
+    what is not `judged` may be without a value in some steps, and its mean is that of the others.
     """
 
     def __init__(self, check_every: int) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Measure:
-    """A number of a score under ``name``; ``higher``: whether more is better.
+    """A number of a score under `name`; `higher`: whether more is better.
 
-    ``bounds``: the least and the most that it can be. ``factor`` and ``unit``: it is shown times
-    this, in that; ``points``: what a difference of what is shown is called; ``over``: what it is a
+    `bounds`: the least and the most that it can be. `factor` and `unit`: it is shown times
+    this, in that; `points`: what a difference of what is shown is called; `over`: what it is a
     mean over, whose number is in a score of a test under "test_images" or "test_tokens".
     """
 
@@ -81,7 +81,7 @@ MEASURES = {each.name: each for each in (ACCURACY, PERPLEXITY)}
 
 
 def of(score: Mapping[str, Any], prefix: str = "") -> Measure:
-    """That of a score, or of a line whose key has this ``prefix``."""
+    """That of a score, or of a line whose key has this `prefix`."""
     return PERPLEXITY if prefix + PERPLEXITY.name in score else ACCURACY
 
 

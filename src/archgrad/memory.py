@@ -35,7 +35,7 @@ def available_mb(device: torch.device) -> float | None:
     """MB that this process may have in all: what it has and what is free; None: not known.
 
     On a GPU of its memory, without what others hold; on Linux of the machine's, or less where a
-    control group (a container, a batch system) or ``ulimit -v`` sets a limit.
+    control group (a container, a batch system) or `ulimit -v` sets a limit.
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)

@@ -12,7 +12,7 @@ from archgrad.kernels.weighted_sum import Term, weighted_sum
 
 
 def mixed(weights: Sequence[Tensor], outputs: Sequence[Any], place: Callable[[], str]) -> Any:
-    """sum_o weights_o outputs_o, tensor by tensor; ``place``: where, for an error."""
+    """sum_o weights_o outputs_o, tensor by tensor; `place`: where, for an error."""
     first = outputs[0]
     if isinstance(first, Tensor):
         alike = all(

@@ -17,9 +17,17 @@ Paths = Mapping[str, Sequence[Sequence[int]]]  # group name -> candidates of eac
 class Mixing(dict[str, Tensor]):
     """Group name -> (edges, operations), the weights of the candidates; and how they are run.
 
-    ``edges``: group name -> (edges,), weights of whole edges (none for a group that is not in it);
-    ``active``: the candidates that are computed (all for a group that is not in it); ``watched``:
+    `edges`: group name -> (edges,), weights of whole edges (none for a group that is not in it);
+    `active`: the candidates that are computed (all for a group that is not in it); `watched`:
     those computed without a graph (see `archgrad.choice.Row`).
+
+    A relaxation returns one, see examples/new_variant.py.
+
+    >>> import torch
+    >>> from archgrad.mixing import Mixing
+    >>> mixing = Mixing({"cell": torch.tensor([[0.25, 0.75]])})
+    >>> mixing["cell"], mixing.edges
+    (tensor([[0.2500, 0.7500]]), {})
     """
 
     def __init__(
@@ -54,7 +62,7 @@ class Mixing(dict[str, Tensor]):
 def one_hot(groups: Iterable[Group], cells: Iterable[Cell], like: Mapping[str, Tensor]) -> Mixing:
     """The mixing weights with which a supernet computes the derived cells: 1 kept, 0 dropped.
 
-    Shapes, device and dtype are those of ``like``: group name -> (edges, operations). The
+    Shapes, device and dtype are those of `like`: group name -> (edges, operations). The
     supernet's accuracy with these weights, without any tuning, is what is left of it after
     discretization; batch normalization should then use batch statistics, as running ones belong to
     the mixture.

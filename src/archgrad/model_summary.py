@@ -19,9 +19,9 @@ from archgrad.trees import describe
 class Decision:
     """Choices of one name, which are decided together.
 
-    ``places``: where they stand in the model; ``kind``: their class; ``picks``: how many candidates
-    are kept; ``parameters``: of each candidate once chosen, at all places together and without the
-    choices inside it; ``chosen``: the candidates that were kept, if this is known.
+    `places`: where they stand in the model; `kind`: their class; `picks`: how many candidates
+    are kept; `parameters`: of each candidate once chosen, at all places together and without the
+    choices inside it; `chosen`: the candidates that were kept, if this is known.
     """
 
     name: str
@@ -43,8 +43,8 @@ class Decision:
 class Summary:
     """All choices of a model: text in a terminal, a table in a notebook.
 
-    ``architectures``: how many there are, the product over the choices, those inside a candidate
-    that is not chosen counted too; ``fixed``: parameters outside all choices.
+    `architectures`: how many there are, the product over the choices, those inside a candidate
+    that is not chosen counted too; `fixed`: parameters outside all choices.
     """
 
     model: str
@@ -94,12 +94,14 @@ class Summary:
 def summary(what: nn.Module | SearchResult, architecture: Architecture | None = None) -> Summary:
     """What a model with choices offers, or what a search of it chose.
 
-    ``what``: a model with `archgrad.Choice` modules, or the result of searching one;
-    ``architecture``: what was chosen for a model, as in ``result.architecture``. Raises
+    `what`: a model with `archgrad.Choice` modules, or the result of searching one;
+    `architecture`: what was chosen for a model, as in `result.architecture`. Raises
     `ArchgradError` where there are no choices, or the architecture is of another model.
 
-    >>> model = nn.Sequential(Choice({"linear": nn.Linear(4, 4), "skip": nn.Identity()}, "block"))
-    >>> print(summary(model))
+    >>> import archgrad
+    >>> from torch import nn
+    >>> block = {"linear": nn.Linear(4, 4), "skip": nn.Identity()}
+    >>> print(archgrad.summary(nn.Sequential(archgrad.Choice(block, "block"))))
     Sequential: 1 choice, 2 architectures, 0 parameters outside the choices
     choice  kind    stands at  keeps  candidates (parameters)
     block   Choice  0          1      linear (20), skip (0)

@@ -50,20 +50,20 @@ RANDOM_CELLS = 39  # for the percentiles of cost; the middle 95 % needs at least
 
 
 class Monitor:
-    """Measures a search after each epoch. ``plan`` says when, and which part of its passes.
+    """Measures a search after each epoch. `plan` says when, and which part of its passes.
 
-    - ``discrete_accuracy``: the supernet with the derived cells' operations alone, on the first 16
-      batches of alpha's half; its gap to ``valid_accuracy`` is the discretization gap;
-    - ``watch_accuracy``: on the part that neither weights nor alpha see, all of it; these three
-      have the name of another metric where the task has one, as ``valid_perplexity``;
-    - ``eigenvalue``: of the Hessian of L_val over alpha, on the first half batch of alpha's half
+    - `discrete_accuracy`: the supernet with the derived cells' operations alone, on the first 16
+      batches of alpha's half; its gap to `valid_accuracy` is the discretization gap;
+    - `watch_accuracy`: on the part that neither weights nor alpha see, all of it; these three
+      have the name of another metric where the task has one, as `valid_perplexity`;
+    - `eigenvalue`: of the Hessian of L_val over alpha, on the first half batch of alpha's half
       (half, so that it needs no more memory than a step), at least two epochs apart;
-    - ``layer_alignment``: on the first batch of the weights' half of that epoch.
+    - `layer_alignment`: on the first batch of the weights' half of that epoch.
 
-    Without passes: ``moved``, how far the strength of any candidate is from where its stage began,
+    Without passes: `moved`, how far the strength of any candidate is from where its stage began,
     as a share of the mean of its edge (`undecided`).
 
-    Costs beside passes: ``parameters_percentile`` and ``multiply_adds_percentile`` compare the
+    Costs beside passes: `parameters_percentile` and `multiply_adds_percentile` compare the
     derived cells with 39 random ones, without computing a network.
     """
 

@@ -21,9 +21,9 @@ Wiring = Sequence[Sequence[tuple[int, EdgeFactory]]]  # for each node its (sourc
 
 
 class DropPath(nn.Module):
-    """Drop a whole path per image with probability ``rate``, scaling the kept by 1/(1 - rate).
+    """Drop a whole path per image with probability `rate`, scaling the kept by 1/(1 - rate).
 
-    Input and output (B, C, ...). Acts in training only; ``rate`` is set by the training loop
+    Input and output (B, C, ...). Acts in training only; `rate` is set by the training loop
     (scheduled drop path, arXiv:1806.09055, appendix A.1): a number, or a scalar tensor, whose value
     may change without a new compilation.
     """
@@ -44,8 +44,8 @@ class DropPath(nn.Module):
 class Nodes(Recomputable):
     """The states of a cell: its inputs, each preprocessed; nodes that sum the edges into them.
 
-    The output is the concatenation of the nodes ``output``, along the channels. Edges that leave
-    an input have the given ``stride``. A node without edges is not computed.
+    The output is the concatenation of the nodes `output`, along the channels. Edges that leave
+    an input have the given `stride`. A node without edges is not computed.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ def _left_out(edge: nn.Module) -> bool:
 
 
 class Cell(Nodes):
-    """A cell of the DARTS space: two inputs, preprocessed to ``channels``.
+    """A cell of the DARTS space: two inputs, preprocessed to `channels`.
 
     In a reduction cell the edges that leave the two inputs have stride 2.
     """
@@ -171,10 +171,10 @@ class Classifier(nn.Module):
 class Network(Classifier):
     """Stem, cells, global average pooling, linear: (B, in_channels, H, W) -> (B, classes).
 
-    ``dims``: 2, or 1 for signals (B, in_channels, L), or 3 for volumes (B, in_channels, D, H, W).
-    ``wirings`` and ``outputs`` hold "normal" and "reduce". Reduction cells stand at 1/3 and 2/3 of
-    the depth and double the channels. The stem's BatchNorm is affine even in search. ``stem``: how
-    many channels it gives (None: 3 ``channels``, in the ImageNet form ``channels``).
+    `dims`: 2, or 1 for signals (B, in_channels, L), or 3 for volumes (B, in_channels, D, H, W).
+    `wirings` and `outputs` hold "normal" and "reduce". Reduction cells stand at 1/3 and 2/3 of
+    the depth and double the channels. The stem's BatchNorm is affine even in search. `stem`: how
+    many channels it gives (None: 3 `channels`, in the ImageNet form `channels`).
     """
 
     def __init__(
@@ -236,7 +236,7 @@ def reductions(cells: int) -> tuple[int, int]:
 
 
 def _stems(inputs: int, width: int, imagenet: bool, dims: int) -> tuple[nn.Module, nn.Module]:
-    """The two stems, the second applied to the first's output, that give ``width`` channels."""
+    """The two stems, the second applied to the first's output, that give `width` channels."""
     layers = LAYERS[dims]
 
     def conv(inputs: int, outputs: int, stride: int) -> list[nn.Module]:

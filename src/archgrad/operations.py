@@ -5,7 +5,7 @@
 benchmark (arXiv:2001.00326). These tables are for images; `candidates` makes them for
 signals and volumes, under the same names: what is called 3x3 has 3 taps in each dimension.
 
-Every factory takes ``(channels, stride, search)``. In search, BatchNorm has no affine parameters
+Every factory takes `(channels, stride, search)`. In search, BatchNorm has no affine parameters
 (its scale would absorb the mixing weight) and pooling is followed by a BatchNorm (not in
 NAS-Bench-201), so that the candidates of an edge compete at equal scale; in a derived network
 BatchNorm is affine and pooling stands alone. Inputs and outputs: (B, channels, H, W) ->
@@ -47,18 +47,26 @@ class Branching(nn.Sequential):
 
 
 class Zero(nn.Module):
-    """The operation ``none``: zeros of the shape of its input, height and width by ``stride``."""
+    """The operation `none`: zeros of the shape of its input, every dimension of it by `stride`.
+
+    Put it among the candidates of a `Choice` to let a place have no operation: no gradient passes.
+
+    >>> import archgrad, torch
+    >>> archgrad.Zero(stride=2)(torch.ones(1, 3, 8, 8)).shape
+    torch.Size([1, 3, 4, 4])
+    """
 
     def __init__(self, stride: int = 1) -> None:
         super().__init__()
         self.stride = stride
 
     def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
+        """Zeros (B, C, ceil(H / stride), ceil(W / stride)) for an `x` (B, C, H, W)."""
         return x.mul(0) if self.stride == 1 else every(x, self.stride).mul(0)
 
 
 class Noise(nn.Module):
-    """The operation ``noise``: N(0, 1) in place of the input, fresh in every forward pass.
+    """The operation `noise`: N(0, 1) in place of the input, fresh in every forward pass.
 
     Drawn from torch's global generator; no gradient passes.
     """
@@ -111,7 +119,7 @@ def relu_conv_norm(
 
 
 def pending(norm: nn.Module, raw: Raw) -> Pending:
-    """What the batch normalization ``norm`` makes of a raw tensor; running statistics are kept."""
+    """What the batch normalization `norm` makes of a raw tensor; running statistics are kept."""
     assert isinstance(norm, BatchNorm)
     if not norm.training and norm.running_mean is not None and norm.running_var is not None:
         scale = (norm.running_var.double() + norm.eps).rsqrt()

@@ -20,9 +20,9 @@ def with_options(
     sections: Mapping[str, tuple[type[BaseModel], str]],
     without: Collection[str] = (),
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command one option a field of the sections; it gets those given as ``given``.
+    """Give a command one option a field of the sections; it gets those given as `given`.
 
-    ``sections``: name -> (class, prefix of its option names); ``without``: fields that are no
+    `sections`: name -> (class, prefix of its option names); `without`: fields that are no
     options of this command, as "search.method".
     """
 

@@ -35,7 +35,7 @@ UNLIKE = "a batch is not a pair of tensors"
 class Learned(NamedTuple):
     """Loss, metric (None without one), and the gradient of the weights by name, None if unused.
 
-    ``examples``: in the batch.
+    `examples`: in the batch.
     """
 
     loss: Tensor
@@ -47,10 +47,10 @@ class Learned(NamedTuple):
 class Passes:
     """The hypergradient of alpha and the gradient of the weights, of one supernet.
 
-    With a ``recorder`` each is recorded, where all that it depends on are tensors that stay where
+    With a `recorder` each is recorded, where all that it depends on are tensors that stay where
     they are: not where the hypergradient or the relaxation looks at what changes from step to step
     (a draw looks at the seed), where the forward pass draws random numbers, where modules change
-    with the progress, or where some candidates alone are computed. ``notes`` says so.
+    with the progress, or where some candidates alone are computed. `notes` says so.
     """
 
     def __init__(
@@ -178,9 +178,9 @@ class Counting:
 
 @dataclass(frozen=True)
 class Watched(State):
-    """A state that notes in ``seen`` when a part looks at what changes from step to step.
+    """A state that notes in `seen` when a part looks at what changes from step to step.
 
-    ``strict``: it refuses that instead, and seeds nothing, for what is recorded draws nothing.
+    `strict`: it refuses that instead, and seeds nothing, for what is recorded draws nothing.
     """
 
     seen: set[str] = field(default_factory=set)
@@ -207,7 +207,7 @@ class Watched(State):
 
 @contextmanager
 def _noting_noise(device: torch.device, seen: set[str]) -> Iterator[None]:
-    """Note in ``seen`` whether torch's random numbers were drawn."""
+    """Note in `seen` whether torch's random numbers were drawn."""
     before = random_state(device)
     yield
     after = random_state(device)

@@ -35,9 +35,9 @@ class Name(NamedTuple):
 class Reader:
     """Reads pickles one after the other from a stream.
 
-    ``names``: what is admitted, "module.name" -> an own function; ``needed_by``: of whom the error
-    about another name speaks. ``text``: strings of Python 2 to values. ``stored``: a persistent id
-    to a value. ``most``: steps that all pickles together may take. Raises `ArchgradError` for a
+    `names`: what is admitted, "module.name" -> an own function; `needed_by`: of whom the error
+    about another name speaks. `text`: strings of Python 2 to values. `stored`: a persistent id
+    to a value. `most`: steps that all pickles together may take. Raises `ArchgradError` for a
     name that is not admitted, errors of many other types for what is no pickle of plain data.
     """
 

@@ -52,14 +52,20 @@ class Option:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a search is expected to need.
+    """What a search is expected to need, as `archgrad.plan` returns it.
 
-    ``batch_size``: images a step; ``measured``: the sizes that were; ``stage``: of ``stages``,
-    counted from 1, the one that needs most memory; ``memory_mb``: at the peak of the search,
-    ``memory_per_image_mb``: of each image of a batch; ``available_mb``: None where the system does
-    not tell; ``steps``: an epoch; ``step_seconds``: the mean over the search; ``search_seconds``:
-    with evaluation after each epoch and ``diagnostics_seconds``; ``options``: what would fit.
-    Of text, ``unit``, what is told of images is told of the steps in time of a segment.
+    - `device`: where it was measured; `batch_size`: images a step; `measured`: the batch sizes that
+      steps were made with.
+    - `stage`: of `stages`, counted from 1, the one that needs most memory.
+    - `memory_mb`: at the peak of the search; `memory_per_image_mb`: of each image of a batch;
+      `available_mb`: None where the system does not tell; MB are 10^6 bytes.
+    - `fits`: whether the memory suffices, with 10 % to spare; None where the system does not tell.
+    - `steps`: an epoch; `epochs`: of the search.
+    - `step_seconds`: the mean over the search; `epoch_seconds`, `search_seconds`: with evaluation
+      after each epoch and `diagnostics_seconds`, which is of the whole search.
+    - `options`: command-line options of searches that would fit, each with its memory.
+    - `unit`: what `batch_size` counts: of text, what is told of images is told of the steps in time
+      of a segment.
     """
 
     device: str
@@ -84,7 +90,7 @@ class Plan:
 def plan(wanted: Wanted, always: bool = False) -> Plan:
     """Measure what the search needs; nothing is written, torch's random state stays as it is.
 
-    ``always``: look for options that need less memory even where the search fits. Raises
+    `always`: look for options that need less memory even where the search fits. Raises
     `ArchgradError` where not even small steps fit.
     """
     device = resolve_device(wanted.config.device)

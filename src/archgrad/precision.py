@@ -21,7 +21,7 @@ _whole: ContextVar[bool] = ContextVar("whole", default=False)
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
     """The context of a forward pass.
 
-    ``bf16``: `torch.autocast`, so convolutions and products of matrices run in bfloat16; weights,
+    `bf16`: `torch.autocast`, so convolutions and products of matrices run in bfloat16; weights,
     their gradients, statistics of batch normalization and the loss stay in float32, and gradients
     need no scaling, since bfloat16 has float32's range. Without autocast's cache: within one pass
     each weight is cast once in any case.

@@ -62,7 +62,7 @@ class Prepared:
     budget: Budget | None = None
 
     def search(self, run: Run | None = None, callback: Callback | None = None) -> SearchResult:
-        """Run it, or go on with it where ``run`` has a checkpoint.
+        """Run it, or go on with it where `run` has a checkpoint.
 
         Memory that runs out is an `ArchgradError` that says what would fit.
         """
@@ -287,7 +287,7 @@ def search_space(
 ) -> SearchSpace:
     """The space of a configuration for the shape of the data, or the given value for "own".
 
-    Without ``data`` the space serves for its groups alone, not for building networks.
+    Without `data` the space serves for its groups alone, not for building networks.
     """
     if config.space != OWN:
         _agree("space", config.space, value)
@@ -317,7 +317,7 @@ def space_options(config: SearchConfig) -> dict[str, Any]:
 
 
 def retraining_space(config: TrainConfig, data: Data, name: str) -> SearchSpace:
-    """The space called ``name`` at the size of the retraining, for the shape of the data."""
+    """The space called `name` at the size of the retraining, for the shape of the data."""
     shape = _shape(data, name, config)
     return spaces.space(name, **training_options(name, config), **shape)
 
@@ -341,7 +341,7 @@ def _kernel(config: SearchConfig, space: SearchSpace) -> str:
 
 
 def _shape(data: Data, space: str, config: SearchConfig | TrainConfig) -> dict[str, Any]:
-    """The options that say what a space is for; ``config``: of the search, or of a retraining."""
+    """The options that say what a space is for; `config`: of the search, or of a retraining."""
     check_kind(space, data)
     if data.of_text:
         check_vocabulary(len(data.classes), config.hidden, resolve_device(config.device))
@@ -367,7 +367,7 @@ def _agree(what: str, kept: str, value: object) -> None:
 def came_from_python(what: str) -> ArchgradError:
     """The error for a value that config.yaml calls "own" and nobody gave again."""
     kept = (
-        ""
+        f", or archgrad.train(..., {what}=...)"
         if what == "data"
         else "; to derive, take the last epoch's architecture, result.architecture or "
         f"architecture.json in the folder: that of another epoch needs the {what} as well"
@@ -375,5 +375,5 @@ def came_from_python(what: str) -> ArchgradError:
     return ArchgradError(
         f"the {what} of this run came from Python and is not in its folder; give it again, from "
         f"Python: archgrad.search({what}=..., resume=...), of an own model "
-        f"archgrad.search(model, train=..., resume=...), or archgrad.train(..., {what}=...){kept}"
+        f"archgrad.search(model, train=..., resume=...){kept}"
     )

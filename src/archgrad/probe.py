@@ -45,7 +45,7 @@ class Wanted(NamedTuple):
 class Step(NamedTuple):
     """With so many images: peak memory in MB; seconds of a step, its weight step, an evaluation.
 
-    ``spent``, ``spent_weights``, ``spent_forward``: the multiply-adds of these three.
+    `spent`, `spent_weights`, `spent_forward`: the multiply-adds of these three.
     """
 
     images: int
@@ -80,10 +80,10 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Need:
-    """What a search was measured to need: the ``pairs`` of its stages and the epochs of each.
+    """What a search was measured to need: the `pairs` of its stages and the epochs of each.
 
-    ``images`` a step; ``steps`` and ``checks``: batches an epoch of the weights' half and of
-    evaluation, which hold so many ``examples``, of text steps in time; ``share``: of the
+    `images` a step; `steps` and `checks`: batches an epoch of the weights' half and of
+    evaluation, which hold so many `examples`, of text steps in time; `share`: of the
     diagnostics in all passes.
     """
 
@@ -113,7 +113,7 @@ class Need:
 def measure(wanted: Wanted, available: float | None, direct: bool = True) -> Need:
     """Build the search as it will run and make a few steps of each stage at two batch sizes.
 
-    ``available``: MB, None: not known; ``direct``: at its own batch size where the smaller steps
+    `available`: MB, None: not known; `direct`: at its own batch size where the smaller steps
     say that this takes at most half of what is left. Else, and without it, both sizes are small.
     torch's random state stays as it is. Raises `ArchgradError` where memory runs out.
     """
@@ -149,7 +149,7 @@ def _measure(search: BilevelSearch, available: float | None, direct: bool) -> Ne
 
 
 def _sizes(loaders: Loaders, first: int) -> tuple[int, tuple[int, int]]:
-    """How many examples a batch and the epochs hold, where the ``first`` batch has so many.
+    """How many examples a batch and the epochs hold, where the `first` batch has so many.
 
     Of text what a batch has are steps of all its streams. Those of training are counted as whole
     segments: the lengths are drawn, and those of alpha's text are not those of the weights'.

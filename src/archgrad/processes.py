@@ -47,10 +47,10 @@ def retrain_all(
     """Run retrainings side by side, each in a process of its own; yields each score as it comes.
 
     Scores do not depend on how many run at a time. Finished ones are read back, not repeated.
-    ``own``: data from Python, which no other process can load: then one after the other, here. So
+    `own`: data from Python, which no other process can load: then one after the other, here. So
     it is too where several processes do each one together.
-    ``progress`` hears now and then how many epochs of each job are done, of how many, and how many
-    jobs go on at a time. ``deadline``: as in `retrain`; raises `Paused` where something is left to
+    `progress` hears now and then how many epochs of each job are done, of how many, and how many
+    jobs go on at a time. `deadline`: as in `retrain`; raises `Paused` where something is left to
     do.
     """
     scores = from_first(lambda: [_kept_score(job) for job in jobs])

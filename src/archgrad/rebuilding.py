@@ -36,8 +36,8 @@ DEEP = 100  # cells or nodes that a network may have, or as many as its weights 
 class Sizes:
     """What, beside its architecture, makes a network of the library's spaces.
 
-    ``form``: "darts-cnn" (s1 to s4 too), "nas-bench-201" or "mbconv"; ``cells``: of the network, in
-    the last two of a stage; ``image_size``: (height, width) in pixels, or of another number of
+    `form`: "darts-cnn" (s1 to s4 too), "nas-bench-201" or "mbconv"; `cells`: of the network, in
+    the last two of a stage; `image_size`: (height, width) in pixels, or of another number of
     dimensions.
     """
 
@@ -74,7 +74,7 @@ class Sizes:
         return (self.in_channels, *self.image_size)
 
     def space(self, name: str) -> CellSpace:
-        """A space called ``name`` that builds every architecture of this form."""
+        """A space called `name` that builds every architecture of this form."""
         common = {
             "name": name,
             "channels": self.channels,
@@ -101,8 +101,8 @@ class Sizes:
 class TextSizes:
     """What, beside its architecture, makes a language model of the space darts-rnn.
 
-    ``hidden``: units of the embedding and of every state; ``nodes``: intermediate nodes of the
-    cell; ``classes``: words of the vocabulary.
+    `hidden`: units of the embedding and of every state; `nodes`: intermediate nodes of the
+    cell; `classes`: words of the vocabulary.
     """
 
     form: str
@@ -125,7 +125,7 @@ class TextSizes:
         return ()
 
     def space(self, name: str) -> DartsRNN:
-        """A space called ``name`` that builds every architecture of this form, without dropout."""
+        """A space called `name` that builds every architecture of this form, without dropout."""
         return DartsRNN(self.hidden, self.nodes, self.classes, regularization=OFF, name=name)
 
     def network(self, architecture: Architecture, weights: Weights) -> LanguageModel:

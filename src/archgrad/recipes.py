@@ -25,9 +25,9 @@ CODE = "the published code"
 class Recipe:
     """Options of a retraining, or of a search, as published, and what they were made for.
 
-    ``train``, ``data``, ``search``: values by the name of the option; ``image_size``: the side in
-    pixels of the images, None for text; ``spaces``: those that it searches, or whose architectures
-    it trains; ``note``: what differs from its source.
+    `train`, `data`, `search`: values by the name of the option; `image_size`: the side in
+    pixels of the images, None for text; `spaces`: those that it searches, or whose architectures
+    it trains; `note`: what differs from its source.
     """
 
     title: str
@@ -255,7 +255,7 @@ RECIPES: dict[str, Recipe] = {
 
 
 def recipe(name: object) -> Recipe:
-    """The recipe called ``name``, or an error that names the nearest."""
+    """The recipe called `name`, or an error that names the nearest."""
     if not isinstance(name, str) or name not in RECIPES:
         raise unknown("recipe", name, RECIPES)
     return RECIPES[name]
@@ -311,8 +311,8 @@ def check_space(name: object, section: str, space: str) -> None:
 def check(options: Mapping[str, Any], space: str, shape: Sequence[int]) -> None:
     """Refuse a recipe that was made for another space or another image size.
 
-    ``options``: those of the retraining; ``shape``: (channels, height, width) of the images.
-    Another size is let pass with ``any_image_size``, or with another ``stem`` than the recipe's.
+    `options`: those of the retraining; `shape`: (channels, height, width) of the images.
+    Another size is let pass with `any_image_size`, or with another `stem` than the recipe's.
     """
     name = options.get("recipe")
     check_space(name, "train", space)

@@ -28,7 +28,7 @@ Grad = Tensor | None
 
 
 class Recomputable(nn.Module):
-    """A module that, where ``recompute`` is set, keeps only its inputs for the backward pass."""
+    """A module that, where `recompute` is set, keeps only its inputs for the backward pass."""
 
     recompute = False
 
@@ -87,7 +87,7 @@ def _as_before(
 
 
 class _Recomputed(torch.autograd.Function):
-    """(tensors) -> run(tensors); ``first`` computes it the first time."""
+    """(tensors) -> run(tensors); `first` computes it the first time."""
 
     @staticmethod
     def forward(ctx: Any, run: Run, first: Callable[[], Tensor], *tensors: Grad) -> Tensor:

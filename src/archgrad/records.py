@@ -57,7 +57,7 @@ def begun_with(space: SearchSpace, data: Data | OwnData, config: SearchConfig) -
 
 
 def warn_of_order(done: str) -> None:
-    """For batches of a loader that may not be repeated; ``done``: of what a resumed run has."""
+    """For batches of a loader that may not be repeated; `done`: of what a resumed run has."""
     warnings.warn(
         "the batches come from a loader without state_dict, whose order may depend on more than "
         f"torch's random state: the search goes on after {done}, and may differ from an "
@@ -75,7 +75,7 @@ class Records:
         self.kept: dict[int, dict[str, Any]] = {}  # epoch -> checkpoint, without a run folder
 
     def save(self, search: BilevelSearch, again: bool = False) -> None:
-        """After an epoch: its lines and a checkpoint. ``again``: the lines are there already."""
+        """After an epoch: its lines and a checkpoint. `again`: the lines are there already."""
         content = self._content(search)
         if self.run is None:
             self.alphas += [] if again else [_line(search)]
@@ -166,7 +166,7 @@ class Records:
         self._cut(search, epoch)
 
     def _cut(self, search: BilevelSearch, done: int) -> None:
-        """Keep the lines of the first ``done`` epochs."""
+        """Keep the lines of the first `done` epochs."""
         search.metrics, alphas = from_first(lambda: self._first(search, done))
         self.alphas = alphas if self.run is None else []
         cells = alphas[-1].get("cells") if alphas else None  # older ones have none
@@ -174,7 +174,7 @@ class Records:
         search.derived = cells and Architecture.from_json(kept, origin=ALPHAS)
 
     def _first(self, search: BilevelSearch, done: int) -> list[list[dict[str, Any]]]:
-        """Of the first ``done`` epochs: metrics, alphas."""
+        """Of the first `done` epochs: metrics, alphas."""
         if self.run is None:
             return [search.metrics[:done], self.alphas[:done]]
         return [_whole(self.run.path / name, done) for name in (METRICS, ALPHAS)]

@@ -28,9 +28,9 @@ class Regularization:
     """How a language model is regularized; defaults are those of arXiv:1806.09055, appendix A.
 
     Rates of dropout, all with masks that are the same at every time step (arXiv:1512.05287):
-    ``output`` of what is decoded, ``hidden`` of what enters a product within the cell, ``input`` of
-    what enters the cell, ``embedding`` of what is looked up, ``words`` of whole words of the
-    embedding. ``activation`` and ``slowness``: coefficients of the mean square of the outputs, and
+    `output` of what is decoded, `hidden` of what enters a product within the cell, `input` of
+    what enters the cell, `embedding` of what is looked up, `words` of whole words of the
+    embedding. `activation` and `slowness`: coefficients of the mean square of the outputs, and
     of their change from step to step, in the loss (arXiv:1708.01009).
     """
 
@@ -74,7 +74,7 @@ class Highway(nn.Module):
 
 
 def operation(name: str) -> nn.Module:
-    """A candidate by its name; ``none`` adds nothing."""
+    """A candidate by its name; `none` adds nothing."""
     return Zero() if name == "none" else Highway(name)
 
 
@@ -84,7 +84,7 @@ Single = tuple[str, int]  # an operation and its source
 class RecurrentCell(nn.Module):
     """The cell of `archgrad.kernels.recurrence`: (T, B, inputs), (B, H) -> (T, B, H).
 
-    ``nodes``: for each intermediate node its `Choice` of every source (0, 1, ...) in a search, or
+    `nodes`: for each intermediate node its `Choice` of every source (0, 1, ...) in a search, or
     in a derived network its one (operation, source); the mean of all nodes is the next state.
     Normalized in a search, by the statistics of the batch at each step; the
     original code also keeps running ones, for an evaluation that this library does not make.
@@ -123,7 +123,7 @@ class RecurrentCell(nn.Module):
         input_mask: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """``input_mask`` (B, inputs), ``mask`` (B, H): variational dropout, None for none."""
+        """`input_mask` (B, inputs), `mask` (B, H): variational dropout, None for none."""
         size = inputs.shape[-1]
         inputs = inputs if input_mask is None else inputs * input_mask
         projected, recurrent = inputs @ self.first[:size], self.first[size:]
@@ -150,7 +150,7 @@ def _only(name: str) -> tuple[bool, ...]:
 def _row(choice: Choice) -> Tensor:
     """The weights of the activations on one edge; 0 for what it does not offer or compute.
 
-    That is still a function of the weights: all edges may have drawn ``none``.
+    That is still a function of the weights: all edges may have drawn `none`.
     """
     weights, edge, active, watched = choice.row_of_mixing()
     computed = range(len(choice.names)) if active is None else {*active, *watched}
@@ -163,7 +163,7 @@ def _row(choice: Choice) -> Tensor:
 class LanguageModel(nn.Module):
     """A language model: tokens (T, B) int64, state (B, H) or None -> logits (T, B, V), state.
 
-    Embedding and decoder share their weights (arXiv:1608.05859). With ``penalized``, as the loss
+    Embedding and decoder share their weights (arXiv:1608.05859). With `penalized`, as the loss
     takes it, the logits may be a `archgrad.kernels.decoding.Decoded`, and there is a third value:
     the penalty of `Regularization` for this pass, a scalar, 0 in evaluation mode.
     """

@@ -96,7 +96,7 @@ def _check_met(net: Supernet, batch: Any, mixing: Mixing) -> None:
 
 
 def _try(net: Supernet, part: Batches, name: str, thorough: bool) -> Any:
-    """Take the first batch, and return it; ``thorough``: see that every choice is called."""
+    """Take the first batch, and return it; `thorough`: see that every choice is called."""
     batches = part.epoch(0)
     first = list(islice(batches, 1))
     del batches  # it reads a loader that keeps a state to its end

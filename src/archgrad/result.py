@@ -1,4 +1,4 @@
-"""What a search found."""
+"""What a search found: the architecture, its alpha and metrics, and the network of it."""
 
 from __future__ import annotations
 
@@ -32,17 +32,24 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found.
+    """What a search found, as `archgrad.search` returns it.
 
-    ``alpha``: the architecture parameters it was derived from, group name -> (edges, operations),
-    none of a baseline; ``metrics``: one entry an epoch, as in metrics.jsonl, of a baseline one an
-    evaluation, as in evaluations.jsonl; ``path``: the run folder, if there is one;
-    ``stopped``: what the stopping rule or the guard ended it for, or None; ``model``: an own
-    model's trained supernet; ``cost``: whether the architecture meets the limit of cost, if there
-    is one; ``origin``: the data set, where it has classes; ``spent``: multiply-adds of all passes
-    of the search, see `archgrad.counting`; of a baseline with a table its evaluations;
-    ``undecided``: that alpha has hardly moved, and what to do, or None; ``replay``: one entry an
-    epoch, as in alphas.jsonl: alpha, the strength of every candidate, and the cells it gave.
+    - `architecture`: the one that was derived or selected.
+    - `space`, `method`, `config`: what was searched, how, and with which options.
+    - `alpha`: the architecture parameters it was derived from, group name -> (edges, operations);
+      none of a baseline.
+    - `metrics`: one entry an epoch, as in metrics.jsonl; of a baseline one an evaluation, as in
+      evaluations.jsonl.
+    - `path`: the run folder, if there is one.
+    - `stopped`: what the stopping rule or the guard ended it for, or None.
+    - `model`: an own model's trained supernet.
+    - `cost`: whether the architecture meets the limit of cost, if there is one.
+    - `origin`: the data set, where it has classes.
+    - `spent`: multiply-adds of all passes of the search, see `archgrad.counting`; of a baseline
+      with a table its evaluations.
+    - `undecided`: that alpha has hardly moved, and what to do, or None.
+    - `replay`: one entry an epoch, as in alphas.jsonl: alpha, the strength of every candidate, and
+      the cells it gave.
     """
 
     architecture: Architecture
@@ -76,12 +83,12 @@ class SearchResult:
         return "\n".join(map(str, [self.architecture, *filter(None, said)]))
 
     def plot(self, width: float = 6.75) -> Figure:
-        """How the search went, as a figure for a paper, ``width`` inches wide; needs matplotlib.
+        """How the search went, as a figure for a paper, `width` inches wide; needs matplotlib.
 
         Losses, the measure, entropy and eigenvalue with the guard's warnings, and what the edges
         that were kept counted for; of a baseline the scores of its evaluations. A page of two
-        columns is 6.75 inches wide, a column 3.25: there the panels stand below one another. How
-        to save it: docs/figures.md.
+        columns is 6.75 inches wide, a column 3.25: there the panels stand below one another. Raises
+        `ArchgradError` where matplotlib is not installed. How to save it: docs/figures.md.
         """
         from archgrad.reporting.figures import of_search
 
@@ -101,12 +108,15 @@ class SearchResult:
     ) -> nn.Module:
         """The found network, plain PyTorch, in training mode.
 
-        Of a named space with fresh weights, at the search's size or another. Of an own model with
-        the weights of the search (``weights`` "kept", the default) or "fresh": every module that
-        has a ``reset_parameters`` is asked to draw its weights anew, but frozen ones stay. A
-        baseline keeps no weights: there the default are those that the model was given with.
-        Parameters that a module of yours holds itself stay: `archgrad.build` gives a network from
-        your own factory.
+        Of a named space with fresh weights, at the search's size or with other `channels` and
+        `cells`. Of an own model with the weights of the search (`weights` "kept", the default) or
+        "fresh": every module that has a `reset_parameters` is asked to draw its weights anew, but
+        frozen ones stay. A baseline keeps no weights: there the default are those that the model
+        was given with. Parameters that a module of yours holds itself stay: `archgrad.build` gives
+        a network from your own factory.
+
+        Raises `ArchgradError` for weights "kept" where there are none, and for a size of an own
+        model.
         """
         if weights not in (None, "kept", "fresh"):
             raise unknown("weights", weights, ("kept", "fresh"))

@@ -54,7 +54,7 @@ def retrainings(
     folder: Path | None = None,
     transferred_from: str | None = None,
 ) -> list[Retraining]:
-    """One job a seed; each keeps what it leaves under ``folder/label``."""
+    """One job a seed; each keeps what it leaves under `folder/label`."""
     seeds = range(config.seed, config.seed + config.seeds)
     folders = [folder / label / f"seed-{seed}" if folder else None for seed in seeds]
     return [
@@ -75,13 +75,13 @@ def retrain(
     """Train on the whole training part, test once at the end; mostly the last network counts.
 
     SGD with the schedule of `archgrad.schedules` and clipping, of images as in
-    `archgrad.image_learning`, of text as in `archgrad.language_learning`; with ``ema``, or once
-    ``averaged`` SGD has begun, the average of `archgrad.averaging` is tested and kept; ``keep``
+    `archgrad.image_learning`, of text as in `archgrad.language_learning`; with `ema`, or once
+    `averaged` SGD has begun, the average of `archgrad.averaging` is tested and kept; `keep`
     best: see `Training`. A killed retraining goes on after its last whole epoch. The test is in
     float32, whatever the precision, so the weights that are kept give it again.
 
-    ``deadline``: of `time.monotonic`; raises `Paused` after an epoch where another one of that
-    length would not end before it. Without ``tested`` no test part is needed or read, and the
+    `deadline`: of `time.monotonic`; raises `Paused` after an epoch where another one of that
+    length would not end before it. Without `tested` no test part is needed or read, and the
     score has neither accuracy (of text: perplexity) nor loss.
     """
     if data.test is None and tested:

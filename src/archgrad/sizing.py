@@ -31,7 +31,7 @@ def retrained(space: SearchSpace, config: TrainConfig) -> SearchSpace:
 
 
 def training_options(name: str, config: TrainConfig) -> dict[str, Any]:
-    """The options of the space called ``name`` that give it the size of a retraining."""
+    """The options of the space called `name` that give it the size of a retraining."""
     if not of_text(name):
         refuse_options(config, OF_TEXT, name)
         sizes = {"channels": config.channels, "cells": config.cells}
@@ -49,7 +49,7 @@ def refuse_options(config: SearchConfig | TrainConfig, names: Iterable[str], spa
 
 
 def of_text(name: str) -> bool:
-    """Whether the space called ``name`` is one of language models."""
+    """Whether the space called `name` is one of language models."""
     return "regularization" in spaces.options(name)
 
 
@@ -65,7 +65,7 @@ def check_kind(name: str, data: Data) -> None:
 
 
 def stem_option(name: str, stem: str | None) -> dict[str, Any]:
-    """The option of the space called ``name`` that gives it this stem; none for the usual one."""
+    """The option of the space called `name` that gives it this stem; none for the usual one."""
     if stem != "imagenet":
         return {}
     if "imagenet" not in spaces.options(name):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 class Slots:
     """The parameters and buffers of a model by their first name.
 
-    ``tied``: whether some have several names, of modules that are registered at several places or
+    `tied`: whether some have several names, of modules that are registered at several places or
     of tensors that several modules share.
     """
 

@@ -156,7 +156,7 @@ def _edges(cell: Cell) -> Iterator[Edge]:
 
 
 def _modules(cell: Cell, stride: int) -> list[str]:
-    """The lines of ``__init__`` that make the edges."""
+    """The lines of `__init__` that make the edges."""
     return [
         f"        self.{edge.attribute} = {module}"
         for edge in _edges(cell)
@@ -165,7 +165,7 @@ def _modules(cell: Cell, stride: int) -> list[str]:
 
 
 def _states(cell: Cell, stride: int) -> list[str]:
-    """The lines of ``forward`` from the inputs s0, ... to the output."""
+    """The lines of `forward` from the inputs s0, ... to the output."""
     edges, lines = list(_edges(cell)), []
     used = {*cell.output, *(edge.source for edge in edges)}
     for node in range(cell.inputs, cell.inputs + len(cell.nodes)):

@@ -20,7 +20,7 @@ def conv_norm(
 
 
 class InvertedResidual(nn.Module):
-    """1x1 to expansion * inputs channels, depthwise, 1x1 to outputs; ``add``: plus the input."""
+    """1x1 to expansion * inputs channels, depthwise, 1x1 to outputs; `add`: plus the input."""
 
     def __init__(
         self, inputs: int, outputs: int, expansion: int, kernel: int, stride: int, add: bool

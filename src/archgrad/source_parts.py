@@ -189,7 +189,7 @@ def read_safetensors(path: str | Path) -> dict[str, Tensor]:
 
 
 def load(path: str | Path = WEIGHTS) -> {name}:
-    """The trained network in eval mode; ``path`` holds its weights."""
+    """The trained network in eval mode; `path` holds its weights."""
     network = {name}()
     try:
         network.load_state_dict(read_safetensors(path))

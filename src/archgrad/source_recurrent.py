@@ -55,7 +55,7 @@ def vocabulary() -> list[str]:
 '''
 MAIN = '''
 def sample(network: {name}, length: int, first: int = 0) -> list[int]:
-    """So many tokens that go on from ``first``, each drawn as probable as the network has it."""
+    """So many tokens that go on from `first`, each drawn as probable as the network has it."""
     tokens, state = torch.tensor([[first]]), None
     found = []
     with torch.no_grad():
@@ -105,7 +105,7 @@ def recurrent(name: str, cell: Cell, model: LanguageModel) -> list[str]:
 
 
 def ending(name: str, known: bool) -> list[str]:
-    """What follows the function ``load``; ``known``: whether the vocabulary is written too."""
+    """What follows the function `load`; `known`: whether the vocabulary is written too."""
     words = "words = vocabulary()\n    " * known
     shown = "(words[token] for token in found)" if known else "found"
     main = MAIN.format(name=name, words=words, shown=shown)

@@ -1,4 +1,4 @@
-"""What a search may spend, and what plain DARTS would."""
+"""The budget of a search in multiply-adds, and what plain DARTS would take of it."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from statistics import fmean, stdev
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean, or a difference of means, with its standard ``error`` and degrees of ``freedom``.
+    """A mean, or a difference of means, with its standard `error` and degrees of `freedom`.
 
     The error is 0 where there was no spread and nan where there were too few values; then no
     interval and no p-value can be given.
@@ -44,7 +44,7 @@ def mean(values: Sequence[float]) -> Estimate:
 
 
 def welch(first: Sequence[float], second: Sequence[float]) -> Estimate:
-    """The mean of ``first`` minus that of ``second``, independent and of unequal variances."""
+    """The mean of `first` minus that of `second`, independent and of unequal variances."""
     difference = fmean(first) - fmean(second)
     if len(first) < 2 or len(second) < 2:
         return Estimate(difference, math.nan, math.nan)
@@ -80,7 +80,7 @@ def compare(
 ) -> Comparison:
     """Welch's t interval for the found cell's mean minus the mean over random cells.
 
-    ``found``: accuracies or perplexities of one cell, one a seed. ``random``: for each random cell,
+    `found`: accuracies or perplexities of one cell, one a seed. `random`: for each random cell,
     one a seed.
     The unit of the random side is the cell: its seeds are averaged first. The interval covers the
     seeds of the found cell's retraining and the draw of random cells, so it supports a claim about

@@ -32,9 +32,9 @@ class Step(nn.Module):
 def over_time(
     step: Callable[..., Any], network: Step, words: int
 ) -> Callable[[Tensor, Tensor], list[Tensor]]:
-    """The logits and states of a few steps of a text that begins with ``tokens``.
+    """The logits and states of a few steps of a text that begins with `tokens`.
 
-    Each step begins with the state that ``network`` carries, so that rounding does not add up.
+    Each step begins with the state that `network` carries, so that rounding does not add up.
     """
 
     def compute(tokens: Tensor, state: Tensor) -> list[Tensor]:

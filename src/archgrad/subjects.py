@@ -25,9 +25,9 @@ BATCH = "batch"
 class Subject:
     """What is exported: a network in eval mode in float32 on the CPU, and inputs to run it with.
 
-    ``example``: what it is called with, tensors or structures of them, ``options`` by name. The
+    `example`: what it is called with, tensors or structures of them, `options` by name. The
     first dimension of every tensor is the batch, which the export leaves open. A language model is
-    one `Step` in time. ``outputs``: their names, where the format has names.
+    one `Step` in time. `outputs`: their names, where the format has names.
     """
 
     network: nn.Module
@@ -58,7 +58,7 @@ class Subject:
         return self.trained.network if self.trained else self.network
 
     def part(self, whole: nn.Module) -> nn.Module:
-        """What of another such network is called like ``network``."""
+        """What of another such network is called like `network`."""
         return Step(whole) if isinstance(self.sizes, TextSizes) else whole
 
     def compared(self, compute: Computing) -> Computing:
@@ -96,7 +96,7 @@ def subject_of(trained: Trained) -> Subject:
 
 
 def own_subject(network: nn.Module, example: Any) -> Subject:
-    """A copy of any module, to be called like ``example``.
+    """A copy of any module, to be called like `example`.
 
     A tensor is its only input; of a tuple or list each entry is one, a tensor or a structure of
     tensors; a mapping gives inputs by their names.

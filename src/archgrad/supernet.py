@@ -31,7 +31,13 @@ Batch = Any  # (images, labels), or what a `Task` understands
 
 @dataclass(frozen=True)
 class Normal:
-    """Alpha starts as scale N(0, 1); 1e-3 in the original code."""
+    """Alpha starts as scale N(0, 1); 1e-3 in the original code.
+
+    >>> import archgrad
+    >>> from archgrad.supernet import Normal
+    >>> archgrad.Method(initial=Normal(0.01)).filled()
+    {'initial': 'Normal(scale=0.01)'}
+    """
 
     scale: float = 1e-3
 
@@ -44,14 +50,26 @@ class Normal:
 class Supernet:
     """A model whose choices are run with mixing weights.
 
-    Alpha lives here, in ``alpha``, and never among the parameters of the model: no weight decay,
-    clipping or weight optimizer can reach it. ``weights``: the parameters that require a gradient,
-    which a search trains; others stay as they are. ``initial`` makes alpha's first values from the
-    shapes of the groups and of ``extra``, what the relaxation has beside the weights of candidates.
-    ``task``: loss and metric, and how the model is called with a batch.
-    ``precision``: of every forward pass, see `archgrad.precision.autocast`.
-    ``spent``: with ``counting`` the multiply-adds of all passes so far, see `archgrad.counting`;
-    supernets that are ``known_as`` the same are counted once.
+    Alpha lives here, in `alpha`, and never among the parameters of the model: no weight decay,
+    clipping or weight optimizer can reach it. `weights`: the parameters that require a gradient,
+    which a search trains; others stay as they are. `initial` makes alpha's first values from the
+    shapes of the groups and of `extra`, what the relaxation has beside the weights of candidates,
+    with the random numbers of `generator`. `task`: loss and metric, and how the model is called
+    with a batch. `precision`: of every forward pass, see `archgrad.precision.autocast`. `spent`:
+    with `counting` the multiply-adds of all passes so far, see `archgrad.counting`; supernets that
+    are `known_as` the same are counted once.
+
+    `archgrad.search` makes it; by hand it is for a loop of your own. Raises `ArchgradError` for a
+    model without choices, and for choices that do not fit the `groups`.
+
+    >>> import archgrad, torch
+    >>> space = archgrad.space("nas-bench-201", channels=4, cells=1, in_channels=1)
+    >>> net = archgrad.Supernet(space.supernet(), space.groups)
+    >>> {name: tuple(alpha.shape) for name, alpha in net.alpha.items()}
+    {'cell': (6, 5)}
+    >>> mixing = {name: alpha.softmax(-1) for name, alpha in net.alpha.items()}
+    >>> net.forward(mixing, torch.rand(2, 1, 8, 8)).shape
+    torch.Size([2, 10])
     """
 
     def __init__(
@@ -98,7 +116,7 @@ class Supernet:
         self.moving = [module for module in model.modules() if hasattr(module, "progress")]
 
     def advance(self, progress: float) -> None:
-        """Tell the modules that change in the course of a search: ``progress`` in [0, 1]."""
+        """Tell the modules that change in the course of a search: `progress` in [0, 1]."""
         for module in self.moving:
             setattr(module, "progress", progress)  # noqa: B010
 
@@ -112,9 +130,11 @@ class Supernet:
     ) -> Tensor:
         """The model's output, with its own weights or the given ones; float32 at least.
 
-        ``mixing`` holds the weights by group, or one `Row` a choice where cells shall differ.
+        `mixing` holds the weights by group, (edges, operations), or one `Row` a choice where cells
+        shall differ; `inputs`: what the model is called with, (B, ...); `weights`: parameter name
+        -> tensor.
 
-        Unless ``update_statistics``, buffers such as BatchNorm's running statistics are left
+        Unless `update_statistics`, buffers such as BatchNorm's running statistics are left
         as they are: the model works on copies.
         """
         output: Tensor = self._run(mixing, _called, inputs, weights, update_statistics)
@@ -128,7 +148,10 @@ class Supernet:
         *,
         update_statistics: bool = False,
     ) -> tuple[Any, Any]:
-        """Output and target of a batch, as the task has them; else as `forward`."""
+        """Output and target of a batch, as the task has them; else as `forward`.
+
+        Raises `ArchgradError` where the task's `forward` returns no pair.
+        """
         found = self._run(mixing, self.task.forward, batch, weights, update_statistics)
         if not isinstance(found, tuple | list) or len(found) != 2:
             raise ArchgradError(f"forward returned {describe(found)}; expected (output, target)")

@@ -39,14 +39,14 @@ def pair(model: Model, batch: Any) -> tuple[Any, Any]:
 
 @dataclass(frozen=True)
 class Task:
-    """What is learned: ``loss(output, target)``, a scalar tensor.
+    """What is learned: `loss(output, target)`, a scalar tensor.
 
-    ``metric(output, target)``: a number, higher is better, under the name ``name``; None: the loss
-    is all there is to report. ``forward(model, batch)`` gives (output, target) of a batch. Outputs,
-    targets and batches may be of any structure. ``penalty(output)``: what is added to the loss
-    where weights are trained, and there alone; ``share(batch)``: the part of the learning rate that
-    a step on this batch takes. ``measure``: what trained networks are judged by; ``shown``: that of
-    a mean score, for the lines of a search, under ``name`` too (None: the score itself).
+    `metric(output, target)`: a number, higher is better, under the name `name`; None: the loss
+    is all there is to report. `forward(model, batch)` gives (output, target) of a batch. Outputs,
+    targets and batches may be of any structure. `penalty(output)`: what is added to the loss
+    where weights are trained, and there alone; `share(batch)`: the part of the learning rate that
+    a step on this batch takes. `measure`: what trained networks are judged by; `shown`: that of
+    a mean score, for the lines of a search, under `name` too (None: the score itself).
     """
 
     loss: Callable[[Any, Any], Tensor] = F.cross_entropy
@@ -141,7 +141,7 @@ class Task:
     ) -> tuple[float, float]:
         """Mean loss and metric over all examples; without a metric the loss with a minus sign.
 
-        ``call`` gives output and target of a batch. Added up on the device, so that a GPU is waited
+        `call` gives output and target of a batch. Added up on the device, so that a GPU is waited
         for once, at the end.
         """
         examples, total = 0, torch.zeros(3, dtype=torch.float64)

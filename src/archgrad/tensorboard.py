@@ -22,13 +22,17 @@ COUNTERS = ("epoch", "evaluation")
 
 
 class TensorBoard(Callback):
-    """Writes to ``folder``, to be seen with ``tensorboard --logdir FOLDER``, also meanwhile.
+    """Writes to `folder`, to be seen with `tensorboard --logdir FOLDER`, also meanwhile.
 
     Scalars of all numbers of metrics.jsonl, histograms of alpha and of strength by group, the
     drawing of the cells (without matplotlib their text) whenever they change, warnings and options
     as text; the step is the epoch, of a baseline the evaluation. A retraining has a folder of its
     own in it, named after label and seed. What goes on, or goes back to an earlier epoch, replaces
-    the steps from there on. Raises `ArchgradError` where tensorboard is not installed.
+    the steps from there on. Raises `ArchgradError` where tensorboard is not installed (the extra
+    `track`).
+
+    Pass it on as a callback: `archgrad.search(...,
+    callbacks=[archgrad.TensorBoard("runs/board")])`.
     """
 
     def __init__(self, folder: str | Path) -> None:

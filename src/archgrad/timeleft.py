@@ -27,7 +27,7 @@ BLOCK = 10.0  # seconds of a retraining that are one measurement: it is looked a
 
 @dataclass(frozen=True)
 class Left:
-    """Between ``low`` and ``high`` seconds; ``why``: what is still unknown, in words."""
+    """Between `low` and `high` seconds; `why`: what is still unknown, in words."""
 
     low: float = 0.0
     high: float = 0.0
@@ -76,9 +76,9 @@ class Kind(NamedTuple):
 class Outlook:
     """What the epochs of a search will be like, told before the first.
 
-    ``bounds``: the first epoch of each stage and the number of epochs; ``warm_up``: share of each
-    stage in which alpha rests; ``interval``: steps of the weights for one of alpha; ``due``: the
-    diagnostics after each epoch; ``selection``: whether one follows the last epoch.
+    `bounds`: the first epoch of each stage and the number of epochs; `warm_up`: share of each
+    stage in which alpha rests; `interval`: steps of the weights for one of alpha; `due`: the
+    diagnostics after each epoch; `selection`: whether one follows the last epoch.
     """
 
     bounds: tuple[int, ...]
@@ -103,7 +103,7 @@ class Outlook:
         return Kind(stage, awake and step % self.interval == 0)
 
     def counts(self, epoch: int, done: int, steps: int) -> dict[Kind, int]:
-        """How many steps of each kind an epoch has after the first ``done``."""
+        """How many steps of each kind an epoch has after the first `done`."""
         stage = self.stage(epoch)
         moving = len(range(self._next(max(done, self._rests(epoch, steps))), steps, self.interval))
         both = {Kind(stage, True): moving, Kind(stage, False): steps - done - moving}
@@ -228,7 +228,7 @@ class BudgetTime:
     _rates: list[float] = field(default_factory=list)  # seconds for the whole budget
 
     def evaluated(self, share: float, seconds: float) -> None:
-        """An evaluation took so long, and ``share`` of the budget is spent by now."""
+        """An evaluation took so long, and `share` of the budget is spent by now."""
         if self.share is not None and share > self.share:
             self._rates.append(seconds / (share - self.share))
         self.share = share
@@ -249,7 +249,7 @@ class TrainingTime:
     _paces: list[float] = field(default_factory=list)  # seconds an epoch
 
     def left(self, done: Sequence[int], epochs: Sequence[int], workers: int) -> Left:
-        """Where so many of the epochs of each job are done by now, ``workers`` at a time."""
+        """Where so many of the epochs of each job are done by now, `workers` at a time."""
         for job, number in enumerate(done):
             self._see(job, number)
         rest = [total - number for number, total in zip(done, epochs, strict=True)]
@@ -274,7 +274,7 @@ class TrainingTime:
 def of_jobs(
     left: Sequence[tuple[str, float]], took: Mapping[str, Sequence[float]], workers: int
 ) -> Left:
-    """Of jobs of a kind, the seconds since each began; ``took``: seconds of finished ones by kind.
+    """Of jobs of a kind, the seconds since each began; `took`: seconds of finished ones by kind.
 
     0 seconds: not begun. What takes longer than others of its kind did may take any time.
     """

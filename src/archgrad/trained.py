@@ -1,4 +1,4 @@
-"""A trained network with all that is known of it: its sizes, and how it came to be."""
+"""Trained networks with all that is known of them, and what a retraining returns."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from archgrad.config import OWN, RunConfig
 from archgrad.data.textdata import is_text
 from archgrad.errors import ArchgradError
 from archgrad.folder import Run, fitting, read_lines
+from archgrad.measure import ACCURACY, Measure
 from archgrad.network import Classifier, Network
 from archgrad.prepared import came_from_python
 from archgrad.rebuilding import Sizes, TextSizes, Weights
@@ -41,11 +42,11 @@ EQUAL = 5  # stages of a chain with as many layers each; the last has a single o
 
 @dataclass(frozen=True)
 class Trained:
-    """One trained network of an architecture; ``scores`` of all its seeds, ``score`` its own.
+    """One trained network of an architecture; `scores` of all its seeds, `score` its own.
 
-    ``network`` is in eval mode on the CPU; ``sizes`` is None where the space is not one of the
-    library's. ``config``: the options of the run folder, ``search``: one entry of metrics an epoch
-    of the search, or an evaluation of a baseline, where there was one. ``vocabulary``: of a
+    `network` is in eval mode on the CPU; `sizes` is None where the space is not one of the
+    library's. `config`: the options of the run folder, `search`: one entry of metrics an epoch
+    of the search, or an evaluation of a baseline, where there was one. `vocabulary`: of a
     language model the words by their numbers, where they are known.
     """
 
@@ -132,6 +133,67 @@ class Trained:
         }
 
 
+@dataclass(frozen=True)
+class TrainResult:
+    """Retrainings of one architecture: `scores` one a seed, `networks` the trained modules.
+
+    A score is a dict with "seed", the test measure, losses, costs and what the retraining began
+    with, as in result.json of a run folder. `vocabulary`: the words that a language model was
+    trained on, in order; else None. `archgrad.train` makes it.
+    """
+
+    architecture: Architecture
+    scores: list[Score]
+    networks: list[Classifier]
+    vocabulary: tuple[str, ...] | None = None
+
+    @property
+    def measure(self) -> Measure:
+        """What the networks are judged by: accuracy in [0, 1], or perplexity of text."""
+        return measure.of(self.scores[0])
+
+    @property
+    def values(self) -> list[float]:
+        """The `measure` of each seed, on the test part."""
+        return measure.values(self.scores)
+
+    @property
+    def accuracies(self) -> list[float]:
+        """Test accuracy of each seed, in [0, 1]; `ArchgradError` of text, which has none."""
+        if self.measure is not ACCURACY:
+            raise ArchgradError(
+                f"found scores of {self.measure.name}, expected accuracies; take .values"
+            )
+        return self.values
+
+    @property
+    def mean(self) -> float:
+        """Mean of `values` over the seeds."""
+        return fmean(self.values)
+
+    @property
+    def spread(self) -> float:
+        """Sample standard deviation of `values`; nan for a single seed."""
+        return spread(self.values)
+
+    def trained(self, seed: int | None = None) -> Trained:
+        """The network of this seed (None: of the first) with all that is known of it.
+
+        Raises `ArchgradError` for a seed that was not trained.
+        """
+        seeds = [score["seed"] for score in self.scores]
+        if seed is not None and seed not in seeds:
+            raise ArchgradError(f"found no retraining with seed {seed}; there are {seeds}")
+        index = 0 if seed is None else seeds.index(seed)
+        network, score = self.networks[index], self.scores[index]
+        return of_training(self.architecture, network, score, self.scores, self.vocabulary)
+
+    def _repr_html_(self) -> str:
+        from archgrad.reporting.markup import of_retraining
+
+        return of_retraining(self)
+
+
 def of_training(
     architecture: Architecture,
     network: nn.Module,
@@ -160,7 +222,7 @@ def of_training(
 
 
 def of_folder(path: str | Path, seed: int | None = None) -> Trained:
-    """The network of a main job or of a retraining; ``seed``: of the retraining (None: first)."""
+    """The network of a main job or of a retraining; `seed`: of the retraining (None: first)."""
     run = Run.open(path)
     found = run.path / ("train/found" if run.config.random_cells else "found")
     done = sorted(int(p.parent.name[5:]) for p in found.glob(f"seed-*/{RESULT}"))

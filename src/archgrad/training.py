@@ -51,7 +51,7 @@ ROLLBACKS = 3
 
 @dataclass(frozen=True)
 class Retraining:
-    """One architecture to train from scratch with one seed; ``folder`` holds what it leaves."""
+    """One architecture to train from scratch with one seed; `folder` holds what it leaves."""
 
     label: str
     architecture: Architecture
@@ -74,9 +74,9 @@ class Retraining:
 class Training:
     """The moving parts of one retraining between two epochs.
 
-    Where there is a validation part it is judged after every epoch: with ``averaged`` the epoch
+    Where there is a validation part it is judged after every epoch: with `averaged` the epoch
     after it has `stalled` begins an average of the weights, which is judged from then on; with
-    ``keep`` best the best epoch's network is the result, and what training goes back to where a
+    `keep` best the best epoch's network is the result, and what training goes back to where a
     loss is not finite, `ROLLBACKS` times at most. As in the original code, but for this: the epoch
     that failed counts, so that its random numbers are not drawn again.
     """

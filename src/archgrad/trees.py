@@ -47,14 +47,14 @@ def named(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def size(batch: Any, unknown: int = 1) -> int:
-    """Examples in a batch: the length of its first tensor, ``unknown`` where none has a length."""
+    """Examples in a batch: the length of its first tensor, `unknown` where none has a length."""
     return next((len(tensor) for tensor in tensors(batch) if tensor.ndim), unknown)
 
 
 def cut(batch: Any, examples: int) -> Any:
     """The first examples of a batch; what has another length stays whole.
 
-    A batch that holds more than examples, as a state, knows itself how it is ``shortened``.
+    A batch that holds more than examples, as a state, knows itself how it is `shortened`.
     """
     if (shortened := getattr(batch, "shortened", None)) is not None:
         return shortened(examples)

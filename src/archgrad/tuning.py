@@ -1,4 +1,4 @@
-"""What a selection may do with the supernet at the end of a search."""
+"""What a selection may do with the supernet at the end of a search: evaluate it, train it on."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Tuning:
             self.search.steps(config.epochs + epoch, rate, progress=1.0)
 
     def random(self, below: int) -> int:
-        """A random number from 0 to ``below - 1``."""
+        """A random number from 0 to `below - 1`."""
         return int(torch.randint(below, ()))
 
     def _restrict(self, mask: Mapping[str, Tensor]) -> None:

@@ -130,7 +130,7 @@ def _inside(value: Any) -> Iterable[Any]:
 
 
 class Limited(io.RawIOBase):
-    """What is unpacked from a file of ``packed`` bytes, which an OSError ends where it is absurd.
+    """What is unpacked from a file of `packed` bytes, which an OSError ends where it is absurd.
 
     That is: more than 256 MiB and more than 100 times the file.
     """

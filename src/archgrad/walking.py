@@ -34,7 +34,7 @@ class Given(NamedTuple):
 class Met(NamedTuple):
     """A choice as a forward pass met it: its name in the model, and what enters it, on meta.
 
-    ``inside``: the candidates that were being computed, as of a `archgrad.costs.Place`.
+    `inside`: the candidates that were being computed, as of a `archgrad.costs.Place`.
     """
 
     place: str
@@ -48,7 +48,7 @@ class Met(NamedTuple):
         return next(iter(self.entered.shapes), ())
 
     def given(self, device: torch.device, make: Callable[..., Tensor]) -> Given:
-        """Tensors like those that entered, on a device: by ``make``, whole numbers as zeros."""
+        """Tensors like those that entered, on a device: by `make`, whole numbers as zeros."""
 
         def made(tensor: Tensor) -> Tensor:
             whole = not tensor.is_floating_point()
@@ -85,9 +85,9 @@ def check_apart(space: SearchSpace) -> None:
 
 
 def walk(space: SearchSpace, device: torch.device | None = None, batch: int = 1) -> Walk:
-    """Run images through a space's model with choices, ``batch`` at most.
+    """Run images through a space's model with choices, `batch` at most.
 
-    The candidates are as derived networks have them, where the space says how (``plain``). Without
+    The candidates are as derived networks have them, where the space says how (`plain`). Without
     a device nothing is computed (meta), unless the model looks at numbers: then on the CPU.
     """
     if device is None and isinstance(space, OwnModel):

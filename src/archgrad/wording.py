@@ -1,4 +1,4 @@
-"""What a configuration asks for, in words."""
+"""The sizes that a configuration asks for, in words, for people."""
 
 from __future__ import annotations
 

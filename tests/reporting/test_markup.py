@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 import archgrad
-from archgrad.api import TrainResult
 from archgrad.architecture import Architecture, Cell, published
 from archgrad.callbacks import Callback, EpochEnd
 from archgrad.choice import Choice
@@ -23,6 +22,7 @@ from archgrad.errors import ArchgradError
 from archgrad.reporting.drawing import svg
 from archgrad.reporting.layout import PAPER, layouts
 from archgrad.result import SearchResult
+from archgrad.trained import TrainResult
 from main_jobs import report
 
 EVIL = '"><script>alert(1)</script>'

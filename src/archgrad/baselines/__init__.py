@@ -18,3 +18,4 @@ BASELINES: dict[str, Callable[..., Strategy]] = {
     "reinforce": reinforce,
     "halving": halving,
 }
+"""Name -> the function that makes the `Strategy`; its arguments are the options."""

@@ -109,7 +109,7 @@ class Baseline:
         return self.objective.task if isinstance(self.objective, Children) else CLASSIFICATION
 
     def search(self, run: Run | None = None, callback: Callback | None = None) -> SearchResult:
-        """Run it, or go on with it where ``run`` holds scores."""
+        """Run it, or go on with it where `run` holds scores."""
         seconds = self.config.budget_seconds
         if seconds is not None:
             (callback or Callback()).warning(

@@ -31,7 +31,7 @@ class Children:
     """The scores of architectures that are trained from scratch for a few epochs each.
 
     Each child is trained on the weights' half as the weights of a supernet are (SGD, cosine,
-    clipping, augmentation; sizes and rates of the search), for ``config.child_epochs`` epochs times
+    clipping, augmentation; sizes and rates of the search), for `config.child_epochs` epochs times
     the share of its proposal, at least one, with a whole schedule of the learning rate. Its score
     is the metric on alpha's half, with running statistics; one that diverges is priced like the
     others. A child of an own model begins with the weights of the model, and a loader that keeps a
@@ -66,7 +66,7 @@ class Children:
         return passes * cost(self.space, proposal.architecture).multiply_adds
 
     def score(self, proposal: Proposal, number: int) -> float:
-        """The metric after training with the seed of evaluation ``number``; -inf: it diverged."""
+        """The metric after training with the seed of evaluation `number`; -inf: it diverged."""
         config, seed = self.config, (self.config.seed * STREAM + number) % 2**32
         random = seeded(seed, config.threads, self.device)
         with random, native.use(config.kernel), without_tf32():

@@ -28,7 +28,7 @@ Edges = Mapping[int, frozenset[str]]  # of a node: source -> the operations on t
 
 @dataclass(frozen=True)
 class Decision(Generic[Option]):
-    """To keep ``picks`` of the ``options``; their logits are numbered from ``first`` on."""
+    """To keep `picks` of the `options`; their logits are numbered from `first` on."""
 
     first: int
     options: tuple[Option, ...]
@@ -70,7 +70,7 @@ class Node(NamedTuple):
 
     @classmethod
     def of(cls, group: Group, node: int, first: int) -> Node:
-        """Read from the rways of a group; its logits are numbered from ``first`` on."""
+        """Read from the rways of a group; its logits are numbered from `first` on."""
         rways = {edge[0]: row for row, edge in enumerate(group.edges) if edge[1] == node}
         keep = len(rways) if group.edges_per_node is None else group.edges_per_node
         sources = Decision(first, tuple(sorted(rways)), keep)
@@ -155,7 +155,7 @@ class Draw(NamedTuple):
 
 
 class Change(NamedTuple):
-    """New edges of a node, which is number ``node`` of cell number ``cell``."""
+    """New edges of a node, which is number `node` of cell number `cell`."""
 
     cell: int
     node: int
@@ -197,7 +197,7 @@ class Decisions:
         return math.prod(node.ways for nodes in self.nodes for node in nodes)
 
     def draw(self, logits: Tensor, generator: torch.Generator) -> Draw:
-        r"""An architecture from a policy of independent decisions with ``logits``, (size,).
+        r"""An architecture from a policy of independent decisions with `logits`, (size,).
 
         .. math:: p(o) = softmax(logits)_o
 

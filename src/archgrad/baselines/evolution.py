@@ -48,7 +48,7 @@ class Evolution:
 def evolution(*, population: int = 10, sample: int = 3) -> Strategy:
     """Regularized evolution (Real et al., AAAI 2019, arXiv:1802.01548, algorithm 1).
 
-    ``population`` uniform draws; then each time the best of ``sample`` of them, drawn with
+    `population` uniform draws; then each time the best of `sample` of them, drawn with
     replacement, is mutated, and the child takes the place of the oldest, however good that is. It
     never ends.
 

@@ -74,13 +74,13 @@ def halving(*, eta: int = 3, rungs: int = 3) -> Strategy:
     r"""Asynchronous successive halving of uniform draws, none twice (arXiv:1810.05934), by optuna.
 
     An architecture is trained for the share :math:`\eta^{1 - rungs}` of the full training, and each
-    time that it is among the best 1/``eta`` of those that were trained so long, or as good, it is
-    proposed again, with a share ``eta`` times as large, until that is 1. It ends when the space has
-    no other architecture. Needs the extra ``hpo``.
+    time that it is among the best 1/`eta` of those that were trained so long, or as good, it is
+    proposed again, with a share `eta` times as large, until that is 1. It ends when the space has
+    no other architecture. Needs the extra `hpo`.
 
     Differs from the synchronous form (arXiv:1502.07943): there is no fixed number of architectures,
     so it can be stopped at any time. Differs from the paper as optuna does: an architecture goes on
-    at once or never, compared with those before it, and of the first ``eta`` - 1 at a rung each
+    at once or never, compared with those before it, and of the first `eta` - 1 at a rung each
     that is the best so far goes on.
     """
     return Halving(eta, rungs)

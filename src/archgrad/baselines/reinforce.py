@@ -64,7 +64,7 @@ def reinforce(*, learning_rate: float = 0.01, momentum: float = 0.9) -> Strategy
               b_t = \frac{\sum_i m^{t-i} R_i}{\sum_i m^{t-i}}
 
     one architecture a step, its validation score the reward R; the baseline b is the moving average
-    of the rewards with ``momentum`` m, corrected for its start and with the present reward in it:
+    of the rewards with `momentum` m, corrected for its start and with the present reward in it:
     that shrinks R - b by a factor that no draw changes, and keeps its mean direction. The policy is
     `Decisions.draw`. It never ends, and may propose an architecture again. A training that failed
     has the worst reward so far; before there is one, it teaches nothing.

@@ -31,7 +31,7 @@ Lines = list[Line]
 
 
 class Objective(Protocol):
-    """What scores a proposal, and at what price in the budget's ``unit``."""
+    """What scores a proposal, and at what price in the budget's `unit`."""
 
     @property
     def unit(self) -> str:
@@ -41,7 +41,7 @@ class Objective(Protocol):
         """What the score will cost."""
 
     def score(self, proposal: Proposal, number: int) -> float:
-        """Higher is better, never of test data; -inf: it failed. ``number``: counted from 0."""
+        """Higher is better, never of test data; -inf: it failed. `number`: counted from 0."""
 
 
 def baseline_search(
@@ -57,10 +57,10 @@ def baseline_search(
     callback: Callback | None = None,
     task: Task = CLASSIFICATION,
 ) -> SearchResult:
-    """Score what the strategy proposes as long as the ``budget`` pays for it.
+    """Score what the strategy proposes as long as the `budget` pays for it.
 
     The first proposal that it does not pay for ends the search, and so does one before which
-    evaluations took ``seconds``. Every score is a line of evaluations.jsonl, with what the ``task``
+    evaluations took `seconds`. Every score is a line of evaluations.jsonl, with what the `task`
     shows of it; a run is resumed by sending the kept scores to a strategy with the same seed. The
     result is the best score of the largest share. Raises `ArchgradError` where the budget does not
     pay for the first proposal, and where all evaluations failed.

@@ -14,8 +14,18 @@ from archgrad.spaces import SearchSpace
 class Proposal(NamedTuple):
     """An architecture to train and to score.
 
-    ``share``: of the full training, above 0 and at most 1; below 1 where a strategy gives most
+    `share`: of the full training, above 0 and at most 1; below 1 where a strategy gives most
     architectures a short one.
+
+    >>> import archgrad, torch
+    >>> strategy = archgrad.baselines.BASELINES["random"]()
+    >>> space = archgrad.space("nas-bench-201", channels=4, cells=1)
+    >>> search = strategy(space, torch.Generator().manual_seed(0))
+    >>> proposal = next(search)
+    >>> proposal.architecture.space, proposal.share
+    ('nas-bench-201', 1.0)
+    >>> search.send(0.5).architecture == proposal.architecture
+    False
     """
 
     architecture: Architecture
@@ -23,9 +33,9 @@ class Proposal(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """A proposal that was trained; ``score``: on validation data, higher is better.
+    """A proposal that was trained; `score`: on validation data, higher is better.
 
-    -inf: the training failed.
+    `architecture` and `share` are those of the proposal. A score of -inf: the training failed.
     """
 
     architecture: Architecture
@@ -46,5 +56,11 @@ def best(scored: Iterable[Scored]) -> Scored:
     """What a search has found: the best score among the largest shares; of equal ones the first.
 
     Scores of different shares are not compared: a longer training alone makes a score higher.
+
+    >>> import archgrad
+    >>> from archgrad.baselines import Scored, best
+    >>> first, second = archgrad.published("DARTS_V1"), archgrad.published("DARTS_V2")
+    >>> best([Scored(first, 1.0, 0.91), Scored(second, 0.1, 0.99)]).architecture == first
+    True
     """
     return max(scored, key=lambda one: (one.share, one.score))

@@ -18,7 +18,10 @@ from archgrad.folder import write
 
 
 class Conversion(NamedTuple):
-    """What was written; how many cells have each column left out, since others miss it."""
+    """What `convert` wrote; print it for a line.
+
+    `table`: as it was written; `left_out`: column -> how many cells have it, where not all do.
+    """
 
     table: Table
     left_out: Mapping[str, int]
@@ -30,14 +33,22 @@ class Conversion(NamedTuple):
 
 
 def convert(source: str | Path, destination: str | Path, *, partial: bool = False) -> Conversion:
-    """Write a table as CSV, gzipped where the name of ``destination`` ends with .csv.gz.
+    r"""Write a table as CSV, gzipped where the name of `destination` ends with .csv.gz.
 
-    ``source``: CSV; JSON, a list of records with ``arch`` or an object of records by the cell's
+    `source`: CSV; JSON, a list of records with `arch` or an object of records by the cell's
     string; or a file with the structure of the official NAS-Bench-201-v1_x or NATS-tss, see
     `archgrad.benchmarks.official`, which was tried on small files of that structure, not on the
     originals. Each may be compressed; which it is, its content says. Rows are checked and sorted by
-    the number of the cell. All cells have to be there, unless ``partial``. Raises `ArchgradError`
-    as `nas_bench_201` does, and where ``destination`` exists.
+    the number of the cell. All cells have to be there, unless `partial`. Raises `ArchgradError`
+    as `nas_bench_201` does, and where `destination` exists.
+
+    >>> import archgrad
+    >>> from pathlib import Path
+    >>> cell = "|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"
+    >>> lines = ["arch,c10_test,c10_val_12ep", f"{cell},70.5,65.25"]
+    >>> size = Path("small.csv").write_text("\n".join(lines))
+    >>> print(archgrad.benchmarks.convert("small.csv", "packed.csv.gz", partial=True))
+    1 cells, columns c10_test, c10_val_12ep
     """
     source, destination = Path(source), Path(destination)
     if not destination.name.endswith((".csv", ".csv.gz")):

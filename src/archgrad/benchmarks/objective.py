@@ -12,11 +12,22 @@ from archgrad.errors import ArchgradError
 
 @dataclass(frozen=True)
 class TableObjective:
-    """The validation accuracy of an architecture, looked up: in [0, 1], higher is better.
+    r"""The validation accuracy of an architecture, looked up: in [0, 1], higher is better.
 
-    ``score``: the column that a call reads, of validation accuracy; one of the test, or one whose
-    name does not say val, is refused. ``report``: the column of the accuracy that `reported` gives
-    once, of the architecture that the search chose.
+    `score`: the column that a call reads, of validation accuracy; one of the test, or one whose
+    name does not say val, is refused. `report`: the column of the accuracy that `reported` gives
+    once, of the architecture that the search chose. Raises `ArchgradError` for a column that is not
+    there, or of another kind.
+
+    >>> import archgrad
+    >>> from pathlib import Path
+    >>> cell = "|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"
+    >>> lines = ["arch,c10_test,c10_val_12ep", f"{cell},70.5,65.25"]
+    >>> size = Path("small.csv").write_text("\n".join(lines))
+    >>> table = archgrad.benchmarks.nas_bench_201("small.csv", partial=True)
+    >>> objective = archgrad.benchmarks.TableObjective(table)
+    >>> objective(cell), objective.reported(cell)
+    (0.6525, 0.705)
     """
 
     table: Table

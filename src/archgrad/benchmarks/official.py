@@ -1,9 +1,9 @@
 """The official file of NAS-Bench-201 (arXiv:2001.00326), or NATS-Bench's, read without running it.
 
-Its structure: ``meta_archs``, the strings of the cells; ``arch2infos``, for each number of a cell
-the trainings of 12 epochs (``less``; ``12`` in NATS-Bench, arXiv:2009.00437) and of 200 (``full``;
-``200``), each with ``all_results`` by (data set, seed): ``epochs``, ``eval_acc1es`` by
-"part@epoch" in percent, ``params`` and ``flop`` in millions, ``latency`` in seconds. Not tried on
+Its structure: `meta_archs`, the strings of the cells; `arch2infos`, for each number of a cell
+the trainings of 12 epochs (`less`; `12` in NATS-Bench, arXiv:2009.00437) and of 200 (`full`;
+`200`), each with `all_results` by (data set, seed): `epochs`, `eval_acc1es` by
+"part@epoch" in percent, `params` and `flop` in millions, `latency` in seconds. Not tried on
 the original files, which take gigabytes: they are held in memory as a whole while being read.
 """
 
@@ -58,7 +58,7 @@ def read_official(path: Path, *, partial: bool = False) -> tuple[Table, dict[str
     """The table of an official file, and how many cells have each column that not all have.
 
     Values are means over the seeds that have them. A column comes into the table where all cells
-    of the file have it. The file is a pickle, plain, gzipped or with bzip2, or what ``torch.save``
+    of the file have it. The file is a pickle, plain, gzipped or with bzip2, or what `torch.save`
     wrote, in its form of today or before torch 1.6. Raises `ArchgradError` for a pickle that asks
     for more than plain data (none of it is run), and for another structure.
     """

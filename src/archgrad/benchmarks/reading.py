@@ -71,7 +71,7 @@ def read_csv(path: Path, *, partial: bool = False) -> Table:
 
 
 def read_json(path: Path, *, partial: bool = False) -> Table:
-    """The table in a JSON file: a list of records with ``arch``, or records by its value."""
+    """The table in a JSON file: a list of records with `arch`, or records by its value."""
     with readable(path) as file:
         content = json.loads(
             file.read().decode(ENCODING), object_pairs_hook=lambda pairs: _once(path, pairs)

@@ -20,7 +20,11 @@ Column: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 
 @dataclass(frozen=True)
 class Row:
-    """What a table holds of one cell: ``row["c10_test"]``, or by the properties."""
+    """What a table holds of one cell: `row["c10_test"]`, or by the properties.
+
+    `arch`: the string of the cell; `values`: by column. Raises `ArchgradError` for a column that
+    the table does not have.
+    """
 
     arch: str
     values: Mapping[str, float]
@@ -32,27 +36,27 @@ class Row:
 
     @property
     def test_accuracy(self) -> float:
-        """Percent of the test images after 200 epochs, mean over seeds (``c10_test``)."""
+        """Percent of the test images after 200 epochs, mean over seeds (`c10_test`)."""
         return self[columns.TEST]
 
     @property
     def validation_accuracy(self) -> float:
-        """Percent of the validation images after 12 epochs (``c10_val_12ep``)."""
+        """Percent of the validation images after 12 epochs (`c10_val_12ep`)."""
         return self[columns.VALIDATION]
 
     @property
     def parameters(self) -> float:
-        """How many the network has (``c10_params_M``, which is in millions)."""
+        """How many the network has (`c10_params_M`, which is in millions)."""
         return 1e6 * self[columns.PARAMETERS]
 
     @property
     def flops(self) -> float:
-        """Of one image, in the benchmark's own count (``c10_flops_M``, which is in millions)."""
+        """Of one image, in the benchmark's own count (`c10_flops_M`, which is in millions)."""
         return 1e6 * self[columns.FLOPS]
 
     @property
     def latencies(self) -> dict[str, float]:
-        """Milliseconds by column (``lat_ms_...``), one a device."""
+        """Milliseconds by column (`lat_ms_...`), one a device."""
         return {c: value for c, value in self.values.items() if c.startswith(columns.LATENCY)}
 
 
@@ -60,8 +64,8 @@ class Row:
 class Table:
     """A benchmark's table: look-ups of what every cell reached and costs.
 
-    ``arrays``: by column, the values of all cells by their numbers, NaN where a cell is missing.
-    ``table[cell]`` is its `Row`, for an `Architecture` of the space nas-bench-201 or its string;
+    `arrays`: by column, the values of all cells by their numbers, NaN where a cell is missing.
+    `table[cell]` is its `Row`, for an `Architecture` of the space nas-bench-201 or its string;
     iteration gives the architectures, in the order of `NasBench201.all_architectures`. Accuracies
     are in percent. Isomorphic cells have rows of their own: they were trained apart. Columns of
     test accuracy are for reports: a search asks by `TableObjective`, which refuses them.
@@ -77,7 +81,10 @@ class Table:
         return tuple(self.arrays)
 
     def column(self, name: str) -> Column:
-        """All values of a column, by the numbers of the cells."""
+        """All values of a column, by the numbers of the cells.
+
+        Raises `ArchgradError` for a column that is not there.
+        """
         if name not in self.arrays:
             raise ArchgradError(f"table {self.origin}: {unknown('column', name, self.arrays)}")
         return self.arrays[name]

@@ -75,7 +75,7 @@ class Comparison:
     ) -> Results:
         """Do what is left to do, test what is done, and write results and tables.
 
-        ``progress`` hears of each search that has ended, ``meanwhile`` is called now and then.
+        `progress` hears of each search that has ended, `meanwhile` is called now and then.
         Data that cannot be loaded, or are others than before, are an error, not a failure of every
         search.
         """
@@ -160,7 +160,7 @@ def prepare(
 ) -> ComparisonConfig:
     """Refuse, before anything is written, what a job or the test would refuse later.
 
-    ``bases``: one configuration a data set; the method of each is replaced by those compared.
+    `bases`: one configuration a data set; the method of each is replaced by those compared.
     Every search gets the same budget: the one that is asked for, or what first-order DARTS with
     these options takes.
     """
@@ -217,7 +217,7 @@ def _check_retraining(
 ) -> None:
     """The full one and the short one, which is checked anew: a schedule may not fit its epochs.
 
-    ``whole``: with the test part, of which nothing but the length of a text is looked at.
+    `whole`: with the test part, of which nothing but the length of a text is looked at.
     """
     drawn = space.random_architecture(torch.Generator().manual_seed(0))
     values = {**train.model_dump(), "epochs": compare.short(train.epochs)}

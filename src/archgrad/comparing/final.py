@@ -21,7 +21,7 @@ from archgrad.precision import without_tf32
 
 
 class Tested(NamedTuple):
-    """The ``value`` of a network on ``examples``, images or tokens, and how long it took."""
+    """The `value` of a network on `examples`, images or tokens, and how long it took."""
 
     value: float
     examples: int

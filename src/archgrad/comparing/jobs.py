@@ -45,8 +45,8 @@ def objective(table: str) -> TableObjective:
 class Job:
     """A method with a seed on a data set, in a folder of its own.
 
-    ``config``: complete, as the search takes it; ``selection``: the part of the training images
-    that no search sees; ``short``: epochs of the short retraining; ``table``: of the benchmark that
+    `config`: complete, as the search takes it; `selection`: the part of the training images
+    that no search sees; `short`: epochs of the short retraining; `table`: of the benchmark that
     stands for both retrainings.
     """
 
@@ -133,7 +133,7 @@ class Job:
             return untrusted.mapping_of_json(path) if path.is_file() else {}
 
     def _now(self, given: Parts) -> dict[str, Any]:
-        """``conditions``: fingerprints of what has to be equal for all searches on a data set."""
+        """`conditions`: fingerprints of what has to be equal for all searches on a data set."""
         of_machine = {"seed", "seeds", "device", "threads", "jobs"}
         full = self.train.model_dump(mode="json", exclude=of_machine)
         conditions = {
@@ -148,7 +148,7 @@ class Job:
 def worked(job: Job, own: Own | None = None, callback: Callback | None = None) -> Job:
     """Search, derive, retrain briefly and fully; goes on where it was interrupted.
 
-    ``callback`` hears of the search, and of the epochs of the retrainings.
+    `callback` hears of the search, and of the epochs of the retrainings.
 
     An error is kept in the folder, as one line: the others go on. Returns the job.
     """

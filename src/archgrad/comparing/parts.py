@@ -22,8 +22,8 @@ _load_once = lru_cache(maxsize=1)(load_data)  # the searches of a process share 
 class Parts(NamedTuple):
     """What each phase sees. None holds the test part.
 
-    ``search``: the training part without what selects; ``short``: the same, and in place of a test
-    part what selects; ``full``: the whole training part; of images its mean and standard deviation
+    `search`: the training part without what selects; `short`: the same, and in place of a test
+    part what selects; `full`: the whole training part; of images its mean and standard deviation
     normalize all parts. Text has its own validation part in all of them, for the search and for the
     averages of a retraining, and its vocabulary is that of the whole training part.
     """

@@ -33,7 +33,7 @@ class _Value(BaseModel):
 
 
 class Phase(_Value):
-    """What a phase took: ``spent`` in the budget's unit, and wall-clock ``seconds``."""
+    """What a phase took: `spent` in the budget's unit, and wall-clock `seconds`."""
 
     spent: float = Field(0.0, ge=0)
     seconds: float = Field(0.0, ge=0)
@@ -57,7 +57,7 @@ class Costs(_Value):
 
 
 class Point(_Value):
-    """What validation said during the search, ``value``, and what was used up by then."""
+    """What validation said during the search, `value`, and what was used up by then."""
 
     spent: float = Field(ge=0)
     seconds: float = Field(ge=0)
@@ -69,13 +69,13 @@ class Entry(_Value):
 
     Values are of the measure of the `Results`: accuracies from 0 to 1, or perplexities. They are
     named after their phase alone, since a perplexity called an accuracy would mislead; the older
-    names (``test_accuracy``, of a point ``accuracy``) are read as well.
+    names (`test_accuracy`, of a point `accuracy`) are read as well.
 
-    ``search_value``: what the search itself saw of its architecture (of the supernet, or of a
-    child); ``short_value``: validation after the short retraining; ``test_value``: after the full
-    one. ``parameters`` and ``multiply_adds`` (of one example, or token) are those of the network
-    that was tested. ``conditions``: fingerprints of what has to be equal for all entries of a data
-    set, by name, such as ``data``, ``short`` and ``full`` (the retrainings). ``test_reads``: how
+    `search_value`: what the search itself saw of its architecture (of the supernet, or of a
+    child); `short_value`: validation after the short retraining; `test_value`: after the full
+    one. `parameters` and `multiply_adds` (of one example, or token) are those of the network
+    that was tested. `conditions`: fingerprints of what has to be equal for all entries of a data
+    set, by name, such as `data`, `short` and `full` (the retrainings). `test_reads`: how
     often test data were read for this entry. A failed entry says the error in one line and has no
     test value; it keeps its costs.
     """
@@ -140,9 +140,9 @@ class Entry(_Value):
 
 
 class Budget(_Value):
-    """What every search may spend: ``amount`` in ``unit``, or ``seconds`` where these decide.
+    """What every search may spend: `amount` in `unit`, or `seconds` where these decide.
 
-    ``multiply-adds`` are sample passes times multiply-adds; ``evaluations`` look-ups in a table.
+    `multiply-adds` are sample passes times multiply-adds; `evaluations` look-ups in a table.
     """
 
     amount: float | None = Field(None, gt=0)
@@ -159,9 +159,9 @@ class Budget(_Value):
 class Settings(_Value):
     """What was asked for: every method on every data set with every seed.
 
-    ``table``: name of the benchmark table that stood for training, if any. ``validation_apart``:
-    whether the part of the data that selects was seen by no search. ``tuning``: how the
-    hyperparameters were found, in the user's own words. ``options``: all others, as given.
+    `table`: name of the benchmark table that stood for training, if any. `validation_apart`:
+    whether the part of the data that selects was seen by no search. `tuning`: how the
+    hyperparameters were found, in the user's own words. `options`: all others, as given.
     """
 
     space: str = Field(min_length=1)
@@ -186,8 +186,8 @@ class Settings(_Value):
 class Results(_Value):
     """One comparison: what was asked for, where it ran, and an entry a search that ended.
 
-    ``measure``: what all values are, by the name of `archgrad.measure.Measure`.
-    ``environment``: versions and device of the processes that took part, as in environment.json;
+    `measure`: what all values are, by the name of `archgrad.measure.Measure`.
+    `environment`: versions and device of the processes that took part, as in environment.json;
     those of which nothing but start and number differ stand for one another.
     A search that is asked for and has no entry has not been run yet; see `missing`.
     """
@@ -243,7 +243,7 @@ class Results(_Value):
         return [key for key in keys if key not in there]
 
     def plot(self, width: float = 6.75) -> Figure:
-        """The methods side by side, as a figure ``width`` inches wide, as of a search.
+        """The methods side by side, as a figure `width` inches wide, as of a search.
 
         A row a data set: the test value of every search with the mean and its 95 % t interval,
         and the mean of the best validation value so far over what was spent.
@@ -266,7 +266,10 @@ class Results(_Value):
 
     @classmethod
     def from_json(cls, text: str | bytes, origin: str = "comparison") -> Results:
-        """Read and validate; an error names ``origin``, the field, what was found and expected."""
+        """Read and validate text in the format of `to_json`.
+
+        Raises `ArchgradError` that names `origin`, the field, what was found and what was expected.
+        """
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
@@ -274,7 +277,7 @@ class Results(_Value):
 
     @classmethod
     def load(cls, path: str | Path) -> Results:
-        """Read a JSON file."""
+        """Read a JSON file, the results.json of a comparison; `ArchgradError` where it is none."""
         try:
             content = untrusted.content(path)
         except OSError as error:

@@ -33,10 +33,10 @@ Test = Literal["paired", "welch"]
 class Difference:
     """Test value of a method minus that of random search, means over searches.
 
-    ``test`` paired: over the ``n`` seeds that both have; the interval is the paired t interval,
-    ``p`` that of the sign-flip permutation test, and ``smallest`` the least that n pairs can give.
+    `test` paired: over the `n` seeds that both have; the interval is the paired t interval,
+    `p` that of the sign-flip permutation test, and `smallest` the least that n pairs can give.
     welch: where fewer than two pairs are; interval and p are Welch's t. None: too few searches for
-    either. ``holm``: p corrected for all methods of the data set (Holm 1979).
+    either. `holm`: p corrected for all methods of the data set (Holm 1979).
     """
 
     value: float
@@ -53,12 +53,12 @@ class Difference:
 class Summary:
     """One method on one data set: a line of the table.
 
-    ``planned``, ``done``, ``failed``: searches; what is neither done nor failed was not run.
-    ``mean``, ``deviation`` (sample standard deviation) and the 95 % t interval from ``low`` to
-    ``high`` are of the test value over searches. ``selected``: the test value of the one search
+    `planned`, `done`, `failed`: searches; what is neither done nor failed was not run.
+    `mean`, `deviation` (sample standard deviation) and the 95 % t interval from `low` to
+    `high` are of the test value over searches. `selected`: the test value of the one search
     that validation after the short retraining selects (ties: the smallest seed).
-    ``parameters``, ``multiply_adds`` and ``search`` are means over the searches that are done,
-    ``total`` is the sum over all phases of all searches, failed ones too.
+    `parameters`, `multiply_adds` and `search` are means over the searches that are done,
+    `total` is the sum over all phases of all searches, failed ones too.
     """
 
     data: str
@@ -79,7 +79,7 @@ class Summary:
 
 
 class Correlation(NamedTuple):
-    """Rank correlation of two values over ``n`` searches of a method, or of "all methods"."""
+    """Rank correlation of two values over `n` searches of a method, or of "all methods"."""
 
     data: str
     scope: str
@@ -91,7 +91,7 @@ class Correlation(NamedTuple):
 
 
 class Reached(NamedTuple):
-    """The mean over ``searches`` of the best validation value so far, at what was ``spent``."""
+    """The mean over `searches` of the best validation value so far, at what was `spent`."""
 
     data: str
     method: str
@@ -129,7 +129,7 @@ def smallest_p(n: int) -> float:
 
 
 def pairs_needed(alpha: float = ALPHA) -> int:
-    """How many pairs `sign_flip` needs to be able to reach ``alpha``.
+    """How many pairs `sign_flip` needs to be able to reach `alpha`.
 
     >>> pairs_needed()
     6
@@ -251,7 +251,7 @@ def _correlation(
 
 
 class Band(NamedTuple):
-    """A mean over searches at what was ``spent``, and one sample standard deviation around it."""
+    """A mean over searches at what was `spent`, and one sample standard deviation around it."""
 
     spent: float
     mean: float | None
@@ -283,7 +283,7 @@ def _grid(results: Results, points: int) -> list[float]:
 def anytime(results: Results, points: int = 20) -> list[Reached]:
     """Values over spending: the mean of the best validation value so far, on a grid.
 
-    ``points`` evenly spaced amounts up to the budget, or to the most that a search spent where the
+    `points` evenly spaced amounts up to the budget, or to the most that a search spent where the
     budget is in seconds. Only searches that are done count; an amount at which not all of them have
     a first value has None, so that a mean is always over the same searches.
     """

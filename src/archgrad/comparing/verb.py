@@ -41,17 +41,21 @@ def compare(
 ) -> Results:
     """Compare methods and baselines under one budget, with retraining and one test at the end.
 
-    ``methods``: names (default: darts, pc_darts, drnas, random, evolution); ``data``: a name or
-    several with commas between (default "digits"), or data from Python, with ``test`` and
-    ``classes`` as for `archgrad.run`; ``out``: a new folder (default: one under runs/), which keeps
-    every search, the results and the tables; ``resume``: such a folder, to do what is left in it
-    (``data`` that came from Python are given again); ``options``: any field of
-    `archgrad.compare_config.CompareConfig`, as ``seeds=4``, of `archgrad.config.SearchConfig` or
-    `archgrad.config.DataConfig`, with the prefix ``train_`` of
-    `archgrad.compare_config.RetrainingConfig`, and of `archgrad.pool_config.PoolConfig`, which say
-    where searches run and may be others with ``resume``. What failed is marked in the results,
-    and tried again by ``resume``. Raises `ArchgradError` for wrong input, before anything is
-    trained.
+    - `methods`: names (default: darts, pc_darts, drnas, random, evolution).
+    - `data`: a name or several with commas between (default "digits"), or data from Python.
+    - `test`, `classes`: of data from Python, as for `archgrad.run`.
+    - `out`: a new folder (default: one under runs/), which keeps every search, the results and the
+      tables.
+    - `resume`: such a folder, to do what is left in it (`data` that came from Python are given
+      again).
+    - `options`: any field of `archgrad.compare_config.CompareConfig`, as `seeds=4`, of
+      `archgrad.config.SearchConfig` or `archgrad.config.DataConfig`, with the prefix `train_` of
+      `archgrad.compare_config.RetrainingConfig`, and of `archgrad.pool_config.PoolConfig`, which
+      say where searches run and may be others with `resume`.
+
+    Returns `archgrad.comparing.results.Results`: print it for the table. What failed is marked in
+    the results, and tried again by `resume`. Raises `ArchgradError` for wrong input, before
+    anything is trained.
     """
     named = isinstance(data, str | Path | None)
     pool = pool_of(options, PoolConfig)

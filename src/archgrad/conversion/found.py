@@ -16,13 +16,14 @@ from archgrad.spaces.nas_bench_201 import to_string
 WRITTEN: Mapping[str, Callable[[Architecture], str]] = {
     "archgrad": Architecture.to_json, "genotype": genotypes.text, "nas-bench-201": to_string,
 }  # fmt: skip
+"""The forms that `written` writes, each with what writes it."""
 
 
 @dataclass(frozen=True)
 class Found:
     """One architecture of a text: its epoch as the other tool counts, or its name, if any.
 
-    ``architecture`` is None where no space here can build it; ``problem`` then says why.
+    `architecture` is None where no space here can build it; `problem` then says why.
     """
 
     architecture: Architecture | None
@@ -35,7 +36,7 @@ class Found:
 class Conversion:
     """What `convert` found: the architectures in order, of a log one an epoch, and its numbers.
 
-    ``metrics``: a line an epoch, as in metrics.jsonl: epoch, train_accuracy, valid_accuracy (from
+    `metrics`: a line an epoch, as in metrics.jsonl: epoch, train_accuracy, valid_accuracy (from
     0 to 1), train_loss, valid_loss, valid_perplexity, what there is of them.
     """
 
@@ -49,7 +50,11 @@ class Conversion:
         return self.chosen()
 
     def chosen(self, epoch: int | None = None, name: str | None = None) -> Architecture:
-        """The architecture of an epoch, or of a name; of neither the last of all."""
+        """The architecture of an epoch, or of a name; of neither the last of all.
+
+        Raises `ArchgradError` where there is none, several have other names, or no space can build
+        it.
+        """
         fits = [f for f in self.found if epoch in (None, f.epoch) and name in (None, f.name)]
         if not fits:
             raise self._missing(epoch, name)
@@ -65,7 +70,7 @@ class Conversion:
         return last.architecture
 
     def text(self, form: str, epoch: int | None = None, name: str | None = None) -> str:
-        """The chosen architecture as ``archgrad`` (JSON), ``genotype`` or ``nas-bench-201``."""
+        """The chosen architecture as `archgrad` (JSON), `genotype` or `nas-bench-201`."""
         return written(self.chosen(epoch, name), form)
 
     def _missing(self, epoch: int | None, name: str | None) -> ArchgradError:
@@ -110,9 +115,12 @@ def _in_one_line(architecture: Architecture) -> str:
 
 
 def written(architecture: Architecture, form: str) -> str:
-    """The text of an architecture: ``archgrad`` (JSON), ``genotype`` or ``nas-bench-201``.
+    """The text of an architecture: `archgrad` (JSON), `genotype` or `nas-bench-201`.
+
+    Raises `ArchgradError` for another `form`.
 
     >>> from archgrad import published
+    >>> from archgrad.conversion import written
     >>> print(written(published("DARTS_RNN_V2"), "genotype")[-41:])
     h', 3), ('relu', 5)], concat=range(1, 9))
     """

@@ -19,9 +19,9 @@ Edges = Sequence[tuple[str, int]]
 
 
 def architecture(fields: Any, of_space: str = CNN, naslib: bool = False) -> Architecture:
-    """The architecture of ``normal``, ``normal_concat``, ``reduce``, ``reduce_concat``.
+    """The architecture of `normal`, `normal_concat`, `reduce`, `reduce_concat`.
 
-    Or of ``recurrent`` and ``concat``. ``of_space``: the space of convolutional cells; ``naslib``:
+    Or of `recurrent` and `concat`. `of_space`: the space of convolutional cells; `naslib`:
     take NASLib's concat, which names nodes that its cells do not have, as all nodes.
     """
     if not isinstance(fields, Mapping):
@@ -53,7 +53,7 @@ def _nodes(entries: Any, name: str, inputs: int, least: int) -> list[Edges]:
     """The edges of each node; an entry may be (operation, source), with a weight after it.
 
     Pairs stand two a node (one in a recurrent cell), or are grouped node by node; entries
-    (operation, node, source), as FairDARTS writes them, say the node themselves: to node ``least``.
+    (operation, node, source), as FairDARTS writes them, say the node themselves: to node `least`.
     """
     items = _listed(entries, name)
     if items and all(_grouped(item) for item in items):
@@ -102,7 +102,7 @@ def checked(of_space: str, cells: Sequence[Cell]) -> Architecture:
 
 
 def text(found: Architecture) -> str:
-    """``Genotype(...)`` as DARTS prints it; nodes that have not two edges as FairDARTS does.
+    """`Genotype(...)` as DARTS prints it; nodes that have not two edges as FairDARTS does.
 
     >>> from archgrad import published
     >>> text(published("DARTS_RNN_V1"))[:52]

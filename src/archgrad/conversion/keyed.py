@@ -33,8 +33,8 @@ Found = dict[str, dict[int, list[tuple[str, int]]]]  # cell -> node -> edges
 def nni(choices: Choices) -> Architecture | None:
     """The architecture of what NNI exports, None where the keys are no cells of its spaces.
 
-    ``normal/op_2_0`` with ``normal/input_2_0`` as NNI 2 and 3 write them, ``normal_n2_p0`` with
-    ``normal_n2_switch`` as the example of NNI 1, ``cell/0_1`` of NAS-Bench-201.
+    `normal/op_2_0` with `normal/input_2_0` as NNI 2 and 3 write them, `normal_n2_p0` with
+    `normal_n2_switch` as the example of NNI 1, `cell/0_1` of NAS-Bench-201.
     """
     if any(_NEW.fullmatch(key) for key in choices):
         return _cells(_new(choices), loose_ends=True)
@@ -144,7 +144,7 @@ def _edge(name: str, node: int, operation: Any, source: Any) -> tuple[str, int]:
 
 
 def _cells(found: Found, loose_ends: bool = False) -> Architecture:
-    """``loose_ends``: cells of five nodes give out those that no other takes."""
+    """`loose_ends`: cells of five nodes give out those that no other takes."""
     if set(found) != {"normal", "reduce"}:
         raise ArchgradError(
             f"found choices of {', '.join(sorted(found)) or 'no cell'}, expected those of a "

@@ -28,7 +28,7 @@ _START = re.compile(
 class Literal(NamedTuple):
     """A genotype in a text: where it stands, what it is assigned to, and its fields' notation.
 
-    Where it is cut off or something else the notation is empty, and ``problem`` says so.
+    Where it is cut off or something else the notation is empty, and `problem` says so.
     """
 
     place: int
@@ -38,7 +38,7 @@ class Literal(NamedTuple):
 
 
 def genotypes(text: str) -> Iterator[Literal]:
-    """Every ``Genotype(...)`` and every dict that begins with the key normal, but no comment."""
+    """Every `Genotype(...)` and every dict that begins with the key normal, but no comment."""
     found, broken = _START.search(text), 0
     while found is not None:
         end, problem = found.end(), ""
@@ -55,7 +55,7 @@ def genotypes(text: str) -> Iterator[Literal]:
 
 
 def arguments(text: str) -> Any:
-    """The fields of a genotype, from ``(normal=[...], ...)`` or the dict of the same.
+    """The fields of a genotype, from `(normal=[...], ...)` or the dict of the same.
 
     >>> arguments("(recurrent=[('relu', 0)], concat=range(1, 2))")
     {'recurrent': [('relu', 0)], 'concat': (1,)}
@@ -66,8 +66,8 @@ def arguments(text: str) -> Any:
 def value(text: str) -> Any:
     """The value of a literal; ArchgradError for another expression, and for one beyond limits.
 
-    Known are lists, tuples, dicts, texts, numbers, None, True and False, ``range`` of small
-    numbers, numpy's numbers as it prints them, and ``Genotype`` with named fields, as a dict.
+    Known are lists, tuples, dicts, texts, numbers, None, True and False, `range` of small
+    numbers, numpy's numbers as it prints them, and `Genotype` with named fields, as a dict.
 
     >>> value("[('sep_conv_3x3', 0), range(2, 4)]")
     [('sep_conv_3x3', 0), (2, 3)]
@@ -87,7 +87,7 @@ def value(text: str) -> Any:
 
 
 def _end(text: str, start: int, whole: bool = False) -> int:
-    """Where the bracket that opens at ``start`` has been closed; all tokens are harmless ones."""
+    """Where the bracket that opens at `start` has been closed; all tokens are harmless ones."""
     place, depth, end = start, 0, min(len(text), start + LONGEST)
     while True:
         inside = _INSIDE.match(text, place, end)

@@ -43,7 +43,7 @@ class Epochs(NamedTuple):
     metrics: list[Line]
 
     def at(self, place: int, after: bool) -> int | None:
-        """The epoch that was said last before a place, or ``after`` it, for what comes before."""
+        """The epoch that was said last before a place, or `after` it, for what comes before."""
         index = bisect_left(self.places, place) if after else bisect_right(self.places, place) - 1
         return self.numbers[index] if 0 <= index < len(self.numbers) else None
 

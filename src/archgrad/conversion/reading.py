@@ -19,12 +19,14 @@ from archgrad.spaces.nas_bench_201 import from_string
 
 LIMIT, MOST = 2**24, 20_000  # bytes of a file, architectures in it
 FORMS = ("archgrad", "genotype", "nas-bench-201", "nni", "naslib")
+"""The forms that `convert` reads."""
+
 _NODE = r"\|(?:\w{1,40}~\d\|){1,9}"
 _STRING = re.compile(rf"{_NODE}(?:\+{_NODE}){{1,9}}")
 
 
 class Piece(NamedTuple):
-    """A text of an architecture; ``before``: it was printed before its epoch was."""
+    """A text of an architecture; `before`: it was printed before its epoch was."""
 
     place: int
     name: str | None
@@ -37,15 +39,18 @@ def convert(
 ) -> Conversion:
     """Read what another tool wrote: a text or a file, such as a log. Nothing of it is run.
 
-    Read are ``Genotype(...)`` texts of DARTS and what came from it, in whatever surrounds them;
-    strings of NAS-Bench-201, also in ``Structure(...)`` of AutoDL-Projects; exported choices of
+    `source`: the text, the path of a file or a folder, or an `archgrad.Architecture`.
+
+    Read are `Genotype(...)` texts of DARTS and what came from it, in whatever surrounds them;
+    strings of NAS-Bench-201, also in `Structure(...)` of AutoDL-Projects; exported choices of
     NNI; configurations of NAS-Bench-301; of NASLib these, errors.json and op_indices. And ours: a
-    published name, a JSON file, a run folder. ``form``: look for this alone, one of archgrad,
+    published name, a JSON file, a run folder. `form`: look for this alone, one of archgrad,
     genotype, nas-bench-201, nni, naslib; op_indices are taken with naslib only, for six numbers
-    could be anything. ``space``: of convolutional cells, darts-cnn or s1 to s4. Raises
+    could be anything. `space`: of convolutional cells, darts-cnn or s1 to s4. Raises
     `ArchgradError`, in one line, where there is nothing of the kind or it is not understood; what
     no space can build is told where it is chosen.
 
+    >>> from archgrad import convert
     >>> cell = "|skip_connect~0|+|none~0|none~1|+|none~0|none~1|nor_conv_1x1~2|"
     >>> convert(cell).architecture.cell("cell").operations[-1]
     'nor_conv_1x1'

@@ -31,9 +31,15 @@ class ArraySource:
     """Images (N, C, H, W) uint8 (0..255) or float and labels (N,) of an integer type.
 
     With `dims` 1 signals (N, C, L), with 3 volumes (N, C, D, H, W). The tensors are never written
-    to. Raises ArchgradError for a wrong rank, type or length, a negative label, an empty set, an
+    to. Raises `ArchgradError` for a wrong rank, type or length, a negative label, an empty set, an
     image that is not finite or a tensor that is sparse or holds no values; `name` leads each
     message.
+
+    >>> import torch
+    >>> from archgrad.data import ArraySource
+    >>> images = ArraySource(torch.rand(10, 3, 8, 8), torch.arange(10) % 2)
+    >>> len(images), images.shape, len(images.subset([0, 2, 4]))
+    (10, (3, 8, 8), 3)
     """
 
     def __init__(self, x: Tensor, y: Tensor, name: str = "images", dims: int = 2) -> None:
@@ -82,7 +88,10 @@ class ArraySource:
         return tuple(self.x.shape[1:])
 
     def subset(self, indices: Indices) -> ArraySource:
-        """The images at `indices`, copied, in that order."""
+        """The images at `indices`, copied, in that order.
+
+        Raises `ArchgradError` for what is no list of places in the set.
+        """
         chosen = index_tensor(indices, len(self))
         x = self.x[chosen.to(self.x.device)]
         return ArraySource(x, self.labels[chosen], self.name, self.dims)
@@ -125,7 +134,7 @@ class ArraySource:
         All random numbers of an epoch are drawn up front from (seed, epoch), one row an image of
         this source: what happens to an image does not depend on its place or on the batch size.
         A shuffled pass leaves out a last batch of a single image (BatchNorm needs two) and raises
-        ArchgradError for a batch size larger than the set; any other last batch is kept.
+        `ArchgradError` for a batch size larger than the set; any other last batch is kept.
         """
         transform = Transform(augmentation, normalization, device)
         transform.check(self.shape)
@@ -159,7 +168,7 @@ class ArrayBatches:
 
 
 def check_labels(labels: Tensor, classes: int | None, name: str) -> None:
-    """Raise ArchgradError for the first label outside 0..classes-1 (or below 0)."""
+    """Raise `ArchgradError` for the first label outside 0..classes-1 (or below 0)."""
     bad = labels < 0 if classes is None else (labels < 0) | (labels >= classes)
     if bad.any():
         index = int(bad.int().argmax())

@@ -26,17 +26,25 @@ Indices: TypeAlias = "Sequence[int] | np.ndarray[Any, Any] | Tensor"
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random changes of training images, in the order of crops, flip, color jitter, normalization,
-    cutout.
+    """Random changes of training images.
 
-    `resized_crop`: a random box of 8 % to 100 % of the image, resized to the image's size.
-    `crop_padding`: pixels of black (raw zero) around the image before a random crop back to its
-    size. `flip`: mirror left and right with probability 1/2. `cutout`: side in pixels of a square
-    set to 0 after normalization, its center uniform over the image, clipped at the borders
-    (DeVries and Taylor 2017, arXiv:1708.04552). Of signals and volumes likewise: crop and cutout in
-    every dimension, flip along the last one. `color_jitter`: up to how far brightness, contrast and
-    saturation of color images change, as a part of themselves, and twice how far hue, in turns
-    (0..1); see `archgrad.data.photographs`.
+    In this order: crops, flip, color jitter, normalization, cutout.
+
+    - `resized_crop`: a random box of 8 % to 100 % of the image, resized to the image's size.
+    - `crop_padding`: pixels of black (raw zero) around the image before a random crop back to its
+      size.
+    - `flip`: mirror left and right with probability 1/2.
+    - `cutout`: side in pixels of a square set to 0 after normalization, its center uniform over the
+      image, clipped at the borders (DeVries and Taylor 2017, arXiv:1708.04552).
+    - `color_jitter`: up to how far brightness, contrast and saturation of color images change, as a
+      part of themselves, and twice how far hue, in turns (0..1); see `archgrad.data.photographs`.
+
+    Of signals and volumes likewise: crop and cutout in every dimension, flip along the last one.
+    Raises `ArchgradError` for pixels below 0 and for a `color_jitter` that is not from 0 to 1.
+
+    >>> from archgrad.data import Augmentation
+    >>> Augmentation(crop_padding=4, flip=True, cutout=16)
+    Augmentation(crop_padding=4, flip=True, cutout=16, resized_crop=False, color_jitter=0.0)
     """
 
     crop_padding: int = 0
@@ -61,7 +69,14 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Normalization:
-    """Mean and standard deviation per channel, of images scaled to [0, 1]."""
+    """Mean and standard deviation per channel, of images scaled to [0, 1].
+
+    Raises `ArchgradError` unless there is one mean and one positive std for each channel.
+
+    >>> from archgrad.data import Normalization
+    >>> Normalization(mean=(0.5,), std=(0.25,)).std
+    (0.25,)
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -75,7 +90,15 @@ class Normalization:
 
 
 class Batches(Protocol):
-    """The batches of one source, an epoch at a time."""
+    """The batches of one source, an epoch at a time; `len` is how many there are in one.
+
+    >>> import archgrad
+    >>> data = archgrad.data.load("digits")
+    >>> batches = data.train.batches(64, shuffle=True, normalization=data.normalization)
+    >>> images, labels = next(batches.epoch(0))
+    >>> images.shape, labels.shape, len(batches)
+    (torch.Size([64, 1, 8, 8]), torch.Size([64]), 23)
+    """
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -89,7 +112,7 @@ class Batches(Protocol):
 
 
 class Source(Protocol):
-    """A set of labeled images."""
+    """A set of labeled images (N, C, H, W), or of signals or volumes; `len` is N."""
 
     def __len__(self) -> int:
         """Images in the set."""
@@ -108,10 +131,10 @@ class Source(Protocol):
         normalization: Normalization | None,
         device: torch.device | str = "cpu",
     ) -> Batches:
-        """Batches of `batch_size` images on `device`.
+        """Batches of `batch_size` images on `device`, normalized and with this `augmentation`.
 
         With `shuffle` (a training pass) the order changes from epoch to epoch, a batch size
-        larger than the set is an ArchgradError, and a last batch that would hold a single image
+        larger than the set is an `ArchgradError`, and a last batch that would hold a single image
         is left out of that epoch, as BatchNorm needs two. Every other smaller last batch is kept.
         """
 

@@ -170,9 +170,9 @@ def ptb_files(folder: Path) -> list[Path]:
 def numbered(
     train: Iterable[str], others: Sequence[Iterable[str]] = (), most: int | None = None
 ) -> tuple[tuple[str, ...], list[Array]]:
-    """The vocabulary, and each text in its numbers, int64, ``train`` first.
+    """The vocabulary, and each text in its numbers, int64, `train` first.
 
-    The vocabulary is that of ``train`` alone, ordered by first appearance; with ``most`` only so
+    The vocabulary is that of `train` alone, ordered by first appearance; with `most` only so
     many of its most frequent tokens (of equal ones the first). All other tokens become `UNKNOWN`,
     which is added at the end where there are such and it is not in the vocabulary yet.
     """
@@ -195,7 +195,7 @@ def numbered(
 
 
 def first_of(tokens: Iterable[str], count: int | None) -> Iterable[str]:
-    """The first ``count`` tokens, or all; ArchgradError where there are fewer."""
+    """The first `count` tokens, or all; ArchgradError where there are fewer."""
     if count is None:
         return tokens
     some = list(islice(tokens, count))
@@ -210,7 +210,7 @@ def first_of(tokens: Iterable[str], count: int | None) -> Iterable[str]:
 def check_vocabulary(classes: int, hidden: int, where: torch.device) -> None:
     """ArchgradError where the embedding of a vocabulary alone would not fit in memory.
 
-    Four float32 copies of ``classes`` times ``hidden`` numbers are counted: the embedding, which is
+    Four float32 copies of `classes` times `hidden` numbers are counted: the embedding, which is
     the decoder too, its gradient, what the optimizer keeps, and one that a step makes.
     """
     needed, available = classes * hidden * 4 * _COPIES / 1e6, available_mb(where)

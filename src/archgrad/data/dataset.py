@@ -27,11 +27,24 @@ Images: TypeAlias = ArraySource | StreamSource
 class Data:
     """A data set for a search.
 
-    `shape`: channels, height, width; of signals channels, length. `normalization`: None where
-    images are used as the source yields them. `augmentation`: what is usual for this data set,
-    without cutout. `valid`: only where the user brings a validation set of his own. `paper_split`:
-    `split` takes the first and the last images in stored order, as the DARTS code does for
-    CIFAR-10, rather than a stratified choice.
+    - `name`: as it is shown; `train`, `test`: its images, `test` None where there are none.
+    - `shape`: channels, height, width; of signals channels, length; () of text.
+    - `classes`: their names, in the order of the labels; of text the vocabulary.
+    - `normalization`: None where images are used as the source yields them.
+    - `augmentation`: what is usual for this data set, without cutout.
+    - `valid`: only where the user brings a validation set of his own.
+    - `paper_split`: `split` takes the first and the last images in stored order, as the DARTS code
+      does for CIFAR-10, rather than a stratified choice.
+    - `task`: loss and metric.
+
+    `archgrad.data.load` and `archgrad.data.as_data` make it.
+
+    >>> import archgrad
+    >>> data = archgrad.data.load("digits", subset=100)
+    >>> len(data.train), len(data.test), data.shape, len(data.classes)
+    (100, 359, (1, 8, 8), 10)
+    >>> [len(half) for half in data.split()]
+    [50, 50]
     """
 
     name: str
@@ -55,8 +68,8 @@ class Data:
 
         With `valid` these are `train` and `valid`. Otherwise `train` is cut in two, always in the
         same way: `fraction` of it for the weights, the rest for the architecture. Each part must
-        hold every class (ArchgradError). Where labels are not known the choice is random and the
-        classes are not checked. A DataLoader cannot be cut: ArchgradError without `valid`.
+        hold every class (`ArchgradError`). Where labels are not known the choice is random and the
+        classes are not checked. A DataLoader cannot be cut: `ArchgradError` without `valid`.
         """
         if self.valid is not None:
             return self.train, self.valid
@@ -163,7 +176,7 @@ class _Measured(Protocol):
 def check_parts(
     train: _Measured, others: Mapping[str, _Measured | None], classes: Sequence[str]
 ) -> None:
-    """Raise ArchgradError unless labels are in range, `train` holds every class and the others
+    """Raise `ArchgradError` unless labels are in range, `train` holds every class and the others
     have its shape; parts that are None and labels that are not known are passed over.
     """
     for name, part in {"train": train, **others}.items():
@@ -183,7 +196,7 @@ def check_parts(
 
 
 def check_subset(labels: Tensor | None, classes: Sequence[str]) -> None:
-    """Raise ArchgradError unless a class-balanced subset still holds every class."""
+    """Raise `ArchgradError` unless a class-balanced subset still holds every class."""
     if labels is not None:
         check_every_class(labels, classes, "the subset", f"give a subset of {len(classes)} or more")
 
@@ -194,7 +207,7 @@ def numbered(count: int) -> tuple[str, ...]:
 
 
 def numbered_by(labels: Tensor, name: str) -> tuple[str, ...]:
-    """The names "0" to the largest label; ArchgradError where some class must lack an image."""
+    """The names "0" to the largest label; `ArchgradError` where some class must lack an image."""
     largest = int(labels.max()) if len(labels) else -1
     if largest >= len(labels) > 0:
         raise ArchgradError(

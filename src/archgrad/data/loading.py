@@ -81,20 +81,28 @@ def load(
     vocabulary: int | None = None,
     encoding: str = "utf-8",
 ) -> Data:
-    """A data set by its name in DATASETS, or by the path of an npz file or a folder.
+    """A data set by its name in `DATASETS`, or by the path of an npz file or a folder.
 
-    `root`: where CIFAR-10 or CIFAR-100 lies; relative paths of files and folders start from it too.
-    `image_size`: side in pixels to resize the images to, by area averaging (folders: bilinear).
-    `subset`: how many training images to keep, class-balanced; test images are never cut.
-    `dims`: 1 where an npz file holds signals (N, C, L), 3 where it holds volumes (N, C, D, H, W).
-    `stream`: whether the images of a folder are read when they are needed, "on", "off" or "auto":
-    where they would take more than 1 GiB; `workers`: how many processes read them then (0: this
-    one), and `data_timeout` how many seconds a batch of theirs may take (0: any time); see
-    `archgrad.data.stream.StreamSource`.
-    Of text `root` is the folder of ptb and `subset` the number of first training tokens to keep;
-    `level`, `vocabulary` and `encoding`: see `archgrad.data.text_data`. Options of images with
-    text, and of text with images, are refused.
-    The same arguments always give the same data. Raises ArchgradError for all that is wrong.
+    - `name`: one of `DATASETS`, or a path.
+    - `root`: where CIFAR-10 or CIFAR-100 lies; relative paths of files and folders start from it
+      too.
+    - `image_size`: side in pixels to resize the images to, by area averaging (folders: bilinear).
+    - `subset`: how many training images to keep, class-balanced; test images are never cut.
+    - `dims`: 1 where an npz file holds signals (N, C, L), 3 where it holds volumes (N, C, D, H, W).
+    - `stream`: whether the images of a folder are read when they are needed, "on", "off" or "auto":
+      where they would take more than 1 GiB; `workers`: how many processes read them then (0: this
+      one), and `data_timeout` how many seconds a batch of theirs may take (0: any time); see
+      `archgrad.data.StreamSource`.
+    - `level`, `vocabulary`, `encoding`: of text, see `archgrad.data.text_data`.
+
+    Of text `root` is the folder of ptb and `subset` the number of first training tokens to keep.
+    Options of images with text, and of text with images, are refused. The same arguments always
+    give the same data. Raises `ArchgradError` for all that is wrong.
+
+    >>> import archgrad
+    >>> data = archgrad.data.load("digits")
+    >>> len(data.train), data.shape
+    (1438, (1, 8, 8))
     """
     _check_whole(image_size=image_size, subset=subset, dims=dims, workers=workers)
     _check_dims(dims)
@@ -168,8 +176,11 @@ def as_data(
     vocabulary: int | None = None,
     encoding: str = "utf-8",
 ) -> Data:
-    """Data from any of: a name or path (see `load`); a Data, returned as it is; arrays or tensors
-    (x, y) or (x, y, x_test, y_test); a map-style torch Dataset of (image, label); a DataLoader.
+    """Data from whatever holds images: a name, arrays, a Dataset, a DataLoader.
+
+    `value` is any of: a name or path (see `load`, also for `root`, `image_size` and `subset`); a
+    Data, returned as it is; arrays or tensors (x, y) or (x, y, x_test, y_test); a map-style torch
+    Dataset of (image, label); a DataLoader.
 
     `valid` and `test` are of the same kind as `value`: a pair (x, y), a Dataset or a DataLoader.
     A DataLoader needs a `valid` for a search, as it cannot be split. `classes`: how many there
@@ -178,7 +189,12 @@ def as_data(
     images and cropped with a padding of an eighth of their height. `dims`: 1 where they are signals
     (N, C, L), 3 where they are volumes (N, C, D, H, W); these are not cropped. `level`,
     `vocabulary` and `encoding` go with the name of a text alone; text from Python is made by
-    `archgrad.data.text_data`. Raises ArchgradError for all that is wrong.
+    `archgrad.data.text_data`. Raises `ArchgradError` for all that is wrong.
+
+    >>> import archgrad, torch
+    >>> data = archgrad.data.as_data((torch.rand(20, 3, 8, 8), torch.arange(20) % 2))
+    >>> data.shape, data.classes, data.augmentation.crop_padding
+    ((3, 8, 8), ('0', '1'), 1)
     """
     _check_whole(image_size=image_size, subset=subset, classes=classes, dims=dims)
     _check_dims(dims)

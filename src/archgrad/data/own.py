@@ -30,7 +30,7 @@ class OwnData:
     """What trains the weights and what trains alpha, and the task.
 
     Each is a tuple of arrays of one length, a map-style Dataset, or an iterable with a length that
-    yields batches, such as a DataLoader. Arrays and a Dataset are cut in two where ``valid`` is
+    yields batches, such as a DataLoader. Arrays and a Dataset are cut in two where `valid` is
     None, put together to batches of the search's size, and can be resumed bit by bit: a Dataset may
     draw from the global random numbers of torch, numpy and Python. Numbers in lists of one length
     are taken for arrays.
@@ -104,7 +104,7 @@ class SetBatches:
         return len(self.schedule)
 
     def epoch(self, index: int) -> Iterator[Any]:
-        """The batches of epoch ``index``."""
+        """The batches of epoch `index`."""
         generator = epoch_generator(self.schedule.seed, index)
         plan = [chosen.tolist() for chosen in self.schedule.batches(generator)]
         if _indexed(self.dataset):
@@ -138,7 +138,7 @@ def _draw_from(python: Any, numpy: Any) -> None:
 class LoaderBatches:
     """The batches of a loader as they come.
 
-    One that has ``state_dict`` and ``load_state_dict``, or a DataLoader with a ``generator``, is
+    One that has `state_dict` and `load_state_dict`, or a DataLoader with a `generator`, is
     read to its end each time, so that it is between two epochs when its state is kept.
     """
 

@@ -37,7 +37,7 @@ def stratified(labels: Tensor, fraction: float, classes: Sequence[str]) -> tuple
 
 
 def shuffled(count: int, first: int) -> tuple[Array, Array]:
-    """Indices of ``first`` random images and of the rest, in stored order, labels unknown."""
+    """Indices of `first` random images and of the rest, in stored order, labels unknown."""
     order = np.random.default_rng(0).permutation(count)
     taken, rest = np.split(order, [first])
     return np.sort(taken), np.sort(rest)

@@ -46,7 +46,7 @@ class StreamSource:
     instead. Both are bilinear, and smoothed where they make the image smaller.
 
     What is read follows from (seed, epoch) alone, not from the number of workers (0: this process
-    reads). A file that is no image is an ArchgradError that names it, once its batch is read, and
+    reads). A file that is no image is an `ArchgradError` that names it, once its batch is read, and
     so is a process that died, or delivers nothing for `timeout` seconds (0: any time).
     """
 

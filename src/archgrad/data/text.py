@@ -27,9 +27,16 @@ _LONGER = 20  # how much longer than bptt one may be
 class TextSource:
     """One long text: tokens (N,) int64, numbers of a vocabulary.
 
-    ``bptt``: steps of a segment, the reach of backpropagation through time. ``spread``: standard
-    deviation of its length in training, 0 for none. ``name`` leads each message. ArchgradError for
-    tokens that are not such a tensor, a ``bptt`` below 2 and a ``spread`` below 0.
+    `bptt`: steps of a segment, the reach of backpropagation through time. `spread`: standard
+    deviation of its length in training, 0 for none. `name` leads each message. `ArchgradError` for
+    tokens that are not such a tensor, a `bptt` below 2 and a `spread` below 0.
+
+    >>> import torch
+    >>> from archgrad.data import TextSource
+    >>> batches = TextSource(torch.arange(100), bptt=5).batches(batch_size=4)
+    >>> segment = next(batches.epoch(0))
+    >>> segment.tokens[:, 0], segment.target[:, 0]
+    (tensor([0, 1, 2, 3, 4]), tensor([1, 2, 3, 4, 5]))
     """
 
     tokens: Tensor
@@ -62,7 +69,7 @@ class TextSource:
         """None: every token is a target."""
 
     def subset(self, indices: Indices) -> TextSource:
-        """A stretch of the text; ``indices`` must follow one another (ArchgradError)."""
+        """A stretch of the text; `indices` must follow one another (`ArchgradError`)."""
         chosen = index_tensor(indices, len(self))
         first, last = int(chosen[0]), int(chosen[-1])
         if not torch.equal(chosen, torch.arange(first, first + len(chosen))):
@@ -73,7 +80,10 @@ class TextSource:
         return replace(self, tokens=self.tokens[first : last + 1])
 
     def parted(self, fraction: float) -> tuple[TextSource, TextSource]:
-        """The text without its last ``fraction``, and that part; each must hold a token."""
+        """The text without its last `fraction`, and that part.
+
+        Raises `ArchgradError` where one of them would hold no token.
+        """
         kept = len(self) - int(len(self) * fraction)
         if not 0 < kept < len(self):
             raise ArchgradError(
@@ -92,12 +102,12 @@ class TextSource:
         normalization: Normalization | None = None,
         device: torch.device | str = "cpu",
     ) -> TextBatches:
-        """Segments of ``batch_size`` streams on ``device``, in the order of the text.
+        """Segments of `batch_size` streams on `device`, in the order of the text.
 
         Stream b is the text from token b * (N // batch_size) on; the N % batch_size last tokens
-        are left out. ``shuffle``, a training pass, does not change the order but the lengths of
-        the segments, see `TextBatches.lengths`. ``augmentation`` and ``normalization`` are of
-        images: nothing follows from them. ArchgradError where streams have fewer than 3 tokens.
+        are left out. `shuffle`, a training pass, does not change the order but the lengths of
+        the segments, see `TextBatches.lengths`. `augmentation` and `normalization` are of
+        images: nothing follows from them. `ArchgradError` where streams have fewer than 3 tokens.
         """
         if batch_size < 1:
             raise ArchgradError(f"batch size is {batch_size}; expected 1 or more")
@@ -133,7 +143,7 @@ class TextBatches:
         return full + (rest > 1)
 
     def epoch(self, index: int) -> Iterator[Any]:
-        """The `Segment`s of epoch ``index``, the same bits each time.
+        """The `Segment`s of epoch `index`, the same bits each time.
 
         Each epoch begins with a new `Memory`. A segment's state is what the memory holds when the
         segment is asked for: what the model left there after the one before.
@@ -149,7 +159,7 @@ class TextBatches:
         """Steps of each segment of an epoch, 2 or more; a single step at the end joins the last.
 
         In training, as in the code of DARTS (arXiv:1806.09055) after AWD-LSTM (arXiv:1708.02182):
-        mean m is bptt, or with probability 0.05 half of it; with a ``spread`` s the length is then
+        mean m is bptt, or with probability 0.05 half of it; with a `spread` s the length is then
         max(5, int(normal(m, s))), at most bptt + 20. Drawn from (seed, epoch) alone.
         """
         left, generator = len(self.streams) - 1, epoch_generator(self.seed, index)

@@ -46,7 +46,7 @@ def load_text(
     encoding: str = "utf-8",
     subset: int | None = None,
 ) -> Data:
-    """A text by a name that `is_text`; ``root``: the folder of ptb, and where paths start from."""
+    """A text by a name that `is_text`; `root`: the folder of ptb, and where paths start from."""
     _check(level, vocabulary, subset)
     base = Path() if root is None else root
     if name == "grammar":
@@ -82,11 +82,17 @@ def text_data(
 ) -> Data:
     """Text for a search or a retraining, each part the path of a file or its tokens, in order.
 
-    Tokens are strings or whole numbers, which become strings. A file alone as ``train`` is cut into
-    train, valid and test by lines, at 80 and 90 %. ``level``: "word" or "character"; of files.
-    ``vocabulary``: keep at most so many of the training part's most frequent tokens.
-    ``encoding``: of files. ``subset``: so many first training tokens; the vocabulary is then
-    theirs. Raises ArchgradError for all that is wrong; see `archgrad.data.corpus`.
+    Tokens are strings or whole numbers, which become strings. A file alone as `train` is cut into
+    train, valid and test by lines, at 80 and 90 %. `level`: "word" or "character"; of files.
+    `vocabulary`: keep at most so many of the training part's most frequent tokens.
+    `encoding`: of files. `subset`: so many first training tokens; the vocabulary is then
+    theirs. Raises `ArchgradError` for all that is wrong; see `archgrad.data.corpus`.
+
+    >>> import archgrad
+    >>> words = "the cat saw the dog and the dog saw the cat".split()
+    >>> data = archgrad.data.text_data(words, valid=words[:6])
+    >>> data.classes, len(data.train)
+    (('the', 'cat', 'saw', 'dog', 'and'), 11)
     """
     _check(level, vocabulary, subset)
     given = {"train": train, "valid": valid, "test": test}

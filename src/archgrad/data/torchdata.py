@@ -38,7 +38,15 @@ class DatasetSource:
     attribute, of a TensorDataset, or of a Subset of either, and None for any other data set.
 
     Order and augmentation follow from (seed, epoch) alone. Randomness inside the data set is the
-    user's: no seed is set for it here, so an epoch is bit-equal only if `dataset[i]` is.
+    user's: no seed is set for it here, so an epoch is bit-equal only if `dataset[i]` is. Raises
+    `ArchgradError` for a data set that is empty, that only iterates, or with a label out of range.
+
+    >>> import torch
+    >>> from torch.utils.data import TensorDataset
+    >>> from archgrad.data import DatasetSource
+    >>> images = DatasetSource(TensorDataset(torch.rand(10, 3, 8, 8), torch.arange(10) % 2))
+    >>> len(images), images.shape
+    (10, (3, 8, 8))
     """
 
     def __init__(
@@ -77,7 +85,10 @@ class DatasetSource:
         return tuple(images.shape[1:])
 
     def subset(self, indices: Indices) -> DatasetSource:
-        """The images at `indices`, in that order."""
+        """The images at `indices`, in that order.
+
+        Raises `ArchgradError` for what is no list of places in the set.
+        """
         chosen = Subset(self.dataset, index_tensor(indices, len(self)).tolist())
         options: dict[str, Any] = {"classes": self.classes, "name": self.name, "dims": self.dims}
         return DatasetSource(chosen, self.workers, **options)
@@ -145,9 +156,17 @@ class DatasetBatches:
 class LoaderSource:
     """A DataLoader of (images (B, C, H, W), labels (B,)), whose batches are used as they come.
 
-    With `dims` 1 they are signals (B, C, L), with 3 volumes (B, C, D, H, W).
-    Its own batch size and order hold, so an epoch cannot be replayed: `exact_resume` is False.
-    Augmentation and normalization apply only where asked for.
+    With `dims` 1 they are signals (B, C, L), with 3 volumes (B, C, D, H, W). `classes`, where
+    given, bounds the labels; `name` leads each message. Its own batch size and order hold, so an
+    epoch cannot be replayed: `exact_resume` is False. Augmentation and normalization apply only
+    where asked for. Raises `ArchgradError` once a batch is of another form.
+
+    >>> import torch
+    >>> from torch.utils.data import DataLoader, TensorDataset
+    >>> from archgrad.data import LoaderSource
+    >>> pairs = TensorDataset(torch.rand(10, 3, 8, 8), torch.arange(10) % 2)
+    >>> LoaderSource(DataLoader(pairs, batch_size=5)).shape
+    (3, 8, 8)
     """
 
     def __init__(
@@ -169,7 +188,10 @@ class LoaderSource:
 
     @cached_property
     def shape(self) -> Shape:
-        """Channels, height and width of the first image; the first batch is read to know it."""
+        """Channels, height and width of the first image; the first batch is read to know it.
+
+        Raises `ArchgradError` for a loader without a batch.
+        """
         with torch.random.fork_rng(devices=[]):
             for batch in self.loader:
                 images, _ = self.check(batch)
@@ -177,7 +199,7 @@ class LoaderSource:
         raise ArchgradError(f"{self.name} is empty; expected at least one batch")
 
     def subset(self, indices: Indices) -> LoaderSource:
-        """Not possible: always an ArchgradError."""
+        """Not possible: always an `ArchgradError`."""
         raise ArchgradError(
             f"{self.name}: a DataLoader cannot be split; give a second one as valid=, or give "
             "its data set instead"
@@ -198,7 +220,7 @@ class LoaderSource:
         return LoaderBatches(self, seed, transform, torch.device(device))
 
     def check(self, batch: Any) -> Batch:
-        """A batch of the loader as images and int64 labels, or an ArchgradError."""
+        """A batch of the loader as images and int64 labels, or an `ArchgradError`."""
         if not isinstance(batch, tuple | list) or len(batch) != 2:
             size = f" of length {len(batch)}" if isinstance(batch, tuple | list) else ""
             raise ArchgradError(

@@ -21,7 +21,7 @@ _DIED = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)(?: is killed 
 
 
 def awaited(loader: Iterable[Any], wanted: Callable[[int], str]) -> Iterator[Any]:
-    """The batches of a loader; ``wanted(number)`` says in words what batch a process hangs at.
+    """The batches of a loader; `wanted(number)` says in words what batch a process hangs at.
 
     Raises `ArchgradError` where a process that reads died, hangs, or found the data wrong.
     """
@@ -57,7 +57,7 @@ def _last_line(error: ArchgradError) -> str:
 def reading(kept: str = "") -> Iterator[None]:
     """Turns the death of a process that reads, which torch may tell anywhere, into one line.
 
-    ``kept``: what is kept, and how to go on, told of all that stops a search in this way.
+    `kept`: what is kept, and how to go on, told of all that stops a search in this way.
     """
     try:
         yield

@@ -33,9 +33,9 @@ Grad = Tensor | None
 
 
 class Branch(NamedTuple):
-    """A separable convolution of ``taps`` (C, 1, K, K) and ``matrix`` (C, C, 1, 1), or a 3x3 pool.
+    """A separable convolution of `taps` (C, 1, K, K) and `matrix` (C, C, 1, 1), or a 3x3 pool.
 
-    ``kind``: separable, max_pool or avg_pool (zeros of the border not counted).
+    `kind`: separable, max_pool or avg_pool (zeros of the border not counted).
     """
 
     kind: str
@@ -48,7 +48,7 @@ class Branch(NamedTuple):
 class Raw(NamedTuple):
     """The output of a branch (B, C, H, W), with its mean and biased variance (C,), in float64.
 
-    ``over``: of how many values of a channel these are.
+    `over`: of how many values of a channel these are.
     """
 
     value: Tensor

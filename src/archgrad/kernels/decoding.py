@@ -24,7 +24,7 @@ MOST = 1 << 25  # elsewhere, where launches cost more
 
 
 class Decoded(NamedTuple):
-    """What logits are made of: ``outputs`` (T, B, H), ``embedding`` (V, H), ``bias`` (V,)."""
+    """What logits are made of: `outputs` (T, B, H), `embedding` (V, H), `bias` (V,)."""
 
     outputs: Tensor
     embedding: Tensor
@@ -44,7 +44,7 @@ def decoded(outputs: Tensor, embedding: Tensor, bias: Tensor) -> Decoded | Tenso
 
 
 def cross_entropy(output: Decoded | Tensor, target: Tensor) -> Tensor:
-    """The mean over all tokens in nats, a scalar; ``target`` (T, B) int64.
+    """The mean over all tokens in nats, a scalar; `target` (T, B) int64.
 
     In forward mode, and where it goes backward twice, plain operations compute it.
     """

@@ -35,7 +35,7 @@ _chosen: ContextVar[Kernel] = ContextVar("kernel", default="auto")
 
 
 class Built(NamedTuple):
-    """The library, or None and the reason; ``note`` says in a few words which is in use."""
+    """The library, or None and the reason; `note` says in a few words which is in use."""
 
     library: ctypes.CDLL | None
     note: str
@@ -43,7 +43,7 @@ class Built(NamedTuple):
 
 @contextmanager
 def use(kernel: Kernel) -> Iterator[None]:
-    """Within this context: ``native``, ``torch`` (PyTorch's), or ``auto``: native if possible."""
+    """Within this context: `native`, `torch` (PyTorch's), or `auto`: native if possible."""
     if kernel == "native" and build().library is None:
         raise ArchgradError(f"kernel native is not available: {build().note}; use auto or torch")
     token = _chosen.set(kernel)
@@ -89,7 +89,7 @@ def usable(tensor: Tensor) -> ctypes.CDLL | None:
 
 
 def call(name: str, table: Sequence[int], dtype: torch.dtype, *flags: bool) -> None:
-    """Call function ``name`` for this dtype with a table of sizes and addresses."""
+    """Call function `name` for this dtype with a table of sizes and addresses."""
     found = build().library
     assert found is not None
     if getattr(found, f"{name}_{SUFFIX[dtype]}")(array(table), *map(int, flags)):

@@ -38,9 +38,9 @@ NAMES = tuple(ACTIVATIONS)
 
 @dataclass(frozen=True)
 class Node:
-    """An intermediate node: its sources are ``start`` to ``stop`` - 1, state 0 being the first.
+    """An intermediate node: its sources are `start` to `stop` - 1, state 0 being the first.
 
-    ``active``: for each operation of `ACTIVATIONS` whether any edge may have it.
+    `active`: for each operation of `ACTIVATIONS` whether any edge may have it.
     """
 
     start: int
@@ -67,9 +67,9 @@ def recurrence(
 ) -> Tensor:
     """The outputs (T, B, H) of all time steps; the last one is the next state.
 
-    ``projected``: (T, B, 2H), the inputs times their part of the first matrix; ``state``: (B, H);
-    ``mask``: (B, H), what multiplies states before a product; ``recurrent``: (H, 2H); ``weights``:
-    a node, (H, 2H); ``mixing``: a node, (edges, 4), the weights of `ACTIVATIONS`.
+    `projected`: (T, B, 2H), the inputs times their part of the first matrix; `state`: (B, H);
+    `mask`: (B, H), what multiplies states before a product; `recurrent`: (H, 2H); `weights`:
+    a node, (H, 2H); `mixing`: a node, (edges, 4), the weights of `ACTIVATIONS`.
 
     Under autocast, where a module is traced, and where processes that divide a batch normalize by
     its statistics, plain operations compute it, as they do a second derivative. That goes backward

@@ -47,10 +47,22 @@ RECIPES: dict[str, Callable[..., Method]] = {
     "shapley": shapley,
     "random_ws": random_ws,
 }
+"""Name -> the function that makes the `Method`; its arguments are the options of `method`."""
 
 
 def method(name: str | Method, **options: Any) -> Method:
-    """The method called ``name`` (a `Method` passes through); options are the recipe's own."""
+    """The method called `name` (a `Method` passes through); `options` are the recipe's own.
+
+    `archgrad methods` prints the names, `archgrad methods NAME` the options of one with their
+    defaults, its equation and its paper. Raises `ArchgradError` for an unknown name, for an option
+    that the recipe does not have, and for options beside a `Method`.
+
+    >>> import archgrad
+    >>> archgrad.method("pc_darts", k=2).filled()["edges"]
+    'PartialChannels(k=2)'
+    >>> archgrad.methods.RECIPES["pc_darts"].__doc__.splitlines()[0]
+    'PC-DARTS (Xu et al., ICLR 2020, arXiv:1907.05737).'
+    """
     if isinstance(name, Method):
         if options:
             raise ArchgradError(f"options {sorted(options)} go with a method's name, not its value")

@@ -1,4 +1,4 @@
-"""What the trained supernet tells beside alpha's gradient."""
+"""DARTS-PT, OLES, Lambda-DARTS and Shapley-NAS: they ask the supernet for more than a gradient."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def darts_pt(
     """DARTS with perturbation-based selection (Wang et al., ICLR 2021, arXiv:2108.04392).
 
     DARTS trains the supernet; then each edge keeps the candidate whose removal costs most
-    ``criterion`` ("accuracy" or "loss"), with ``tuning_epochs`` epochs of training between edges.
-    ``blank`` 1: alpha stays uniform throughout.
+    `criterion` ("accuracy" or "loss"), with `tuning_epochs` epochs of training between edges.
+    `blank` 1: alpha stays uniform throughout.
 
     Differs from the original code: see `archgrad.parts.selection.Perturbation`.
     """
@@ -43,8 +43,8 @@ def oles(
 ) -> Method:
     """OLES, operation-level early stopping (Jiang et al., NeurIPS 2023).
 
-    A candidate whose training and validation gradients have a mean cosine below ``threshold`` over
-    ``checks`` steps is trained no more: its weights fit the training half alone.
+    A candidate whose training and validation gradients have a mean cosine below `threshold` over
+    `checks` steps is trained no more: its weights fit the training half alone.
 
     Differs from the original code: see `archgrad.parts.weight_gradient.FreezeOverfitted`.
     """
@@ -65,7 +65,7 @@ def lambda_darts(
     r"""Lambda-DARTS (Movahedi et al., ICLR 2023, arXiv:2210.07998): cells that agree.
 
     The weights also raise the mean cosine :math:`\Lambda` between the cells' gradients
-    :math:`\partial L_{train} / \partial p`, its weight rising from 0 to ``final_weight``; ``step``:
+    :math:`\partial L_{train} / \partial p`, its weight rising from 0 to `final_weight`; `step`:
     of the finite difference.
 
     Differs from the original code: see `archgrad.parts.weight_gradient.AlignLayers`.
@@ -86,10 +86,10 @@ def shapley(
 ) -> Method:
     """Shapley-NAS (Xiao et al., CVPR 2022, arXiv:2206.09811).
 
-    Once an epoch alpha rises by ``step`` times the averaged Shapley value of a candidate: the
-    accuracy it adds, over ``samples`` random orders of removal, each cut off at ``truncation`` of
+    Once an epoch alpha rises by `step` times the averaged Shapley value of a candidate: the
+    accuracy it adds, over `samples` random orders of removal, each cut off at `truncation` of
     the full accuracy.
-    ``momentum``: of the average; ``warm_up``: share of the search in which alpha rests.
+    `momentum`: of the average; `warm_up`: share of the search in which alpha rests.
 
     Differs from the original code: see `archgrad.parts.shapley.Shapley`; it builds on PC-DARTS,
     this recipe on DARTS (the parts combine).

@@ -28,7 +28,7 @@ def darts(
               w^*(\alpha) = \arg\min_w L_{train}(w, \alpha)
 
     with alternating steps: alpha along :math:`\partial_\alpha L_{val}(w, \alpha)`, then w along
-    :math:`\nabla_w L_{train}(w, \alpha)`. ``alpha_momentum``: Adam's first beta, 0.9 in the
+    :math:`\nabla_w L_{train}(w, \alpha)`. `alpha_momentum`: Adam's first beta, 0.9 in the
     original code's search of recurrent cells.
 
     Differs from the original code: BatchNorm's running statistics see the weight step alone, not
@@ -52,12 +52,14 @@ def darts_2nd(
     r"""DARTS, second order (Liu et al., ICLR 2019, arXiv:1806.09055, equations 5 to 8).
 
     Alpha follows the gradient of :math:`L_{val}(w'(\alpha), \alpha)`, w' one virtual SGD step with
-    momentum and weight decay. ``estimator``: "exact" takes the mixed second derivative by
-    automatic differentiation, "finite_difference" as the paper does, ``step`` its distance in
-    weight space (0.01 in the paper; used by "finite_difference" alone).
+    momentum and weight decay. `estimator`: "exact" takes the mixed second derivative by automatic
+    differentiation, "finite_difference" as the paper does, `step` its distance in weight space
+    (0.01 in the paper; used by "finite_difference" alone). `alpha_momentum`: as of `darts`.
 
     Differs from the paper: the default estimator is "exact", by the measurement in
     docs/second_order.md. Otherwise as `darts`.
+
+    Raises `ArchgradError` for another `estimator`.
     """
     estimators: dict[str, Exact | FiniteDifference] = {
         "exact": Exact(),
@@ -101,7 +103,7 @@ def idarts(
     .. math:: \partial_\alpha L_{val} - \xi\, \nabla^2_{\alpha,w} L_{train}
               \sum_{k=0}^{K} (I - \xi \nabla^2_{w,w} L_{train})^k\, \nabla_w L_{val}
 
-    ``terms``: K of the Neumann series; ``interval``: weight steps per step of alpha.
+    `terms`: K of the Neumann series; `interval`: weight steps per step of alpha.
 
     Differs from the original code: Hessian-vector products are exact, and the weights are unmoved
     by them.

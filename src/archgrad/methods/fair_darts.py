@@ -23,8 +23,9 @@ def fair_darts(
     .. math:: \bar o(x) = \sum_o \sigma(\alpha_o)\, o(x), \quad
               L_\alpha = L_{val} - \frac{w_{01}}{N} \sum_i |\sigma(\alpha_i) - 0.5|^{power}
 
-    without ``none``, alpha from 0. Of the two strongest edges a node those above ``threshold`` are
-    kept, so nodes may have one input or none.
+    without `none`, alpha from 0. `zero_one_weight` is w_01, `zero_one_power` 2, or 1 as the paper's
+    alternative. Of the two strongest edges a node those above `threshold` are kept, so nodes may
+    have one input or none.
 
     Differs from the original code: the loss of the weights is without the zero-one term, which has
     no gradient there; where nothing passes the threshold, a cell keeps its strongest edge. Learning

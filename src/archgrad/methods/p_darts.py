@@ -25,11 +25,11 @@ def p_darts(
 ) -> Method:
     """P-DARTS (Chen et al., ICCV 2019, arXiv:1904.12760).
 
-    Three stages of equal length, each begun anew: the space's own cells, ``more_cells`` more, twice
-    as many more (5, 11 and 17 in the paper), with all, ``candidates_2`` and ``candidates_3``
+    Three stages of equal length, each begun anew: the space's own cells, `more_cells` more, twice
+    as many more (5, 11 and 17 in the paper), with all, `candidates_2` and `candidates_3`
     candidates an edge, the strongest of the stage before. Dropout behind skip connections starts at
-    ``dropout_1``, ``dropout_2`` and ``dropout_3`` and fades within a stage; alpha rests for the
-    first ``warm_up`` of each (10 of 25 epochs). At most ``skips`` skip connections in the normal
+    `dropout_1`, `dropout_2` and `dropout_3` and fades within a stage; alpha rests for the
+    first `warm_up` of each (10 of 25 epochs). At most `skips` skip connections in the normal
     cell.
 
     Differs from the original code: alpha's gradient is not clipped; the weights' learning rate

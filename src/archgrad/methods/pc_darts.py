@@ -20,8 +20,8 @@ def pc_darts(
     .. math:: f(x) = \sum_o softmax(\alpha)_o\, o(S * x) + (1 - S) * x, \quad
               x_j = \sum_i softmax_i(\beta)_{ij}\, f(x_i)
 
-    S selects the first 1 / ``k`` of the channels, a channel shuffle follows. Edge and operation
-    weights multiply in the derivation. Alpha and beta rest for the first ``warm_up`` of the search
+    S selects the first 1 / `k` of the channels, a channel shuffle follows. Edge and operation
+    weights multiply in the derivation. Alpha and beta rest for the first `warm_up` of the search
     (15 of 50 epochs).
 
     Differs from the paper: batch size and the weights' learning rate are the search's own; the

@@ -17,17 +17,17 @@ def proxyless(
 ) -> Method:
     r"""ProxylessNAS by gradients (Cai, Zhu, Han, ICLR 2019, arXiv:1812.00332).
 
-    Weights train on one sampled path; alpha has the gradient of the gates of ``paths`` sampled
+    Weights train on one sampled path; alpha has the gradient of the gates of `paths` sampled
     ones,
 
     .. math:: \partial L / \partial \alpha_i \approx
               \sum_j \partial L / \partial g_j\, p_j (\delta_{ij} - p_i),
 
-    and after its step the probabilities of all other candidates are as before. ``warm_up``: share
-    of the search in which alpha rests (40 of 160 epochs); ``interval``: weight steps per step of
+    and after its step the probabilities of all other candidates are as before. `warm_up`: share
+    of the search in which alpha rests (40 of 160 epochs); `interval`: weight steps per step of
     alpha.
 
-    Differs from the original code: a gate of ``none`` has gradient 0, where the original leaves out
+    Differs from the original code: a gate of `none` has gradient 0, where the original leaves out
     the step; cost terms are no part of this recipe.
     """
     return Method(

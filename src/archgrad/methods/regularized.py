@@ -1,4 +1,4 @@
-"""DARTS with a term in alpha's loss, an aid on the edges, or another geometry."""
+"""DARTS-, beta-DARTS, AER and GAEA: a term in alpha's loss, an aid on edges, another geometry."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def darts_minus(
 
     .. math:: \bar o(x) = \beta x + \sum_o softmax(\alpha)_o\, o(x)
 
-    with :math:`\beta` from ``beta`` to ``final_beta`` in a straight line: the help that a skip
+    with :math:`\beta` from `beta` to `final_beta` in a straight line: the help that a skip
     connection is to training does not count for its alpha.
 
     Differs from the original code: beta falls with every step, there with every epoch.
@@ -44,7 +44,7 @@ def beta_darts(
 
     .. math:: L_\alpha = L_{val} + \lambda(t)\, mean_e\, logsumexp(\alpha_e)
 
-    with :math:`\lambda` from ``weight`` to ``final_weight`` in a straight line.
+    with :math:`\lambda` from `weight` to `final_weight` in a straight line.
 
     Differs from the original code: the weight rises with every step, there with every epoch.
     """
@@ -65,8 +65,8 @@ def aer(
 
     .. math:: L_\alpha = L_{val} + \lambda(t)\, mean_e\, H(softmax(\alpha_e))
 
-    the entropy H in bits, over all candidates but ``none``; :math:`\lambda` from ``weight`` (below
-    0: keep candidates open) to ``final_weight`` (above 0: decide) along half a cosine.
+    the entropy H in bits, over all candidates but `none`; :math:`\lambda` from `weight` (below
+    0: keep candidates open) to `final_weight` (above 0: decide) along half a cosine.
 
     Differs from the original code: the weight changes with every step, there with every epoch;
     alpha's gradient is of first order, as for the code's PC-DARTS (second for its DARTS).
@@ -82,7 +82,7 @@ def gaea(*, learning_rate: float = 0.1, bilevel: int = 0) -> Method:
 
     .. math:: \theta \leftarrow \theta \exp(-rate\, \partial_\theta L), \quad normalized
 
-    The mixing weights themselves, from uniform, without ``none``. ``bilevel`` 1: on the validation
+    The mixing weights themselves, from uniform, without `none`. `bilevel` 1: on the validation
     loss; 0: on the training loss of the same batch (ERM in the paper, its better form).
 
     Differs from the original code: the mixing weights are kept as their logarithms, which is the

@@ -23,7 +23,8 @@ def snas(
 
     .. math:: Z = softmax((\log p + G) / \tau), \quad G \sim Gumbel(0, 1), \quad p = softmax(\alpha)
 
-    one draw a step, alpha and weights on the same training loss; the temperature falls linearly.
+    one draw a step, alpha and weights on the same training loss; the temperature falls from
+    `temperature` to `final_temperature` in a straight line.
 
     Differs from the paper: without its resource penalty; temperatures as in the re-implementation
     of DrNAS.
@@ -47,7 +48,8 @@ def gdas(
     .. math:: h = onehot(\arg\max q), \quad q = softmax((\log p + G) / \tau), \quad
               weights = h - stop(q) + q
 
-    Only the sampled operation of an edge is computed.
+    Only the sampled operation of an edge is computed. The temperature falls from `temperature` to
+    `final_temperature` in a straight line.
 
     Differs from the first published code: candidates that are not sampled add nothing to the
     gradient (there, the sum of the upstream gradient).
@@ -73,10 +75,10 @@ def drnas(
     .. math:: x_e \sim Dirichlet(ELU(\alpha_e) + 1), \quad
               L_\alpha = L_{val} + anchor \sum_e KL(Dirichlet(ELU(\alpha_e) + 1) \| Dirichlet(1))
 
-    ``progressive`` 1: two stages of equal length, partial channels 1 / ``k`` and then 1 /
-    ``final_k`` with ``candidates`` candidates an edge, the weights inherited by widening (the first
-    four used with progressive=1 alone); alpha rests for the first ``warm_up`` of each stage. 0: one
-    stage, all channels, no rest.
+    `anchor`: the weight of the divergence. `progressive` 1: two stages of equal length, partial
+    channels 1 / `k` and then 1 / `final_k` with `candidates` candidates an edge, the weights
+    inherited by widening (the first four used with progressive=1 alone); alpha rests for the first
+    `warm_up` of each stage. 0: one stage, all channels, no rest.
 
     Differs from the original code: its default anchor is a weight decay of 1e-3 on alpha, the
     paper's is the divergence, as here; defaults of the stages are those for NAS-Bench-201, depth

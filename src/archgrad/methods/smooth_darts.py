@@ -20,7 +20,7 @@ def sdarts_rs(
     .. math:: \min_w E_{\delta \sim U[-\epsilon, \epsilon]} L_{train}(w, p + \delta), \quad
               p = softmax(\alpha)
 
-    in the weight step; alpha moves without the perturbation. ``size`` to ``final_size``: epsilon.
+    in the weight step; alpha moves without the perturbation. `size` to `final_size`: epsilon.
 
     Differs from the original code: epsilon rises with every step, there with every epoch.
     """
@@ -42,7 +42,8 @@ def sdarts_adv(
 
     .. math:: \min_w \max_{\|\delta\|_\infty \le \epsilon} L_{train}(w, p + \delta)
 
-    the maximum by ``steps`` steps of projected sign ascent, in every weight step.
+    the maximum by `steps` steps of projected sign ascent, in every weight step. `size` to
+    `final_size`: epsilon.
 
     Differs from the original code: the ascent sees the network in training mode.
     """

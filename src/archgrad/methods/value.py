@@ -43,9 +43,16 @@ from archgrad.supernet import Alpha, Initial, Normal
 class Recovery:
     """What follows when the stopping rule speaks: back to its epoch, with more weight decay.
 
-    RobustDARTS, adaptive (arXiv:1909.09656): the weights' decay is multiplied by ``factor``, at
-    most to ``cap``; once it is there the rule is not asked any more, and the search goes on to its
-    last epoch. It never goes back behind the epoch of an earlier recovery.
+    RobustDARTS, adaptive (arXiv:1909.09656): the weights' decay is multiplied by `factor`, at most
+    to `cap`; once it is there the rule is not asked any more, and the search goes on to its last
+    epoch. It never goes back behind the epoch of an earlier recovery. Raises `ArchgradError` for a
+    `factor` that is not above 1 or a `cap` that is not above 0.
+
+    >>> from archgrad.methods import Method, Recovery
+    >>> from archgrad.parts.stopping import EigenvalueStop
+    >>> adaptive = Method(stopping=EigenvalueStop(), recovery=Recovery(factor=3))
+    >>> adaptive.filled()["recovery"]
+    'Recovery(factor=3)'
     """
 
     factor: float = 10.0
@@ -62,18 +69,39 @@ class Recovery:
 class Method:
     """The parts of a search; the search loop calls them and knows no method by name.
 
-    ``without``: operations that are not offered. ``initial``: the first alpha. ``relaxation``:
-    alpha to mixing weights. ``edges``: what is around the candidates, from the inside out.
-    ``hypergradient``: the gradient of alpha (None from it: no step of alpha now). ``regularizers``:
-    terms added to alpha's loss. ``arch_optimizer``: of alpha. ``projection``: what becomes of alpha
-    after a step, (before, after, estimate) -> alpha. ``perturbation``: of the mixing weights in the
-    weight step. ``weight_gradient``: what becomes of the weights' gradient. ``augmentation``: of
-    the images of both halves. ``weight_decay``: of the weights, in units of the configuration's.
-    ``warm_up``: share of the search, or of each stage, in which alpha rests. ``interval``: weight
-    steps per step of alpha. ``stages``: parts of the search with other supernets.
-    ``discretization``: alpha to an architecture, in every epoch; ``selection``: the trained
-    supernet to the final one (None: the discretization). ``stopping``: when to end early, and
-    ``recovery``: to go back and on instead.
+    A slot that is left out is plain DARTS, of first order (arXiv:1806.09055).
+
+    - `without`: operations that are not offered.
+    - `initial`: the first alpha.
+    - `relaxation`: alpha to mixing weights.
+    - `edges`: what is around the candidates, from the inside out.
+    - `hypergradient`: the gradient of alpha (None from it: no step of alpha now).
+    - `regularizers`: terms added to alpha's loss.
+    - `arch_optimizer`: of alpha.
+    - `projection`: what becomes of alpha after a step, (before, after, estimate) -> alpha.
+    - `perturbation`: of the mixing weights in the weight step.
+    - `weight_gradient`: what becomes of the weights' gradient.
+    - `augmentation`: of the images of both halves.
+    - `weight_decay`: of the weights, in units of the configuration's.
+    - `warm_up`: share of the search, or of each stage, in which alpha rests.
+    - `interval`: weight steps per step of alpha.
+    - `stages`: parts of the search with other supernets.
+    - `discretization`: alpha to an architecture, in every epoch.
+    - `selection`: the trained supernet to the final architecture (None: the discretization).
+    - `stopping`: when to end early.
+    - `recovery`: to go back and on instead.
+
+    Raises `ArchgradError` for numbers out of range and for parts that do not go together.
+
+    >>> import archgrad
+    >>> from archgrad.parts.edge import PartialChannels
+    >>> from archgrad.parts.relaxation import EdgeNormalized
+    >>> parts = {"relaxation": EdgeNormalized(), "edges": (PartialChannels(2),)}
+    >>> mine = archgrad.Method(**parts, warm_up=0.3)
+    >>> mine.filled()
+    {'relaxation': 'EdgeNormalized', 'edges': 'PartialChannels(k=2)', 'warm_up': '0.3'}
+
+    Give it to `archgrad.search` as `method=mine`.
     """
 
     without: tuple[str, ...] = ()
@@ -117,7 +145,7 @@ class Method:
         return {field.name: _label(getattr(self, field.name)) for field in fields(self)}
 
     def filled(self) -> dict[str, str]:
-        """The slots that are not plain DARTS."""
+        """The slots that are not plain DARTS: name -> the part in it, in words."""
         plain, slots = Method(), self.slots().items()
         return {slot: label for slot, label in slots if getattr(self, slot) != getattr(plain, slot)}
 

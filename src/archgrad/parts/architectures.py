@@ -17,7 +17,7 @@ def drawn(groups: Iterable[Group], generator: torch.Generator) -> tuple[Cell, ..
     """Cells as they are derived, all equally likely.
 
     A node keeps as many of its edges as the space says (all, where it says nothing), an edge one
-    candidate, or as many as its group keeps, and ``none`` only where the space keeps it.
+    candidate, or as many as its group keeps, and `none` only where the space keeps it.
     """
     return tuple(_cell(group, generator) for group in groups)
 
@@ -50,7 +50,7 @@ def _some(among: Sequence[Any], count: int, generator: torch.Generator) -> list[
 def alone(groups: Sequence[Group], cells: Iterable[Cell], like: Mapping[str, Tensor]) -> Mixing:
     """The mixing weights of an architecture, whose candidates alone are computed.
 
-    Shapes, device and type are those of ``like``: group name -> (edges, operations).
+    Shapes, device and type are those of `like`: group name -> (edges, operations).
     """
     weights = one_hot(groups, cells, like)
     active = {

@@ -13,15 +13,26 @@ from archgrad.errors import ArchgradError
 from archgrad.parts.schedule import Linear, Number, extremes, now
 from archgrad.parts.state import State
 
+__all__ = ["RandomCutout"]
+
 Augment = Callable[[Tensor, State], Tensor]
 
 
 @dataclass(frozen=True)
 class RandomCutout:
-    """Cutout of a square of ``side`` pixels in each image with probability ``probability``.
+    """Cutout of a square of `side` pixels in each image with probability `probability`.
 
     RobustDARTS (arXiv:1909.09656) raises it linearly in the search. The center is uniform over the
-    image, the square clipped at its border; it is filled with 0, the mean after normalization.
+    image, the square clipped at its border; it is filled with 0, the mean after
+    normalization. `ArchgradError` for a `side` below 1 and a `probability` that is not from 0 to 1.
+
+    >>> import torch
+    >>> from archgrad.parts.augmentation import RandomCutout
+    >>> from archgrad.parts.relaxation import Softmax
+    >>> from archgrad.parts.state import State
+    >>> images = RandomCutout(4, probability=1.0)(torch.ones(2, 3, 8, 8), State(None, Softmax()))
+    >>> bool((images == 0).any()), images.shape
+    (True, torch.Size([2, 3, 8, 8]))
     """
 
     side: int = 16

@@ -27,6 +27,8 @@ from archgrad.parts.schedule import Number, now
 from archgrad.parts.state import State
 from archgrad.supernet import Alpha
 
+__all__ = ["CostPenalty", "CostRatio", "ExpectedCost"]
+
 
 @dataclass(frozen=True, eq=False)
 class ExpectedCost:
@@ -35,6 +37,20 @@ class ExpectedCost:
     The candidates of an edge count by their strength among those that can be derived; where an
     edge's weights sum to one, the k edges that a derived node keeps are shared among those that
     enter it by their strength. Independent weights (sigmoids) count as they are.
+
+    >>> import archgrad, torch
+    >>> from archgrad.parts.cost import ExpectedCost
+    >>> from archgrad.parts.relaxation import Softmax
+    >>> from archgrad.parts.state import State
+    >>> from archgrad.spaces.own import OwnModel
+    >>> block = {"linear": torch.nn.Linear(4, 4), "skip": torch.nn.Identity()}
+    >>> model = torch.nn.Sequential(archgrad.Choice(block, "block"), torch.nn.Linear(4, 2))
+    >>> table = archgrad.cost_table(model, "parameters", example=torch.zeros(2, 4))
+    >>> space = OwnModel(model)
+    >>> state = State(None, Softmax(), groups=space.groups)
+    >>> alpha = {"block": torch.zeros(1, 2)}
+    >>> ExpectedCost(table)(alpha, state)  # 10 + 20 / 2
+    tensor(20.)
     """
 
     table: CostTable
@@ -77,10 +93,10 @@ class ExpectedCost:
 
 
 class _Constants(NamedTuple):
-    """Of a group: ``costs`` and whether it can be ``derivable``, both (edges, operations).
+    """Of a group: `costs` and whether it can be `derivable`, both (edges, operations).
 
-    ``costs`` by the candidates that hold the group's places, () for none;
-    ``same_node``: (edges, edges), 1 where two edges enter the same node.
+    `costs` by the candidates that hold the group's places, () for none;
+    `same_node`: (edges, edges), 1 where two edges enter the same node.
     """
 
     costs: dict[Path, Tensor]
@@ -111,8 +127,23 @@ def _kept(
 class CostPenalty:
     r"""A term of alpha's loss: weight (E - reference) / reference.
 
-    ProxylessNAS's ``add#linear``, whose weight is 0.1. ``above``: only while E is above the
-    reference, 0 below: the positive part of the absolute reward of TuNAS (arXiv:2008.06120).
+    ProxylessNAS's `add#linear`, whose weight is 0.1. `above`: only while E is above the reference,
+    0 below: the positive part of the absolute reward of TuNAS (arXiv:2008.06120). `weight`: a
+    number or a schedule; `reference`: in the unit of the cost.
+
+    >>> import archgrad, torch
+    >>> from archgrad.parts.cost import CostPenalty, ExpectedCost
+    >>> from archgrad.parts.relaxation import Softmax
+    >>> from archgrad.parts.state import State
+    >>> from archgrad.spaces.own import OwnModel
+    >>> block = {"linear": torch.nn.Linear(4, 4), "skip": torch.nn.Identity()}
+    >>> model = torch.nn.Sequential(archgrad.Choice(block, "block"), torch.nn.Linear(4, 2))
+    >>> table = archgrad.cost_table(model, "parameters", example=torch.zeros(2, 4))
+    >>> space = OwnModel(model)
+    >>> state = State(None, Softmax(), groups=space.groups)
+    >>> alpha = {"block": torch.zeros(1, 2)}
+    >>> CostPenalty(ExpectedCost(table), reference=16.0)(alpha, state)  # 0.1 (20 - 16) / 16
+    tensor(0.0250)
     """
 
     cost: ExpectedCost
@@ -127,11 +158,11 @@ class CostPenalty:
 
 @dataclass(frozen=True, eq=False)
 class CostRatio:
-    r"""Alpha's loss times scale (log E / log reference)^exponent: ProxylessNAS's ``mul#log``.
+    r"""Alpha's loss times scale (log E / log reference)^exponent: ProxylessNAS's `mul#log`.
 
     It is a hypergradient around another one: with L its loss and f the factor, the gradient is
-    f dL + L df. ``scale`` 0.2 and ``exponent`` 0.3 are those of the original code, where E is in
-    ms. E and the reference must be above 1.
+    f dL + L df. `scale` 0.2 and `exponent` 0.3 are those of the original code, where E is in
+    ms. E and the reference must be above 1 (`ArchgradError` for the latter).
     """
 
     inner: Callable[[Alpha, State], Estimate | None]
@@ -148,7 +179,7 @@ class CostRatio:
             )
 
     def factor(self, alpha: Alpha, state: State) -> Tensor:
-        """scale (log E / log reference)^exponent."""
+        """The factor of the loss: scale (log E / log reference)^exponent."""
         log = self.cost(alpha, state).log().clamp_min(1e-6)  # of E above 1
         return self.scale * (log / math.log(self.reference)) ** self.exponent
 

@@ -52,10 +52,10 @@ def leaves(tensors: Tensors) -> dict[str, Tensor]:
 def hessian_vector(
     loss: Callable[[Tensors], Tensor], at: Tensors, vector: Tensors, by: Tensors | None = None
 ) -> dict[str, Tensor]:
-    r""":math:`\frac{d}{dt} \nabla_{by}\, loss(at + t\, vector)` at t = 0, in the shapes of ``by``.
+    r""":math:`\frac{d}{dt} \nabla_{by}\, loss(at + t\, vector)` at t = 0, in the shapes of `by`.
 
-    ``by`` are leaves that require gradients and that ``loss`` uses; without it, ``at`` itself: the
-    Hessian times ``vector``. A gradient moved along ``vector`` in forward mode costs about as much
+    `by` are leaves that require gradients and that `loss` uses; without it, `at` itself: the
+    Hessian times `vector`. A gradient moved along `vector` in forward mode costs about as much
     as two gradients. Where an operation has no forward mode (group normalization, SiLU, mean
     squared error in torch 2.13), the gradient of <gradient, vector> is taken instead: the same
     number, slower. Kinks (ReLU, max-pooling) are ignored, as by every derivative of such a network.

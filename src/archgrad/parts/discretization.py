@@ -11,13 +11,18 @@ from archgrad.errors import ArchgradError
 from archgrad.parts.state import State
 from archgrad.supernet import Alpha
 
+__all__ = ["ByGroup", "SkipLimit", "StrongestEdges", "Threshold"]
+
 Strength = list[list[float]]  # of each edge's candidates
 Best = tuple[float, int, str]  # strength, - index, name
 SKIP = "skip_connect"
 
 
 class ByGroup(ABC):
-    """A rule that derives the cell of each group from the strength of its own candidates."""
+    """A rule that derives the cell of each group from the strength of its own candidates.
+
+    One of your own is derived from it and has a `cell`. Called with alpha it gives a cell a group.
+    """
 
     def __call__(self, alpha: Alpha, state: State) -> tuple[Cell, ...]:
         strength = state.strength(alpha)
@@ -25,19 +30,28 @@ class ByGroup(ABC):
 
     @abstractmethod
     def cell(self, group: Group, weights: Strength) -> Cell:
-        """The cell of one group from the strength of its candidates, edge by edge."""
+        """The cell of one group.
+
+        `weights`: the strength of its candidates, edge by edge, as lists (edges, operations).
+        """
 
 
 @dataclass(frozen=True)
 class StrongestEdges(ByGroup):
     """The k strongest incoming edges a node, the strongest operation but none on each.
 
-    The strength of an edge is its largest mixing weight over all operations but ``none``, the
-    weights taken with ``none`` in the softmax (arXiv:1806.09055, section 2.4). Ties go to the
-    lower index. ``k``: edges kept a node; by default what the space says (2 in the paper). Where
-    the space keeps every edge and lets it be ``none``, this is the plain argmax. Edges
-    of a node are listed by source, so that equal architectures are equal values; the original
-    lists them by strength.
+    The strength of an edge is its largest mixing weight over all operations but `none`, the weights
+    taken with `none` in the softmax (arXiv:1806.09055, section 2.4). Ties go to the lower index.
+    `k`: edges kept a node; by default what the space says (2 in the paper). Where the space keeps
+    every edge and lets it be `none`, this is the plain argmax. Edges of a node are listed by
+    source, so that equal architectures are equal values; the original lists them by strength.
+    `ArchgradError` for a `k` that a node does not have.
+
+    >>> import archgrad
+    >>> from archgrad.parts.discretization import StrongestEdges
+    >>> normal, _ = archgrad.space("darts-cnn", nodes=1, operations=("none", "skip_connect")).groups
+    >>> print(StrongestEdges(k=1).cell(normal, [[0.1, 0.9], [0.8, 0.2]]))
+    normal  skip_connect<-0
     """
 
     k: int | None = None
@@ -58,7 +72,11 @@ class StrongestEdges(ByGroup):
         )
 
     def kept(self, group: Group, best: list[Best]) -> dict[int, list[int]]:
-        """Node -> the rows of its kept edges, the strongest first."""
+        """Node -> the rows of its kept edges, the strongest first.
+
+        `best`: of each edge its strongest operation, from `strongest`. `ArchgradError` for a `k`
+        that a node does not have.
+        """
         k = group.edges_per_node if self.k is None else self.k
         found = {}
         for node in sorted({node for _, node in group.edges}):
@@ -90,13 +108,19 @@ def _names(group: Group, weights: list[float], row: int, best: Best) -> list[str
 
 @dataclass(frozen=True)
 class Threshold(ByGroup):
-    """Of the k strongest edges a node those whose operation is at least ``least`` strong.
+    """Of the k strongest edges a node those whose operation is at least `least` strong.
 
     FairDARTS (arXiv:1911.12126), section 3.4. A node can lose all edges; it is then not part of the
     output, and edges from it are left out. Where the space keeps every edge, a weak one becomes
-    ``none`` if that is offered. Where nothing of a cell is strong enough, its strongest edge from
+    `none` if that is offered. Where nothing of a cell is strong enough, its strongest edge from
     an input is kept (that from input to output where every edge stays), so that every epoch has an
-    architecture.
+    architecture. `ArchgradError` for a `least` that is not from 0 to 1.
+
+    >>> import archgrad
+    >>> from archgrad.parts.discretization import Threshold
+    >>> normal, _ = archgrad.space("darts-cnn", nodes=1, operations=("none", "skip_connect")).groups
+    >>> print(Threshold(0.85).cell(normal, [[0.1, 0.9], [0.8, 0.2]]))
+    normal  skip_connect<-0
     """
 
     least: float = 0.85
@@ -145,11 +169,18 @@ class Threshold(ByGroup):
 
 @dataclass(frozen=True)
 class SkipLimit(ByGroup):
-    """At most ``most`` skip connections in the cells named ``cells``, by `StrongestEdges`.
+    """At most `most` skip connections in the cells named `cells`, by `StrongestEdges`.
 
     P-DARTS (arXiv:1904.12760), section 3.3: while there are more, the weakest chosen skip
     connection loses its strength, and edges and operations are chosen anew. A skip connection that
-    is an edge's only candidate stays.
+    is an edge's only candidate stays. `ArchgradError` for a `most` below 0.
+
+    >>> import archgrad
+    >>> from archgrad.parts.discretization import SkipLimit
+    >>> names = ("skip_connect", "sep_conv_3x3")
+    >>> normal, _ = archgrad.space("darts-cnn", nodes=1, operations=names).groups
+    >>> print(SkipLimit(most=1).cell(normal, [[0.9, 0.1], [0.8, 0.2]]))
+    normal  skip_connect<-0 sep_conv_3x3<-1
     """
 
     most: int = 2

@@ -16,30 +16,53 @@ from archgrad.network import DropPath
 from archgrad.operations import FactorizedReduce
 from archgrad.parts.schedule import Linear, Number, extremes, now
 
+__all__ = ["AuxiliarySkip", "EdgeDropPath", "PartialChannels", "Plain", "SkipDropout"]
+
 
 class Plain:
-    """An edge part that changes nothing; the others say what they change."""
+    """An edge part that changes nothing; the others say what they change.
+
+    One of your own is derived from it: a frozen dataclass, see `archgrad.choice.Edge` for what each
+    method is asked.
+
+    >>> from torch import nn
+    >>> from archgrad.parts.edge import Plain
+    >>> class Quiet(Plain):
+    ...     def candidate(self, name, module):
+    ...         return nn.Sequential(module, nn.Dropout(0.1))
+    >>> len(Quiet().candidate("skip_connect", nn.Identity()))
+    2
+    """
 
     @property
     def bypasses(self) -> bool:
+        """Whether some of the input passes by the candidates: no."""
         return False
 
     def width(self, channels: int) -> int:
+        """Channels of what is inside, for an edge of so many `channels`: as many."""
         return channels
 
     def candidate(self, name: str, module: nn.Module) -> nn.Module:
+        """The candidate, as it is."""
         return module
 
     def around(self, channels: int, stride: int, dims: int) -> Around | None:
+        """What stands around the mixed operation: nothing."""
         return None
 
 
 @dataclass(frozen=True)
 class PartialChannels(Plain):
-    """One of ``k`` parts of the channels goes through the candidates, the rest around them.
+    """One of `k` parts of the channels goes through the candidates, the rest around them.
 
     PC-DARTS (arXiv:1907.05737), equation 2: the first channels / k channels are mixed, the others
     pass (max-pooled 2x2 where the stride is 2), and a channel shuffle of k groups spreads them.
+    `ArchgradError` for channels that are no multiple of `k`, or fewer than 2 `k`.
+
+    >>> from archgrad.parts.edge import PartialChannels
+    >>> PartialChannels(k=4).width(16)
+    4
     """
 
     k: int = 4
@@ -53,6 +76,7 @@ class PartialChannels(Plain):
         return self.k > 1
 
     def width(self, channels: int) -> int:
+        """A part of the `channels`; `ArchgradError` where they cannot be parted."""
         if channels % self.k or channels // self.k < 2:
             raise ArchgradError(
                 f"partial channels: {channels} channels in {self.k} parts; expected a multiple of "
@@ -94,7 +118,7 @@ class _Partial(Around):
 
 @dataclass(frozen=True)
 class Shuffled:
-    """Joins parts of the channels and shuffles them in ``groups``."""
+    """Joins parts of the channels and shuffles them in `groups`."""
 
     groups: int
 
@@ -106,7 +130,7 @@ class Shuffled:
 
 
 def split(x: Tensor, width: int) -> list[Tensor]:
-    """The first ``width`` channels and the others."""
+    """The first `width` channels and the others."""
     parts = x.movedim(1, -1).split([width, x.shape[1] - width], dim=-1)
     return [part.contiguous().movedim(-1, 1) for part in parts]
 
@@ -123,7 +147,14 @@ class AuxiliarySkip(Plain):
     """A skip connection of weight beta beside the mixed operation, without an alpha.
 
     DARTS- (arXiv:2009.01027): out = beta x + sum_o p_o o(x); beta falls to 0, so nothing of it is
-    left in the derived cell. At stride 2 it is a factorized reduction.
+    left in the derived cell. At stride 2 it is a factorized reduction. `weight`: beta, a number or
+    a schedule, finite and not negative (`ArchgradError`).
+
+    >>> import archgrad
+    >>> from archgrad.parts.edge import AuxiliarySkip
+    >>> from archgrad.parts.schedule import Linear
+    >>> archgrad.Method(edges=(AuxiliarySkip(Linear(0.5, 0.0)),)).filled()
+    {'edges': 'AuxiliarySkip(weight=Linear(start=0.5, end=0))'}
     """
 
     weight: Number = Linear(1.0, 0.0)
@@ -158,7 +189,15 @@ class _Auxiliary(Around):
 
 @dataclass(frozen=True)
 class EdgeDropPath(Plain):
-    """Drop path on every mixed edge in the search, per image (RobustDARTS, arXiv:1909.09656)."""
+    """Drop path on every mixed edge in the search, per image (RobustDARTS, arXiv:1909.09656).
+
+    `rate`: the probability, a number or a schedule, from 0 to below 1 (`ArchgradError`).
+
+    >>> import archgrad
+    >>> from archgrad.parts.edge import EdgeDropPath
+    >>> archgrad.Method(edges=(EdgeDropPath(0.2),)).filled()
+    {'edges': 'EdgeDropPath(rate=0.2)'}
+    """
 
     rate: Number = Linear(0.0, 0.2)
 
@@ -184,7 +223,15 @@ class _Dropped(Around):
 
 @dataclass(frozen=True)
 class SkipDropout(Plain):
-    """Dropout behind skip connections of stride 1 (P-DARTS, arXiv:1904.12760, section 3.3)."""
+    """Dropout behind skip connections of stride 1 (P-DARTS, arXiv:1904.12760, section 3.3).
+
+    `rate`: the probability, a number or a schedule, from 0 to below 1 (`ArchgradError`).
+
+    >>> from torch import nn
+    >>> from archgrad.parts.edge import SkipDropout
+    >>> type(SkipDropout(0.5).candidate("conv", nn.Conv2d(4, 4, 3))).__name__
+    'Conv2d'
+    """
 
     rate: Number = 0.0
 

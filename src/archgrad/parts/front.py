@@ -20,7 +20,7 @@ WAYS = 10**6  # of one edge, at most
 
 
 class Front(NamedTuple):
-    """Partial architectures: ``cost`` and ``value``, (n,), and ``picks``, (n, edges so far).
+    """Partial architectures: `cost` and `value`, (n,), and `picks`, (n, edges so far).
 
     A pick is one of the `ways_of` of an edge, by its number, or -1 where the edge is not kept.
     """

@@ -33,11 +33,22 @@ from archgrad.parts.state import State
 from archgrad.precision import whole
 from archgrad.supernet import Alpha, Weights
 
+__all__ = [
+    "Estimate",
+    "Exact",
+    "FiniteDifference",
+    "Neumann",
+    "at_rest",
+    "first_order",
+    "first_order_and_weights",
+    "single_level",
+]
+
 
 class Estimate(NamedTuple):
-    """``gradient`` in the shapes of alpha, and the validation loss it was taken at, a scalar.
+    """`gradient` in the shapes of alpha, and the validation loss it was taken at, a scalar.
 
-    ``valid_gradient``: d L_val / d w by parameter name, where it was taken; ``touched``: by group,
+    `valid_gradient`: d L_val / d w by parameter name, where it was taken; `touched`: by group,
     True for the entries of alpha that the estimate is about, where it is not about all.
     """
 
@@ -48,7 +59,10 @@ class Estimate(NamedTuple):
 
 
 def first_order(alpha: Alpha, state: State) -> Estimate:
-    """The gradient at the present weights: d L_val(w, alpha) / d alpha (xi = 0)."""
+    """The gradient at the present weights: d L_val(w, alpha) / d alpha (xi = 0).
+
+    The default of `archgrad.Method` (arXiv:1806.09055, section 2.3).
+    """
     loss = state.valid_loss(alpha, detached(state.problem.weights))
     return Estimate(gradient(loss, alpha), loss.detach())
 
@@ -64,7 +78,13 @@ def at_rest(alpha: Alpha, state: State) -> None:
 
 
 def single_level(alpha: Alpha, state: State) -> Estimate:
-    """The gradient of the training loss, on the batch the weights then see (arXiv:2108.08128)."""
+    """The gradient of the training loss, on the batch the weights then see (arXiv:2108.08128).
+
+    >>> import archgrad
+    >>> from archgrad.parts.hypergradient import single_level
+    >>> archgrad.Method(hypergradient=single_level).filled()
+    {'hypergradient': 'single_level'}
+    """
     loss = state.train_loss(alpha, detached(state.problem.weights))
     return Estimate(gradient(loss, alpha), loss.detach())
 
@@ -77,10 +97,16 @@ class FiniteDifference:
               {2 \epsilon}, \quad w^\pm = w \pm \epsilon \nabla_{w'} L_{val}, \quad
               \epsilon = \frac{\text{step}}{\lVert \nabla_{w'} L_{val} \rVert_2}
 
-    with one norm over all tensors at once. ``step`` is the distance moved in weight space; 0.01
-    in the paper. On networks with ReLU and max-pooling the difference is dominated by units that
+    with one norm over all tensors at once. `step` is the distance moved in weight space; 0.01 in
+    the paper. On networks with ReLU and max-pooling the difference is dominated by units that
     switch between w+ and w-; `Exact` has no such error. Both ends are taken in float32, whatever
-    the precision: most weights move by less than bfloat16 can tell.
+    the precision: most weights move by less than bfloat16 can tell. `ArchgradError` for a `step`
+    that is not above 0.
+
+    >>> import archgrad
+    >>> from archgrad.parts.hypergradient import FiniteDifference
+    >>> archgrad.Method(hypergradient=FiniteDifference(step=0.001)).filled()
+    {'hypergradient': 'FiniteDifference(step=0.001)'}
     """
 
     step: float = 0.01
@@ -113,6 +139,19 @@ class Exact:
     :math:`\nabla_\alpha L_{train}(w + t v, \alpha)` by t at 0, taken in forward mode: what
     `FiniteDifference` approximates with two points. It ignores the kinks of ReLU and max-pooling,
     as every derivative of such a network does.
+
+    >>> import torch
+    >>> from archgrad.parts.hypergradient import Exact
+    >>> from archgrad.parts.state import SGD, State
+    >>> class Problem:  # L = (w - alpha)^2 / 2 on training, w^2 / 2 on validation data
+    ...     weights = {"w": torch.tensor(1.0)}
+    ...     def loss(self, mixing, batch, weights):
+    ...         target = mixing["a"] if batch == "train" else 0.0
+    ...         return (weights["w"] - target) ** 2 / 2
+    >>> alpha = {"a": torch.tensor(0.0, requires_grad=True)}
+    >>> state = State(Problem(), lambda alpha, state: alpha, "train", "valid", SGD(0.5))
+    >>> Exact()(alpha, state).gradient  # w' = 0.5, d w' / d alpha = 0.5
+    {'a': tensor(0.2500)}
     """
 
     def __call__(self, alpha: Alpha, state: State) -> Estimate:
@@ -133,11 +172,17 @@ class Neumann:
     .. math:: \partial_\alpha L_{val} - \xi\, \nabla^2_{\alpha,w} L_{train}
               \sum_{k=0}^{K} (I - \xi H)^k\, \nabla_w L_{val}, \quad H = \nabla^2_{w,w} L_{train}
 
-    at the present weights, with :math:`\xi` the learning rate. ``terms`` is K; 0 is the second
+    at the present weights, with :math:`\xi` the learning rate. `terms` is K; 0 is the second
     order without a virtual step, 2 the code's default. Each term costs one Hessian-vector product.
 
     Differs from the original code: products are exact, not finite differences, and the weights are
-    as before afterwards (the original leaves them slightly moved).
+    as before afterwards (the original leaves them slightly moved). `ArchgradError` for `terms`
+    below 0.
+
+    >>> import archgrad
+    >>> from archgrad.parts.hypergradient import Neumann
+    >>> archgrad.Method(hypergradient=Neumann(terms=5), interval=4).filled()
+    {'hypergradient': 'Neumann(terms=5)', 'interval': '4'}
     """
 
     terms: int = 2

@@ -1,6 +1,6 @@
 """Optimizers of alpha: each makes a torch optimizer for the tensors of alpha.
 
-``simplex``: it takes alpha for the logits of weights that sum to one.
+`simplex`: it takes alpha for the logits of weights that sum to one.
 """
 
 from __future__ import annotations
@@ -16,10 +16,22 @@ from torch import Tensor
 
 from archgrad.errors import ArchgradError
 
+__all__ = ["Adam", "Descent", "ExponentiatedGradient"]
+
 
 @dataclass(frozen=True)
 class Adam:
-    """Adam with the constants of the original code: 3e-4, betas (0.5, 0.999), decay 1e-3."""
+    """Adam with the constants of the original code: 3e-4, betas (0.5, 0.999), decay 1e-3.
+
+    `ArchgradError` for rates that are negative or not finite, and for betas that are not from 0 to
+    below 1.
+
+    >>> import torch
+    >>> from archgrad.parts.optimizer import Adam
+    >>> optimizer = Adam(learning_rate=1e-3)([torch.zeros(14, 8, requires_grad=True)])
+    >>> optimizer.defaults["lr"], optimizer.defaults["betas"]
+    (0.001, (0.5, 0.999))
+    """
 
     learning_rate: float = 3e-4
     betas: tuple[float, float] = (0.5, 0.999)
@@ -44,7 +56,15 @@ class Adam:
 
 @dataclass(frozen=True)
 class Descent:
-    """Plain gradient descent."""
+    """Plain gradient descent: alpha <- alpha - learning_rate d L / d alpha.
+
+    `ArchgradError` for a rate that is negative or not finite.
+
+    >>> import torch
+    >>> from archgrad.parts.optimizer import Descent
+    >>> Descent(0.1)([torch.zeros(14, 8, requires_grad=True)]).defaults["momentum"]
+    0
+    """
 
     learning_rate: float = 0.1
 
@@ -63,11 +83,21 @@ class Descent:
 class ExponentiatedGradient:
     r"""Mirror descent on the simplex: theta <- theta exp(-rate d L / d theta), normalized.
 
-    GAEA (arXiv:2004.07802). Alpha holds log theta, its softmax is theta; since
-    :math:`\partial L / \partial \alpha = \theta (\partial_\theta L - c)` with one c a row, the same
-    update of the logits is :math:`\alpha \leftarrow \alpha - rate\, \partial_\alpha L / \theta`.
-    Rows are the last dimension, so edge logits of a node are a row too. ``floor``: no theta is
-    smaller before it is normalized (the code's 1e-5).
+    GAEA (arXiv:2004.07802). Alpha holds log theta, its softmax is theta; since :math:`\partial L /
+    \partial \alpha = \theta (\partial_\theta L - c)` with one c a row, the same update of the
+    logits is :math:`\alpha \leftarrow \alpha - rate\, \partial_\alpha L / \theta`. Rows are the
+    last dimension, so edge logits of a node are a row too. `floor`: no theta is smaller before it
+    is normalized (the code's 1e-5). `ArchgradError` for a rate that is negative or not finite, and
+    for a `floor` that is not between 0 and 0.01.
+
+    >>> import torch
+    >>> from archgrad.parts.optimizer import ExponentiatedGradient
+    >>> alpha = torch.zeros(1, 2, requires_grad=True)
+    >>> optimizer = ExponentiatedGradient(0.1)([alpha])
+    >>> alpha.softmax(-1)[0, 0].backward()  # the loss is the first weight
+    >>> optimizer.step()
+    >>> bool(alpha[0, 0] < alpha[0, 1])
+    True
     """
 
     learning_rate: float = 0.1

@@ -17,10 +17,12 @@ from archgrad.parts.hypergradient import Estimate
 from archgrad.parts.state import State
 from archgrad.supernet import Alpha
 
+__all__ = ["TwoPaths", "keep_other_probabilities"]
+
 
 @dataclass(frozen=True)
 class TwoPaths:
-    r"""The gradient of binary gates, from ``paths`` candidates an edge (2 in the paper).
+    r"""The gradient of binary gates, from `paths` candidates an edge (2 in the paper).
 
     The candidates are drawn without replacement from p = softmax(alpha); among them one is active,
     with gate 1, drawn from p renormalized, and the others have gate 0:
@@ -29,7 +31,14 @@ class TwoPaths:
               p_j (\delta_{ij} - p_i)
 
     with sums and p over the drawn ones. The outputs of the inactive ones are computed without a
-    graph, so one path is in memory. A gate of ``none`` has gradient 0.
+    graph, so one path is in memory. A gate of `none` has gradient 0. `ArchgradError` for fewer than
+    two `paths`.
+
+    >>> import archgrad
+    >>> from archgrad.parts.paths import TwoPaths
+    >>> from archgrad.parts.relaxation import Gates
+    >>> archgrad.Method(relaxation=Gates(), hypergradient=TwoPaths(paths=3)).filled()
+    {'relaxation': 'Gates', 'hypergradient': 'TwoPaths(paths=3)'}
     """
 
     paths: int = 2
@@ -71,6 +80,17 @@ def keep_other_probabilities(before: Alpha, after: Alpha, estimate: Estimate) ->
     """Alpha after a step such that the softmax of the candidates that were not drawn is unchanged.
 
     The drawn ones are shifted by one number an edge, the others are as before.
+    `ArchgradError` for an `estimate` of a hypergradient that draws none.
+
+    >>> import torch
+    >>> from archgrad.parts.hypergradient import Estimate
+    >>> from archgrad.parts.paths import keep_other_probabilities
+    >>> before, after = {"cell": torch.zeros(1, 3)}, {"cell": torch.tensor([[1.0, 0.0, 0.0]])}
+    >>> drawn = {"cell": torch.tensor([[True, True, False]])}
+    >>> estimate = Estimate({}, torch.tensor(0.0), touched=drawn)
+    >>> kept = keep_other_probabilities(before, after, estimate)
+    >>> round(float(kept["cell"].softmax(-1)[0, 2]), 6)
+    0.333333
     """
     if estimate.touched is None:
         raise ArchgradError(

@@ -13,12 +13,25 @@ from archgrad.parts.derivatives import detached, gradient, leaves
 from archgrad.parts.schedule import Linear, Number, extremes, now
 from archgrad.parts.state import State
 
+__all__ = ["AdversarialPerturbation", "RandomPerturbation"]
+
 
 @dataclass(frozen=True)
 class RandomPerturbation:
     """Uniform noise in [-size, size] on every mixing weight, then clipped to [0, 1].
 
-    SDARTS-RS (arXiv:2002.05283), equation 6.
+    SDARTS-RS (arXiv:2002.05283), equation 6. `size`: a number or a schedule, from 0 to 1
+    (`ArchgradError`).
+
+    >>> import torch
+    >>> from archgrad.mixing import Mixing
+    >>> from archgrad.parts.perturbation import RandomPerturbation
+    >>> from archgrad.parts.relaxation import Softmax
+    >>> from archgrad.parts.state import State
+    >>> mixing = Mixing({"cell": torch.tensor([[0.5, 0.5]])})
+    >>> moved = RandomPerturbation(0.1)(mixing, State(None, Softmax(), seed=1))
+    >>> bool((moved["cell"] - 0.5).abs().max() <= 0.1)
+    True
     """
 
     size: Number = Linear(0.03, 0.3)
@@ -33,14 +46,22 @@ class RandomPerturbation:
 
 @dataclass(frozen=True)
 class AdversarialPerturbation:
-    """The worst mixing weights within ``size`` in the largest norm, by projected sign ascent.
+    """The worst mixing weights within `size` in the largest norm, by projected sign ascent.
 
-    SDARTS-ADV (arXiv:2002.05283), equation 8: ``steps`` steps of 2 size / steps along the sign of
+    SDARTS-ADV (arXiv:2002.05283), equation 8: `steps` steps of 2 size / steps along the sign of
     the gradient of L_train, from a random start; left out where the loss did not rise. Costs a pass
     forward and back a step. The weights are clipped to [0, 1].
 
     Differs from the original code: the network stays in training mode during the ascent, as the
     weight step then sees it.
+
+    `size`: a number or a schedule, from 0 to 1 (`ArchgradError`, also for fewer than one of
+    `steps`).
+
+    >>> import archgrad
+    >>> from archgrad.parts.perturbation import AdversarialPerturbation
+    >>> archgrad.Method(perturbation=AdversarialPerturbation(steps=3)).filled()
+    {'perturbation': 'AdversarialPerturbation(steps=3)'}
     """
 
     size: Number = Linear(0.03, 0.3)

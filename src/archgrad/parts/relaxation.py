@@ -1,8 +1,8 @@
 r"""Relaxations: alpha -> mixing weights of the candidates, (edges, operations) a group.
 
-Each is called as ``relaxation(alpha, state)``. ``strength(alpha, state)`` gives what a discrete
-architecture is read from: without noise, by group. With ``state.sample`` False the weights are the
-most typical ones instead of random ones. ``simplex``: the weights of an edge sum to one.
+Each is called as `relaxation(alpha, state)`. `strength(alpha, state)` gives what a discrete
+architecture is read from: without noise, by group. With `state.sample` False the weights are the
+most typical ones instead of random ones. `simplex`: the weights of an edge sum to one.
 """
 
 from __future__ import annotations
@@ -24,14 +24,33 @@ from archgrad.parts.schedule import Linear, Number, extremes, now
 from archgrad.parts.state import State
 from archgrad.supernet import Alpha
 
+__all__ = [
+    "Dirichlet",
+    "EdgeNormalized",
+    "Gates",
+    "GumbelSoftmax",
+    "Relaxation",
+    "Sigmoid",
+    "Softmax",
+    "UniformPath",
+]
+
 
 class Relaxation(Protocol):
-    """What the loop and the discretizations ask of a relaxation."""
+    """What the loop and the discretizations ask of a relaxation.
+
+    Called with alpha it gives the mixing weights of a step, by group (edges, operations);
+    `strength` gives what an architecture is read from, without noise. `simplex`: the weights of an
+    edge sum to one. One of your own is a frozen dataclass with these three, as in
+    examples/new_variant.py.
+    """
 
     simplex: ClassVar[bool]
 
     def __call__(self, alpha: Alpha, state: State) -> Mixing: ...
-    def strength(self, alpha: Alpha, state: State) -> dict[str, Tensor]: ...
+
+    def strength(self, alpha: Alpha, state: State) -> dict[str, Tensor]:
+        """The strength of each candidate, by group (edges, operations), without noise."""
 
 
 def _softmax(alpha: Alpha) -> dict[str, Tensor]:
@@ -40,7 +59,15 @@ def _softmax(alpha: Alpha) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Softmax:
-    """Softmax over the operations of each edge (arXiv:1806.09055, equation 2)."""
+    """Softmax over the operations of each edge (arXiv:1806.09055, equation 2).
+
+    >>> import torch
+    >>> from archgrad.parts.relaxation import Softmax
+    >>> from archgrad.parts.state import State
+    >>> relaxation = Softmax()
+    >>> relaxation({"cell": torch.zeros(1, 4)}, State(None, relaxation))["cell"]
+    tensor([[0.2500, 0.2500, 0.2500, 0.2500]])
+    """
 
     simplex: ClassVar[bool] = True
 
@@ -48,12 +75,21 @@ class Softmax:
         return Mixing(_softmax(alpha))
 
     def strength(self, alpha: Alpha, state: State) -> dict[str, Tensor]:
+        """The strength of each candidate, by group (edges, operations): softmax(alpha)."""
         return _softmax(alpha)
 
 
 @dataclass(frozen=True)
 class Sigmoid:
-    """Each candidate by itself: sigmoid(alpha) (FairDARTS, arXiv:1911.12126)."""
+    """Each candidate by itself: sigmoid(alpha) (FairDARTS, arXiv:1911.12126).
+
+    >>> import torch
+    >>> from archgrad.parts.relaxation import Sigmoid
+    >>> from archgrad.parts.state import State
+    >>> relaxation = Sigmoid()
+    >>> relaxation({"cell": torch.zeros(1, 4)}, State(None, relaxation))["cell"]
+    tensor([[0.5000, 0.5000, 0.5000, 0.5000]])
+    """
 
     simplex: ClassVar[bool] = False
 
@@ -61,6 +97,7 @@ class Sigmoid:
         return Mixing(self.strength(alpha, state))
 
     def strength(self, alpha: Alpha, state: State) -> dict[str, Tensor]:
+        """The strength of each candidate, by group (edges, operations): sigmoid(alpha)."""
         return {name: logits.sigmoid() for name, logits in alpha.items()}
 
 
@@ -68,13 +105,22 @@ class Sigmoid:
 class GumbelSoftmax:
     r"""A random point near a corner of the simplex: softmax((log p + G) / temperature).
 
-    p = softmax(alpha), G ~ Gumbel(0, 1) (SNAS, arXiv:1812.09926). ``hard``: the weights are the
+    p = softmax(alpha), G ~ Gumbel(0, 1) (SNAS, arXiv:1812.09926). `hard`: the weights are the
     one-hot vector h of the largest entry, with the gradient of the soft ones, h - stop(q) + q, and
     that candidate alone is computed (GDAS, arXiv:1910.04465). Without sampling: p, or the one-hot
-    vector of the largest p.
+    vector of the largest p. `temperature`: a number or a schedule, above 0 throughout
+    (`ArchgradError`).
 
     Differs from the first code of GDAS, which adds the scalar weights of the other candidates to
     the feature map (0 in value, but with a gradient); its later form does not, nor does this one.
+
+    >>> import torch
+    >>> from archgrad.parts.relaxation import GumbelSoftmax
+    >>> from archgrad.parts.state import State
+    >>> relaxation = GumbelSoftmax(temperature=1.0, hard=True)
+    >>> mixing = relaxation({"cell": torch.zeros(3, 4)}, State(None, relaxation, seed=1))
+    >>> mixing["cell"].sum(dim=-1), [len(computed) for computed in mixing.active["cell"]]
+    (tensor([1., 1., 1.]), [1, 1, 1])
     """
 
     temperature: Number = Linear(10.0, 1.0)
@@ -101,6 +147,7 @@ class GumbelSoftmax:
         return one_path(soft) if self.hard else Mixing(soft)
 
     def strength(self, alpha: Alpha, state: State) -> dict[str, Tensor]:
+        """The strength of each candidate, by group (edges, operations): softmax(alpha)."""
         return _softmax(alpha)
 
 
@@ -110,6 +157,14 @@ class Gates:
 
     ProxylessNAS (arXiv:1812.00332), section 3.2; alpha gets its gradient from
     `archgrad.parts.paths.TwoPaths`. Without sampling: the candidate of the largest p.
+
+    >>> import torch
+    >>> from archgrad.parts.relaxation import Gates
+    >>> from archgrad.parts.state import State
+    >>> relaxation = Gates()
+    >>> alpha = {"cell": torch.tensor([[0.0, 2.0]])}
+    >>> relaxation(alpha, State(None, relaxation, sample=False))["cell"]
+    tensor([[0., 1.]])
     """
 
     simplex: ClassVar[bool] = True
@@ -126,6 +181,7 @@ class Gates:
         return single(chosen, drawn)
 
     def strength(self, alpha: Alpha, state: State) -> dict[str, Tensor]:
+        """The strength of each candidate, by group (edges, operations): softmax(alpha)."""
         return _softmax(alpha)
 
 
@@ -135,6 +191,13 @@ class Dirichlet:
 
     Differentiable by implicit reparameterization (of the gamma variables it is made of). Without
     sampling: its mean.
+
+    >>> import torch
+    >>> from archgrad.parts.relaxation import Dirichlet
+    >>> from archgrad.parts.state import State
+    >>> relaxation = Dirichlet()
+    >>> relaxation({"cell": torch.zeros(1, 4)}, State(None, relaxation, sample=False))["cell"]
+    tensor([[0.2500, 0.2500, 0.2500, 0.2500]])
     """
 
     simplex: ClassVar[bool] = True
@@ -152,6 +215,7 @@ class Dirichlet:
         return Mixing(drawn)
 
     def strength(self, alpha: Alpha, state: State) -> dict[str, Tensor]:
+        """The strength of each candidate, by group (edges, operations): the mean."""
         mass = {name: self.concentration(logits) for name, logits in alpha.items()}
         return {name: value / value.sum(dim=-1, keepdim=True) for name, value in mass.items()}
 
@@ -168,6 +232,14 @@ class UniformPath:
     Weight-sharing random search (arXiv:1902.07638): see `archgrad.parts.architectures.drawn`.
     Without sampling: the architecture of the strongest alpha, which, since alpha never moves, is
     one that was drawn once.
+
+    >>> import archgrad, torch
+    >>> from archgrad.parts.relaxation import UniformPath
+    >>> from archgrad.parts.state import State
+    >>> relaxation, groups = UniformPath(), archgrad.space("nas-bench-201").groups
+    >>> mixing = relaxation({"cell": torch.zeros(6, 5)}, State(None, relaxation, groups=groups))
+    >>> [len(computed) for computed in mixing.active["cell"]]
+    [1, 1, 1, 1, 1, 1]
     """
 
     simplex: ClassVar[bool] = True
@@ -181,6 +253,7 @@ class UniformPath:
         return alone(state.groups, cells, strength)
 
     def strength(self, alpha: Alpha, state: State) -> dict[str, Tensor]:
+        """The strength of each candidate, by group (edges, operations): softmax(alpha)."""
         return _softmax(alpha)
 
 
@@ -188,8 +261,14 @@ class UniformPath:
 class EdgeNormalized:
     """Weights of edges beside those of operations: softmax over the edges that enter a node.
 
-    PC-DARTS (arXiv:1907.05737), equation 4. ``operations`` weighs the candidates of an edge. The
+    PC-DARTS (arXiv:1907.05737), equation 4. `operations` weighs the candidates of an edge. The
     edge logits of a node are alpha["GROUP/NODE"]. An edge's strength is multiplied with its weight.
+    `ArchgradError` for `operations` that are normalized themselves.
+
+    >>> import archgrad
+    >>> from archgrad.parts.relaxation import EdgeNormalized
+    >>> EdgeNormalized().extra(archgrad.space("darts-cnn", nodes=2).groups[:1])
+    {'normal/2': (2,), 'normal/3': (3,)}
     """
 
     operations: Relaxation = Softmax()
@@ -212,6 +291,7 @@ class EdgeNormalized:
         return Mixing(inner, self._edges(alpha, state), inner.active, inner.watched)
 
     def strength(self, alpha: Alpha, state: State) -> dict[str, Tensor]:
+        """The strength of each candidate, by group (edges, operations), times that of its edge."""
         inner = self.operations.strength(self._operations(alpha, state), state)
         edges = self._edges(alpha, state)
         return {name: value * edges[name].unsqueeze(-1) for name, value in inner.items()}
@@ -236,7 +316,7 @@ ALONE = 2.0  # in a mask
 class Masked:
     """Another relaxation without some candidates: their weight is 0, the others keep theirs.
 
-    ``mask``: by group (edges, operations), 1 or 0; `ALONE` for the candidate that an edge was
+    `mask`: by group (edges, operations), 1 or 0; `ALONE` for the candidate that an edge was
     discretized to: its weight is 1.
     """
 
@@ -249,6 +329,7 @@ class Masked:
         return found.replaced(self._masked(found))
 
     def strength(self, alpha: Alpha, state: State) -> dict[str, Tensor]:
+        """The strength of each candidate that the mask leaves, by group (edges, operations)."""
         return self._masked(self.inner.strength(alpha, state))
 
     def _masked(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -268,7 +349,7 @@ def gumbel(like: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def one_path(soft: Mapping[str, Tensor]) -> Mixing:
-    """One-hot at the largest entry, with the gradient of ``soft``."""
+    """One-hot at the largest entry, with the gradient of `soft`."""
     largest = {name: value.detach().argmax(dim=-1) for name, value in soft.items()}
     hard = single(soft, largest)
     return hard.replaced({name: hard[name] - q.detach() + q for name, q in soft.items()})

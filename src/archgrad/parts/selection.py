@@ -16,6 +16,8 @@ from archgrad.errors import ArchgradError
 from archgrad.parts.architectures import drawn
 from archgrad.parts.relaxation import ALONE
 
+__all__ = ["Effort", "Perturbation", "RandomSearch", "Trained"]
+
 
 class Trained(Protocol):
     """What a selection may do with a search that is done."""
@@ -28,22 +30,22 @@ class Trained(Protocol):
     def score_alone(self, cells: tuple[Cell, ...], batches: int | None) -> tuple[float, float]:
         """Loss and accuracy of an architecture with the shared weights.
 
-        On the first ``batches`` of alpha's half, the same in every call, or on all of it (None).
+        On the first `batches` of alpha's half, the same in every call, or on all of it (None).
         """
 
     def tune(self, mask: Mapping[str, Tensor], epochs: int, start: int, of: int) -> None:
         """Train weights and alpha on with the mask.
 
-        Epochs ``start`` to ``start + epochs`` of a cosine over ``of`` epochs from a tenth of the
+        Epochs `start` to `start + epochs` of a cosine over `of` epochs from a tenth of the
         search's learning rate to 0.
         """
 
     def random(self, below: int) -> int:
-        """A random number from 0 to ``below - 1``, of the search's own random state."""
+        """A random number from 0 to `below - 1`, of the search's own random state."""
 
 
 class Effort(NamedTuple):
-    """What a selection takes at most: ``evaluations`` of a batch, and ``epochs`` of training."""
+    """What a selection takes at most: `evaluations` of a batch, and `epochs` of training."""
 
     evaluations: int
     epochs: int = 0
@@ -55,15 +57,22 @@ class Perturbation:
 
     DARTS-PT (arXiv:2108.04392): edges in random order (the same edge of every group in one round,
     and where every group has a single edge, as the layers of a chain, one group a round);
-    for each candidate but ``none`` the supernet without it is evaluated on alpha's half, with batch
+    for each candidate but `none` the supernet without it is evaluated on alpha's half, with batch
     statistics; the one that costs most (the several, where an edge keeps more) is kept, with weight
-    1, and the supernet is tuned for ``epochs`` epochs before the next edge. Then, node by node in
+    1, and the supernet is tuned for `epochs` epochs before the next edge. Then, node by node in
     random order, the edges whose removal hurts least are dropped until the space's number is left.
-    ``criterion``: "accuracy" or "loss".
+    `criterion`: "accuracy" or "loss".
 
     Differs from the original code: the cosine of the learning rate runs over all rounds, edges and
     nodes alike; momentum goes on from the search; the alpha of a decided edge has no gradient;
-    where a group keeps ``none``, it is a candidate like the others.
+    where a group keeps `none`, it is a candidate like the others.
+
+    `ArchgradError` for `epochs` below 0 and another `criterion`.
+
+    >>> import archgrad
+    >>> from archgrad.parts.selection import Perturbation
+    >>> Perturbation(epochs=2).effort(archgrad.space("nas-bench-201").groups, checks=10)
+    Effort(evaluations=300, epochs=10)
     """
 
     epochs: int = 5
@@ -96,7 +105,7 @@ class Perturbation:
         return tuple(_cell(group, mask[group.name]) for group in groups)
 
     def effort(self, groups: Sequence[Group], checks: int) -> Effort:
-        """What it takes where alpha's half has ``checks`` batches."""
+        """What it takes where alpha's half has `checks` batches."""
         evaluations, rounds = 0, len(_together(groups))
         for group in groups:
             for row in range(len(group.candidates)):
@@ -139,14 +148,21 @@ class Perturbation:
 class RandomSearch:
     """The best of random architectures, each evaluated with the shared weights.
 
-    Li and Talwalkar (arXiv:1902.07638): of ``samples`` uniform draws, each evaluated on ``batches``
-    batches of alpha's half, the ``top`` ones are evaluated again on all of it, and the most
+    Li and Talwalkar (arXiv:1902.07638): of `samples` uniform draws, each evaluated on `batches`
+    batches of alpha's half, the `top` ones are evaluated again on all of it, and the most
     accurate is kept (equally accurate ones: that of the lower loss, then the first drawn).
 
     Differs from the original code: all architectures see the same batches, where there every
     evaluation goes on to the next ones, so that ranks differ by their luck; an architecture that is
     drawn twice is evaluated once; one round of samples whatever the length of the search, where
     there every 10,000 steps make one.
+
+    `ArchgradError` for numbers below 1.
+
+    >>> import archgrad
+    >>> from archgrad.parts.selection import RandomSearch
+    >>> RandomSearch(samples=100).effort(archgrad.space("nas-bench-201").groups, checks=20)
+    Effort(evaluations=1200, epochs=0)
     """
 
     samples: int = 1000
@@ -161,7 +177,7 @@ class RandomSearch:
             )
 
     def effort(self, groups: Sequence[Group], checks: int) -> Effort:
-        """What it takes where alpha's half has ``checks`` batches."""
+        """What it takes where alpha's half has `checks` batches."""
         first = self.samples * min(self.batches, checks)
         return Effort(first + min(self.top, self.samples) * checks)
 

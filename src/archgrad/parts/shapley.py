@@ -1,4 +1,4 @@
-"""Alpha from the Shapley value of each candidate, instead of a gradient."""
+"""The Shapley value of each candidate (arXiv:2206.09811), in place of a gradient of alpha."""
 
 from __future__ import annotations
 
@@ -13,20 +13,29 @@ from archgrad.parts.hypergradient import Estimate
 from archgrad.parts.state import State
 from archgrad.supernet import Alpha
 
+__all__ = ["Shapley"]
+
 
 @dataclass(frozen=True)
 class Shapley:
     r"""Shapley-NAS (CVPR 2022, arXiv:2206.09811): candidates as players, accuracy as their worth.
 
-    In each of the first ``samples`` steps of an epoch one random order of all candidates of all
+    In each of the first `samples` steps of an epoch one random order of all candidates of all
     edges: they are removed one by one (their mixing weight set to 0), and each is credited with the
-    accuracy that its removal cost on this step's validation batch, until less than ``truncation``
-    of the full one is left. After ``samples`` orders the score of a candidate is mean -
+    accuracy that its removal cost on this step's validation batch, until less than `truncation`
+    of the full one is left. After `samples` orders the score of a candidate is mean -
     standard deviation of its credits, standardized within its group; s <- momentum s + (1 -
     momentum) score; and -s is returned as the gradient of alpha (None otherwise: alpha moves once
     an epoch, more rarely where an epoch has fewer steps).
 
     Differs from the original code, which takes all orders before the first step of an epoch.
+
+    `ArchgradError` for numbers out of range.
+
+    >>> import archgrad
+    >>> from archgrad.parts.shapley import Shapley
+    >>> archgrad.Method(hypergradient=Shapley(samples=5)).filled()
+    {'hypergradient': 'Shapley(samples=5)'}
     """
 
     samples: int = 10

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from archgrad.choice import Edge, Group
 from archgrad.errors import ArchgradError
 
+__all__ = ["Stage"]
+
 Candidates = dict[str, tuple[tuple[str, ...], ...]]  # group name -> the candidates of each edge
 
 
@@ -15,10 +17,18 @@ Candidates = dict[str, tuple[tuple[str, ...], ...]]  # group name -> the candida
 class Stage:
     """One part of a search.
 
-    ``share``: of the search's epochs; ``candidates``: how many each edge keeps when the stage
-    begins, the strongest of the stage before (None: all); ``more_cells``: beside the space's own;
-    ``edges``: parts of its edges, inside those of the method; ``inherit``: the weights and alpha of
+    `share`: of the search's epochs; `candidates`: how many each edge keeps when the stage
+    begins, the strongest of the stage before (None: all); `more_cells`: beside the space's own;
+    `edges`: parts of its edges, inside those of the method; `inherit`: the weights and alpha of
     what is kept go on, and the learning rate with them; otherwise all begins anew.
+
+    Raises `ArchgradError` for numbers out of range, and for `inherit` beside `more_cells`.
+
+    >>> import archgrad
+    >>> from archgrad.parts.stage import Stage
+    >>> stages = (Stage(0.5), Stage(0.5, candidates=3, inherit=True))
+    >>> archgrad.Method(stages=stages).filled()
+    {'stages': 'Stage(share=0.5), Stage(share=0.5, candidates=3, inherit=True)'}
     """
 
     share: float
@@ -59,9 +69,9 @@ def boundaries(stages: Sequence[Stage], epochs: int) -> list[int]:
 def shrink(
     groups: Sequence[Group], strength: Mapping[str, Sequence[Sequence[float]]], keep: int
 ) -> Candidates:
-    """The ``keep`` strongest candidates of each edge, in their own order.
+    """The `keep` strongest candidates of each edge, in their own order.
 
-    Where ``none`` alone would be left, the strongest other candidate takes its place.
+    Where `none` alone would be left, the strongest other candidate takes its place.
     """
     found = {}
     for group in groups:

@@ -16,25 +16,40 @@ from archgrad.mixing import Mixing
 from archgrad.parts.derivatives import norm
 from archgrad.supernet import Alpha, Weights
 
+__all__ = ["SGD", "Problem", "State"]
+
 
 class Problem(Protocol):
-    """The part of a supernet that hypergradients need; any bilevel problem can provide it."""
+    """The part of a supernet that hypergradients need; any bilevel problem can provide it.
+
+    `weights`: parameter name -> tensor. `loss` is a scalar tensor at these mixing weights and
+    weights, `metric` a number, higher is better. `archgrad.Supernet` is one; `Exact` shows a
+    smaller one.
+    """
 
     weights: dict[str, Tensor]
 
     def loss(
         self, mixing: Mixing | Sequence[Row], batch: Any, weights: Weights | None = None
-    ) -> Tensor: ...
-    def metric(self, mixing: Mixing | Sequence[Row], batch: Any) -> float: ...
+    ) -> Tensor:
+        """The loss of a batch at these mixing weights, and at the given weights; a scalar."""
+
+    def metric(self, mixing: Mixing | Sequence[Row], batch: Any) -> float:
+        """What a batch is judged by at these mixing weights; higher is better."""
 
 
 @dataclass(frozen=True)
 class SGD:
     """The weight optimizer's update as a pure function of the gradient.
 
-    ``step`` is torch.optim.SGD's update without dampening or Nesterov, and without clipping:
+    `step` is torch.optim.SGD's update without dampening or Nesterov, and without clipping:
     v' = momentum v + g + weight_decay w;  w' = w - learning_rate v'. The learning rate may be a
-    scalar tensor. ``clip``: what the norm of gradients is cut to by `clipped` (None: not at all).
+    scalar tensor. `clip`: what the norm of gradients is cut to by `clipped` (None: not at all).
+
+    >>> import torch
+    >>> from archgrad.parts.state import SGD
+    >>> SGD(0.1).step({"w": torch.tensor(1.0)}, {"w": torch.tensor(2.0)})
+    {'w': tensor(0.8000)}
     """
 
     learning_rate: float | Tensor
@@ -45,7 +60,11 @@ class SGD:
 
     @classmethod
     def of(cls, optimizer: torch.optim.SGD, weights: Weights, clip: float | None = None) -> SGD:
-        """The present view of an optimizer; velocity is zero before its first step."""
+        """The present view of an optimizer; velocity is zero before its first step.
+
+        Raises `ArchgradError` for one with several parameter groups, Nesterov momentum or
+        dampening.
+        """
         group = optimizer.param_groups[0]
         if len(optimizer.param_groups) > 1 or group["nesterov"] or group["dampening"]:
             raise ArchgradError(
@@ -82,14 +101,21 @@ class SGD:
 class State:
     """One moment of a search, handed to every part; a part ignores what it does not need.
 
-    ``progress``: fraction of the search done, in [0, 1]. ``train`` and ``valid``: the batches of
-    this step, from the half that trains the weights and the half that trains alpha. ``groups``:
-    what the rows and columns of alpha stand for. ``seed``: of all that is random in this step, so
-    that every pass of one estimate sees the same noise. ``step``: its number in the epoch, from 0.
-    ``sample``: False where a relaxation shall
-    give its most typical weights, not random ones. ``memory``: what parts keep from step to step,
-    by their own keys; numbers, texts, lists and tensors, for it is part of a checkpoint.
-    ``valid_gradient``: d L_val / d w by parameter name, where the hypergradient took it.
+    `progress`: fraction of the search done, in [0, 1]. `train` and `valid`: the batches of this
+    step, from the half that trains the weights and the half that trains alpha. `groups`: what the
+    rows and columns of alpha stand for. `seed`: of all that is random in this step, so that every
+    pass of one estimate sees the same noise. `step`: its number in the epoch, from 0. `sample`:
+    False where a relaxation shall give its most typical weights, not random ones. `memory`: what
+    parts keep from step to step, by their own keys; numbers, texts, lists and tensors, for it is
+    part of a checkpoint. `valid_gradient`: d L_val / d w by parameter name, where the hypergradient
+    took it.
+
+    >>> import torch
+    >>> from archgrad.parts.relaxation import Softmax
+    >>> from archgrad.parts.state import State
+    >>> state = State(problem=None, relaxation=Softmax(), progress=0.5)
+    >>> state.strength({"cell": torch.zeros(1, 2)})
+    {'cell': tensor([[0.5000, 0.5000]])}
     """
 
     problem: Problem

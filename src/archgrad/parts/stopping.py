@@ -13,14 +13,16 @@ from typing import Any, ClassVar
 
 from archgrad.errors import ArchgradError
 
+__all__ = ["EigenvalueStop", "SkipCount", "StableRanking", "Verdict"]
+
 History = Sequence[Mapping[str, Any]]  # one entry an epoch, in order
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Why to stop, and the ``epoch`` whose alpha to return: the number of epochs done by then.
+    """Why to stop, and the `epoch` whose alpha to return: the number of epochs done by then.
 
-    ``final``: no recovery follows, as where the guard is told to stop.
+    `final`: no recovery follows, as where the guard is told to stop.
     """
 
     reason: str
@@ -32,7 +34,7 @@ StopRule = Callable[[History], Verdict | None]
 
 
 def readings(history: History, key: str) -> list[tuple[int, float]]:
-    """(epoch, value) of the epochs in which ``key`` was measured, and finite."""
+    """(epoch, value) of the epochs in which `key` was measured, and finite."""
     return [
         (line["epoch"], line[key])
         for line in history
@@ -44,13 +46,18 @@ def readings(history: History, key: str) -> list[tuple[int, float]]:
 class EigenvalueStop:
     """Stop when the dominant eigenvalue has grown: DARTS-ES (arXiv:1909.09656).
 
-    The mean of the last ``window`` readings of ``eigenvalue`` is compared with the same mean
-    ``distance`` readings earlier; a ratio above ``threshold`` stops, and the alpha of the epoch in
-    the middle of the earlier window is returned, if more than ``first`` epochs were done by then.
-    A window that begins before the first reading is cut off there. This is the rule of the
-    authors' code, with its readings: after epochs 1, 3, 5, ... and the last (0, 2, 4, ... when
-    counted from 0). Their paper states it as earlier / now < 0.75 with 5 epochs between. No
-    verdict where the earlier mean is not positive: a ratio would mean nothing.
+    The mean of the last `window` readings of `eigenvalue` is compared with the same mean `distance`
+    readings earlier; a ratio above `threshold` stops, and the alpha of the epoch in the middle of
+    the earlier window is returned, if more than `first` epochs were done by then. A window that
+    begins before the first reading is cut off there. This is the rule of the authors' code, with
+    its readings: after epochs 1, 3, 5, ... and the last (0, 2, 4, ... when counted from 0). Their
+    paper states it as earlier / now < 0.75 with 5 epochs between. No verdict where the earlier mean
+    is not positive: a ratio would mean nothing. `ArchgradError` for numbers that are not above 0.
+
+    >>> from archgrad.parts.stopping import EigenvalueStop
+    >>> history = [{"epoch": n, "eigenvalue": 0.1 * 1.2**n} for n in range(1, 30, 2)]
+    >>> EigenvalueStop()(history).epoch
+    17
     """
 
     reads: ClassVar[Mapping[str, int]] = {"eigenvalue": 2}  # measured every so many epochs
@@ -86,10 +93,15 @@ class EigenvalueStop:
 
 @dataclass(frozen=True)
 class SkipCount:
-    """Stop when the derived cell has ``skips`` skip connections or more: DARTS+ (arXiv:1909.06035).
+    """Stop when the derived cell has `skips` skip connections or more: DARTS+ (arXiv:1909.06035).
 
-    Reads ``skips``, a mapping of cell names to counts. The alpha of that epoch is returned, as in
-    the paper, whose criterion is two or more in a normal cell.
+    Reads `skips`, a mapping of cell names to counts. The alpha of that epoch is returned, as in the
+    paper, whose criterion is two or more in a normal cell. `ArchgradError` for `skips` below 1 and
+    a `cell` that is not there.
+
+    >>> from archgrad.parts.stopping import SkipCount
+    >>> SkipCount(skips=2)([{"epoch": 7, "skips": {"normal": 3, "reduce": 0}}]).epoch
+    7
     """
 
     skips: int = 2
@@ -117,11 +129,17 @@ class SkipCount:
 
 @dataclass(frozen=True)
 class StableRanking:
-    """Stop when the ranking of the operations has not changed for ``epochs`` epochs.
+    """Stop when the ranking of the operations has not changed for `epochs` epochs.
 
-    The second criterion of DARTS+ (arXiv:1909.06035). Reads ``ranking``, as
+    The second criterion of DARTS+ (arXiv:1909.06035). Reads `ranking`, as
     `archgrad.diagnostics.ranking` gives it, and compares for equality alone: it must be the same
-    now, ``epochs`` epochs ago and at every reading between. The alpha of the last one is returned.
+    now, `epochs` epochs ago and at every reading between. The alpha of the last one is returned.
+    `ArchgradError` for `epochs` below 1.
+
+    >>> from archgrad.parts.stopping import StableRanking
+    >>> history = [{"epoch": n, "ranking": [["sep_conv_3x3"]]} for n in range(1, 12)]
+    >>> StableRanking(epochs=10)(history).epoch
+    11
     """
 
     epochs: int = 10

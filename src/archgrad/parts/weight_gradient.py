@@ -20,6 +20,8 @@ from archgrad.parts.state import State
 from archgrad.precision import whole
 from archgrad.supernet import Alpha, Supernet
 
+__all__ = ["AlignLayers", "FreezeOverfitted"]
+
 Gradients = dict[str, Tensor | None]
 
 
@@ -28,12 +30,21 @@ class FreezeOverfitted:
     """Freeze for good the candidates whose training gradient parts from their validation gradient.
 
     OLES (NeurIPS 2023): for each candidate of each choice the cosine between d L_val / d w and d
-    L_train / d w, averaged over its parameter tensors; where the mean of ``checks`` steps is below
-    ``threshold``, its parameters are no longer trained. Needs a hypergradient that takes d L_val /
+    L_train / d w, averaged over its parameter tensors; where the mean of `checks` steps is below
+    `threshold`, its parameters are no longer trained. Needs a hypergradient that takes d L_val /
     d w, such as `first_order_and_weights`.
 
     Differs from the original code: the cosine is that of the flattened tensors (the original
-    averages cosines along the first dimension), and the mean is over exactly ``checks`` values.
+    averages cosines along the first dimension), and the mean is over exactly `checks` values.
+
+    `ArchgradError` for `checks` below 1 and a `threshold` that is not from -1 to 1.
+
+    >>> import archgrad
+    >>> from archgrad.parts.hypergradient import first_order_and_weights
+    >>> from archgrad.parts.weight_gradient import FreezeOverfitted
+    >>> parts = {"hypergradient": first_order_and_weights, "weight_gradient": FreezeOverfitted(10)}
+    >>> archgrad.Method(**parts).filled()["weight_gradient"]
+    'FreezeOverfitted(checks=10)'
     """
 
     checks: int = 20
@@ -85,7 +96,12 @@ class AlignLayers:
 
     with both ends in float32, whatever the precision. Three passes a weight step instead of one.
     Every group with at least two cells counts, each with its own mean; the original takes normal
-    cells only.
+    cells only. `ArchgradError` for a `step` that is not above 0.
+
+    >>> import archgrad
+    >>> from archgrad.parts.weight_gradient import AlignLayers
+    >>> archgrad.Method(weight_gradient=AlignLayers(weight=0.1)).filled()
+    {'weight_gradient': 'AlignLayers(weight=0.1)'}
     """
 
     weight: Number = Linear(0.0, 0.125)

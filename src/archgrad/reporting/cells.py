@@ -15,7 +15,7 @@ def save_drawing(
 ) -> list[Path]:
     """Write cells.svg, and cells.png where matplotlib is installed; the paths written.
 
-    ``strength``: of the edges, as for `svg`.
+    `strength`: of the edges, as for `svg`.
     """
     contents = {"cells.svg": svg(architecture, strength), "cells.png": png(architecture, strength)}
     paths = []

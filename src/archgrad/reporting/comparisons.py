@@ -53,7 +53,7 @@ def _number(name: str) -> int:
 
 
 def read_comparison(folder: Path, ident: str, runs: Sequence[str]) -> Value:
-    """What the page shows of a comparison. ``runs``: the ids of its searches."""
+    """What the page shows of a comparison. `runs`: the ids of its searches."""
     source = Source(folder, [])
     environment = facts.environments(source)
     written = source.text(COMPARISON, LIMIT_YAML)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Course(NamedTuple):
-    """The strength of one edge of the found architecture after each of these ``epochs``.
+    """The strength of one edge of the found architecture after each of these `epochs`.
 
     nan where a stage did not offer the operation.
     """

@@ -23,8 +23,8 @@ FEW = 4  # runs on a page that shows alpha beside the strength
 def document(paths: Sequence[Path], live: bool = False) -> dict[str, Any]:
     """The runs and comparisons of these folders; a comparison's searches are runs as well.
 
-    Never raises for what is in the folders: what is missing or damaged is among the ``problems`` of
-    its run. ``live``: the page asks for the document again and again.
+    Never raises for what is in the folders: what is missing or damaged is among the `problems` of
+    its run. `live`: the page asks for the document again and again.
     """
     found: list[tuple[Path, str | None]] = []
     comparisons: list[tuple[Path, range]] = []

@@ -24,7 +24,7 @@ INK, FILL, RIM = "#222222", "#eef1f5", "#8a94a3"
 def svg(architecture: Architecture, strength: Strength | None = None) -> str:
     """All cells as one self-contained SVG, one below the other, each under its name.
 
-    ``strength``: of the edges, (cell, operation, source, node) -> a number; lines are as wide. The
+    `strength`: of the edges, (cell, operation, source, node) -> a number; lines are as wide. The
     text alternative is that of the terminal.
     """
     pictures = layouts(architecture, strength)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def leave_report(folder: Path, tell: Callable[[str], object] | None = None) -> Path | None:
     """Write report.html into a folder; its path.
 
-    Whatever goes wrong is one line that is given to ``tell``, a warning where nobody is told:
+    Whatever goes wrong is one line that is given to `tell`, a warning where nobody is told:
     results that took days are not lost for a page that can be made again.
     """
     try:

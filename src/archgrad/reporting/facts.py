@@ -166,8 +166,8 @@ def marks(
     ended: bool,
     selected: bool = False,
 ) -> list[Value]:
-    """What happened at an epoch, in words. ``ended``: no line comes after those of ``metrics``;
-    ``selected``: the cells are not those of the last alpha.
+    """What happened at an epoch, in words. `ended`: no line comes after those of `metrics`;
+    `selected`: the cells are not those of the last alpha.
     """
     found = [mark for line in metrics for mark in _warnings(line)] + _stages(alphas)
     epochs = [line["epoch"] for line in metrics]
@@ -183,7 +183,7 @@ def marks(
 
 
 def _mark(epoch: int, kind: str, sentence: str, finding: str | None = None) -> Value:
-    """``finding``: the kind of what the guard found, None where that is not known."""
+    """`finding`: the kind of what the guard found, None where that is not known."""
     return {"epoch": epoch, "kind": kind, "text": sentence, "finding": finding}
 
 

@@ -60,7 +60,7 @@ def _checked(width: float) -> float:
 def of_architecture(
     architecture: Architecture, width: float, strength: Strength | None = None
 ) -> Figure:
-    """The cells, side by side where there is room, at most ``width`` inches wide."""
+    """The cells, side by side where there is room, at most `width` inches wide."""
     points = POINTS * _checked(width)
     scale = SIZE / FONT
     spacing = PAPER._replace(picture=points / scale)
@@ -87,7 +87,7 @@ def of_architecture(
 
 
 def _wrapped(pictures: Sequence[Layout], limit: float) -> list[list[Layout]]:
-    """Lines of pictures that are no wider than ``limit``, as words of a text."""
+    """Lines of pictures that are no wider than `limit`, as words of a text."""
     lines: list[list[Layout]] = [[]]
     for picture in pictures:
         if lines[-1] and sum(p.width for p in lines[-1]) + picture.width > limit:
@@ -140,7 +140,7 @@ def of_comparison(results: Results, width: float) -> Figure:
 
 @contextmanager
 def _grid(width: float, count: int) -> Iterator[tuple[Figure, list[Axes]]]:
-    """``count`` axes in as many columns as fit, filled line by line."""
+    """`count` axes in as many columns as fit, filled line by line."""
     columns = max(1, min(count, int(_checked(width) / WIDE)))
     if count % columns and count % 2 == 0 and columns > 2:
         columns = 2

@@ -38,7 +38,7 @@ Strength = Mapping[tuple[str, str, int, int], float]  # of (cell, operation, sou
 class Spacing(NamedTuple):
     """Widths of a node, of the bend behind it, and of a picture of choices at most.
 
-    ``title``: size of the cell's name, 0 for none; ``brief``: whether operations have short labels.
+    `title`: size of the cell's name, 0 for none; `brief`: whether operations have short labels.
     """
 
     node: float = 52.0
@@ -84,9 +84,9 @@ def style(operation: str | None) -> Style:
 
 @dataclass(frozen=True)
 class Box:
-    """A node: its top left corner, size and label, in which ``_`` starts a subscript.
+    """A node: its top left corner, size and label, in which `_` starts a subscript.
 
-    ``plain``: the label is a name, whose ``_`` is a character as any other.
+    `plain`: the label is a name, whose `_` is a character as any other.
     """
 
     x: float
@@ -109,8 +109,8 @@ class Box:
 class Edge:
     """A start, then cubic Bezier pieces of two control points and an end each; a head to fill.
 
-    ``label`` is the middle of the baseline of ``text``. The concatenation has no operation and no
-    head. ``width``: of the line.
+    `label` is the middle of the baseline of `text`. The concatenation has no operation and no
+    head. `width`: of the line.
     """
 
     points: tuple[Point, ...]
@@ -137,7 +137,7 @@ def layouts(
 ) -> list[Layout]:
     """The pictures of an architecture, in the order of its cells.
 
-    ``strength``: of the edges, all above 0; the width of a line is in proportion to it.
+    `strength`: of the edges, all above 0; the width of a line is in proportion to it.
     """
     if architecture.space == OWN:
         spacing = spacing._replace(brief=False)  # the user's own names
@@ -161,7 +161,7 @@ def _width(share: float) -> float:
 
 
 def layout(cell: Cell, widths: Strength | None = None, spacing: Spacing = SCREEN) -> Layout:
-    """Place the nodes and route the edges of ``cell``; ``widths``: of lines, in px."""
+    """Place the nodes and route the edges of `cell`; `widths`: of lines, in px."""
     names, title, shift = _names(cell), printable(cell.name), 0
     mine = {key[1:]: width for key, width in (widths or {}).items() if key[0] == cell.name}
     if cell.name == RECURRENT:
@@ -254,7 +254,7 @@ def _unrolled(cell: Cell) -> Cell:
 
 
 def _boxes(cell: Cell, names: list[str], room: float, spacing: Spacing) -> list[Box]:
-    """The inputs, the intermediate nodes and the output; ``room``: for the labels before a node."""
+    """The inputs, the intermediate nodes and the output; `room`: for the labels before a node."""
     depths, entries, exits = [0] * cell.inputs, [0] * cell.inputs, Counter(cell.output)
     for edges in cell.nodes:
         depths.append(1 + max((depths[source] for _, source in edges), default=0))
@@ -274,7 +274,7 @@ def _boxes(cell: Cell, names: list[str], room: float, spacing: Spacing) -> list[
 
 
 def _spread(heights: list[float], top: float, total: float) -> Iterator[float]:
-    """The tops of boxes that share the height ``total`` with equal spaces."""
+    """The tops of boxes that share the height `total` with equal spaces."""
     space = (total - sum(heights)) / len(heights)
     for height in heights:
         yield top + space / 2
@@ -293,7 +293,7 @@ def _rows(cell: Cell, boxes: list[Box]) -> Iterator[Row]:
 
 
 def _fan(box: Box, count: int, pitch: float) -> list[float]:
-    """The levels of ``count`` edge ends around the middle of a box."""
+    """The levels of `count` edge ends around the middle of a box."""
     return [box.y + box.height / 2 + (i - (count - 1) / 2) * pitch for i in range(count)]
 
 

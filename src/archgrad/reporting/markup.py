@@ -16,12 +16,12 @@ from archgrad.reporting.drawing import svg
 from archgrad.reporting.layout import Strength, printable
 
 if TYPE_CHECKING:
-    from archgrad.api import TrainResult
     from archgrad.callbacks import EpochEnd
     from archgrad.choice import Choice
     from archgrad.comparing.results import Results
     from archgrad.experiment import Report
     from archgrad.result import SearchResult
+    from archgrad.trained import TrainResult
 
 FRAME = (
     "background:#fff;color:#222;border:1px solid #c8ced6;border-radius:6px;padding:10px 14px;"

@@ -28,7 +28,7 @@ def found(source: Source) -> Value | None:
 def networks(source: Source, cells: Value | None) -> list[Value]:
     """Of a main job train/<label>, of a retraining found, of a comparison's search short and full.
 
-    ``cells``: what the folder found, for those that have no architecture of their own.
+    `cells`: what the folder found, for those that have no architecture of their own.
     """
     labels = source.folders("train/*") or source.folders("found")
     made = [_network(source.inside(place), place.rpartition("/")[2], cells) for place in labels]

@@ -14,8 +14,8 @@ STEPS = 65534  # 65535 stands for no value
 def pack(values: ArrayLike) -> dict[str, Any]:
     """An array (epochs, ...) of any shape; what is not finite has no value on the page.
 
-    A number is ``low + (high - low) * q / 65534`` of an unsigned 16-bit ``q``, so it differs by at
-    most 1/131068 of the range. What is kept of each series over the epochs is how ``q`` changes,
+    A number is `low + (high - low) * q / 65534` of an unsigned 16-bit `q`, so it differs by at
+    most 1/131068 of the range. What is kept of each series over the epochs is how `q` changes,
     modulo 65536 and with the sign in the lowest bit, first all high bytes and then all low ones:
     most high bytes are 0 then, which leaves gzip little to keep.
     """

@@ -28,11 +28,17 @@ MARK = b'<script type="text/plain" id="document">'  # is in every page
 def report(runs: str | Path | Sequence[str | Path], out: str | Path | None = None) -> Path:
     """Write one HTML page about runs and comparisons, which works offline; returns its path.
 
-    ``runs``: a folder that run, search, train or compare wrote, finished or not, or several, to
-    see side by side, one that is given twice once; ``out``: the file (default: report.html in the
+    `runs`: a folder that run, search, train or compare wrote, finished or not, or several, to
+    see side by side, one that is given twice once; `out`: the file (default: report.html in the
     folder; of several in the current folder). What is missing or damaged in a folder is said on the
-    page. Raises `ArchgradError` where there is no such folder, and for an ``out`` that is not a
+    page. Raises `ArchgradError` where there is no such folder, and for an `out` that is not a
     page of this library.
+
+    >>> import archgrad
+    >>> size = {"space": "nas-bench-201", "channels": 2, "cells": 1, "subset": 40, "batch_size": 10}
+    >>> result = archgrad.search(data="digits", epochs=1, guard="off", out="runs/first", **size)
+    >>> archgrad.report(["runs/first"], out="page.html").stat().st_size > 10_000
+    True
     """
     return written(runs, out)[0]
 

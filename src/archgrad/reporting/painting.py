@@ -11,7 +11,7 @@ from archgrad.reporting.layout import FONT, MARGIN, TITLE, Layout, style
 
 
 def paint(axes: Axes, picture: Layout, scale: float = 1.0) -> None:
-    """Draw a picture into axes of its proportions; ``scale``: points for each of its px."""
+    """Draw a picture into axes of its proportions; `scale`: points for each of its px."""
     axes.set(xlim=(0, picture.width), ylim=(picture.height, 0))
     axes.axis("off")
     bold = {"size": scale * TITLE, "weight": "bold", "color": INK}

@@ -32,7 +32,7 @@ class Look(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One line; without a ``label`` it is not in the legend; ``kind``: how points are joined."""
+    """One line; without a `label` it is not in the legend; `kind`: how points are joined."""
 
     label: str
     x: tuple[float, ...]
@@ -42,7 +42,7 @@ class Line(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """Axes with their lines; ``marks``: where the guard warned."""
+    """Axes with their lines; `marks`: where the guard warned."""
 
     x: str
     y: str

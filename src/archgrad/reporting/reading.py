@@ -49,7 +49,7 @@ KNOWN = (CONFIG, METRICS, ALPHAS, ARCHITECTURE, EVALUATIONS, ENVIRONMENT, RESULT
 
 
 def read_run(folder: Path, ident: str, detail: Detail = WHOLE, name: str | None = None) -> Value:
-    """What the page shows of one run. ``detail``: how much of its replay there is room for."""
+    """What the page shows of one run. `detail`: how much of its replay there is room for."""
     source = Source(folder, [])
     written = source.text(CONFIG, LIMIT_YAML)
     config = source.yaml(CONFIG, written)

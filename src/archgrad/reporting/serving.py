@@ -41,9 +41,9 @@ HEADERS = {
 def watch(
     paths: Sequence[Path], port: int, tell: Callable[[str], None], browser: bool = True
 ) -> None:
-    """Serve the page of these folders until Ctrl-C; ``port`` 0 takes any that is free.
+    """Serve the page of these folders until Ctrl-C; `port` 0 takes any that is free.
 
-    ``tell`` is given the address, once. ``browser``: open it, where there is a screen.
+    `tell` is given the address, once. `browser`: open it, where there is a screen.
 
     Raises:
         ArchgradError: The port is taken, or not allowed.
@@ -58,7 +58,7 @@ def watch(
 
 @contextmanager
 def followed(folder: Path, wanted: bool, tell: Callable[[str], None]) -> Iterator[None]:
-    """Serve the page of a run while a command works in its folder, if that is ``wanted``.
+    """Serve the page of a run while a command works in its folder, if that is `wanted`.
 
     Another process serves it, at low priority: reading a long run and making its page takes seconds
     of a processor, for which a thread would hold up the search. It ends with this process, however
@@ -110,7 +110,7 @@ def _ended(process: subprocess.Popen[bytes]) -> None:
 
 
 def serve_until_closed(number: str, *folders: str) -> None:
-    """Serve on a socket that was handed over by its ``number``, until standard input closes."""
+    """Serve on a socket that was handed over by its `number`, until standard input closes."""
     os.nice(10)
     listening = socket.socket(fileno=int(number))
     with listening, Server([Path(folder) for folder in folders], listening) as server:

@@ -30,9 +30,9 @@ SHOWN = {
 
 
 class Source:
-    """A folder whose ``problems`` are what was found in place of what was expected.
+    """A folder whose `problems` are what was found in place of what was expected.
 
-    ``damaged``: its files that could not be read whole.
+    `damaged`: its files that could not be read whole.
     """
 
     def __init__(self, folder: Path, problems: list[str], within: str = "") -> None:

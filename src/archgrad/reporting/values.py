@@ -1,4 +1,4 @@
-"""What a file may hold where anything may stand in it: of the expected kind, or nothing."""
+"""Single values of files that may hold anything: of the expected kind, or nothing."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def items(value: Any) -> list[Any]:
 
 
 def architecture(value: Any, origin: str) -> Value:
-    """The cells of an architecture; raises `ArchgradError`, which names ``origin``, for others."""
+    """The cells of an architecture; raises `ArchgradError`, which names `origin`, for others."""
     try:
         found = Architecture.from_json(json.dumps(value), origin)
     except (ValueError, TypeError, RecursionError) as error:

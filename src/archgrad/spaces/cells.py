@@ -24,8 +24,8 @@ from archgrad.spaces.grouped import Edges, Grouped
 class CellSpace(Grouped):
     """A space of networks made of cells, whose edges hold the operations that are searched.
 
-    ``channels``: of the first cells; ``image_size``: (height, width) in pixels, with ``dims`` 1
-    (length,) of a signal, with 3 (depth, height, width) of a volume; ``candidates``: for each group
+    `channels`: of the first cells; `image_size`: (height, width) in pixels, with `dims` 1
+    (length,) of a signal, with 3 (depth, height, width) of a volume; `candidates`: for each group
     and each of its edges, node by node, the operations to choose from (None: those of the space on
     every edge). All edges of a group offer the same number of them.
     """

@@ -24,19 +24,22 @@ INPUTS = 2
 class DartsCNN(CellSpace):
     """The DARTS convolutional space: 14 edges, 8 operations, two cell types (arXiv:1806.09055).
 
-    A recipe that builds the supernet and every derived network. ``channels``: of the first cells
-    (doubled by each reduction cell); ``nodes``: intermediate nodes of a cell; ``operations``: on
-    every edge, unless ``candidates`` gives them for each edge of the normal and of the reduction
-    cell; ``imagenet``: the three-convolution stem of the ImageNet form, which divides the image by
-    8 before the first cell (in derived networks ``channels`` wide, as in arXiv:1806.09055, in the
-    supernet three times as wide, as in the ImageNet search of arXiv:1907.05737);
-    ``edges_per_node``: how many edges a derived node keeps. A derived node
-    may have fewer, or none at all (arXiv:1911.12126): it is then left out of the cell's output.
+    A recipe that builds the supernet and every derived network. `channels`: of the first cells
+    (doubled by each reduction cell); `nodes`: intermediate nodes of a cell; `operations`: on every
+    edge, unless `candidates` gives them for each edge of the normal and of the reduction cell;
+    `imagenet`: the three-convolution stem of the ImageNet form, which divides the image by 8 before
+    the first cell (in derived networks `channels` wide, as in arXiv:1806.09055, in the supernet
+    three times as wide, as in the ImageNet search of arXiv:1907.05737); `edges_per_node`: how many
+    edges a derived node keeps. A derived node may have fewer, or none at all (arXiv:1911.12126): it
+    is then left out of the cell's output.
 
-    The same cells in one to three dimensions: ``dims`` 1 with ``image_size`` (L,) for signals, 3
-    with (D, H, W) for volumes. Operations keep their names (``sep_conv_3x3`` has 3 taps in each
-    dimension), and so does the space: a cell that was found in one can be built in another.
+    The same cells in one to three dimensions: `dims` 1 with `image_size` (L,) for signals, 3 with
+    (D, H, W) for volumes. Operations keep their names (`sep_conv_3x3` has 3 taps in each
+    dimension), and so does the space: a cell that was found in one can be built in another. Raises
+    `ArchgradError` for a size below the least, for images that would shrink below one pixel, and
+    for candidates that are not known.
 
+    >>> from archgrad.spaces import DartsCNN
     >>> space = DartsCNN(channels=4, cells=5, in_channels=1, image_size=(8, 8))
     >>> [group.shape for group in space.groups]
     [(14, 8), (14, 8)]
@@ -115,7 +118,11 @@ class DartsCNN(CellSpace):
         return {group.name: self._nodes for group in self.groups}
 
     def derive(self, architecture: Architecture, auxiliary: bool = False) -> Network:
-        """The plain network of an architecture, freshly initialized; drop path on its edges."""
+        """The plain network of an architecture, freshly initialized; drop path on its edges.
+
+        `auxiliary`: with the auxiliary head. Raises `ArchgradError` for an architecture of another
+        space, and for images that are too small for the head.
+        """
         self.validate(architecture)
         if auxiliary and min(self.image_size) < self.smallest_auxiliary_image:
             raise ArchgradError(
@@ -170,7 +177,7 @@ class DartsCNN(CellSpace):
             )
 
     def random_architecture(self, generator: torch.Generator) -> Architecture:
-        """Uniform: ``edges_per_node`` distinct sources a node, any operation but none on each.
+        """Uniform: `edges_per_node` distinct sources a node, any operation but none on each.
 
         This is the sampler of the paper's random baseline.
         """

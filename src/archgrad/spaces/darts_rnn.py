@@ -23,17 +23,19 @@ OPERATIONS = ("none", "tanh", "relu", "sigmoid", "identity")
 class DartsRNN(Grouped):
     """Language models with one recurrent cell of searched activations (arXiv:1806.09055).
 
-    State 0 is made of the input and the previous hidden state; each of ``nodes`` intermediate nodes
+    State 0 is made of the input and the previous hidden state; each of `nodes` intermediate nodes
     takes every earlier state through an activation with a highway bypass, one matrix a node shared
     by all its edges; the mean of all intermediate nodes is the next hidden state. With 8 nodes
     these are 36 edges of 5 operations. A derived node keeps its strongest edge (8! 4^8 cells); one
     that has none (arXiv:1911.12126) is left out, of the mean too.
 
-    ``hidden``: units H of the embedding and of every state; ``classes``: words V of the vocabulary;
-    ``candidates``: one entry, the operations of the edges (0, 1), (0, 2), (1, 2), (0, 3), ...
+    `hidden`: units H of the embedding and of every state; `classes`: words V of the vocabulary;
+    `candidates`: one entry, the operations of the edges (0, 1), (0, 2), (1, 2), (0, 3), ...
     Parameters: V H + V + 2 (2H) H + nodes 2 H H: embedding, decoder's bias, first matrix, nodes;
-    those of the embedding are the decoder's too.
+    those of the embedding are the decoder's too. Raises `ArchgradError` for a size below the least,
+    and for candidates that are not known.
 
+    >>> from archgrad.spaces import DartsRNN
     >>> DartsRNN().groups[0].shape
     (36, 5)
     """
@@ -82,7 +84,11 @@ class DartsRNN(Grouped):
         return super().offered(group, source, node)
 
     def supernet(self, edges: Sequence[Edge] = ()) -> LanguageModel:
-        """The model with a choice on every edge, whose states are normalized by the batch."""
+        """The model with a choice on every edge, whose states are normalized by the batch.
+
+        Raises `ArchgradError` for `edges`: its candidates are activations, with nothing around
+        them.
+        """
         if edges:
             parts = ", ".join(type(edge).__name__ for edge in edges)
             raise ArchgradError(
@@ -104,7 +110,8 @@ class DartsRNN(Grouped):
     def derive(self, architecture: Architecture, auxiliary: bool = False) -> LanguageModel:
         """The plain model of an architecture, freshly initialized, without normalization.
 
-        It has as many nodes as the architecture.
+        It has as many nodes as the architecture. Raises `ArchgradError` for an architecture of
+        another space, and where an auxiliary head is asked for.
         """
         if auxiliary:
             raise ArchgradError(
@@ -152,7 +159,10 @@ class DartsRNN(Grouped):
         return Architecture(space=self.name, cells=(cell,))
 
     def sized(self, channels: int | None = None, cells: int | None = None) -> Self:
-        """A recurrent network has one cell, and hidden units in place of channels."""
+        """The space itself: it has one cell, and hidden units in place of channels.
+
+        Raises `ArchgradError` where a size is given.
+        """
         if (channels, cells) != (None, None):
             raise ArchgradError(
                 f"space {self.name} has one cell and no channels; give hidden in their place"

@@ -17,7 +17,7 @@ Edges = tuple[tuple[str, ...], ...]  # for each edge of a group the names of its
 class Grouped(ABC):
     """A space whose groups list the candidates edge by edge; its subclasses are frozen dataclasses.
 
-    ``candidates``: for each group and each of its edges, node by node, the operations to choose
+    `candidates`: for each group and each of its edges, node by node, the operations to choose
     from (None: those of the space on every edge). All edges of a group offer as many.
     """
 

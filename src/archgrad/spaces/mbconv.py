@@ -42,21 +42,23 @@ class MBConv(CellSpace):
     """ProxylessNAS: a chain of 21 inverted residual blocks, 15 may be none (arXiv:1812.00332).
 
     Stem (3x3 convolution), a fixed MBConv1 3x3 of half its width, stages of layers, 1x1
-    convolution, pooling, linear. The operation ``mbconvE_KxK`` is an inverted residual block of
+    convolution, pooling, linear. The operation `mbconvE_KxK` is an inverted residual block of
     expansion E with a depthwise KxK convolution. Where a layer keeps size and channels, its
-    operation is added to its input, and ``none`` is a choice like the others: the layer is skipped.
+    operation is added to its input, and `none` is a choice like the others: the layer is skipped.
     Every layer is a group of one edge and a cell of the architecture, from "layer 1" on; so depth
     is part of an architecture, and `sized` changes the width alone.
 
-    ``channels``: of the stem; all other widths are in proportion, rounded up (the original rounds
-    to multiples of 8), where ``widths`` of the stages and ``head_width`` are not given. ``cells``:
-    layers of a stage, one of the last, where ``depths`` of the stages are not given. ``strides``:
+    `channels`: of the stem; all other widths are in proportion, rounded up (the original rounds
+    to multiples of 8), where `widths` of the stages and `head_width` are not given. `cells`:
+    layers of a stage, one of the last, where `depths` of the stages are not given. `strides`:
     of the stem and of each stage; None: those of the paper, the first of them left out until 4
-    pixels a side reach the head (32x32: 1, 1, 2, 2, 1, 2, 1). ``candidates``: an entry a layer.
+    pixels a side reach the head (32x32: 1, 1, 2, 2, 1, 2, 1). `candidates`: an entry a layer.
 
     The defaults are the paper's for ImageNet. BatchNorm is affine in search too, with an eps of
-    1e-3. Differs from the original: weights start as PyTorch has it, there normal.
+    1e-3. Differs from the original: weights start as PyTorch has it, there normal. Raises
+    `ArchgradError` as `DartsCNN`, and for a layer that cannot be skipped and offers `none`.
 
+    >>> from archgrad.spaces import MBConv
     >>> [group.shape for group in MBConv(cells=2).groups[:2]]
     [(1, 6), (1, 7)]
     """
@@ -171,7 +173,7 @@ class MBConv(CellSpace):
         )
 
     def sized(self, channels: int | None = None, cells: int | None = None) -> Self:
-        """The same layers with another width; another depth is refused."""
+        """The same layers with another width; `ArchgradError` for another depth."""
         if cells not in (None, self.cells):
             raise ArchgradError(
                 f"space {self.name}: found cells {cells}, expected {self.cells}: the depth of a "
@@ -239,7 +241,7 @@ class MBConv(CellSpace):
         return inverted_residual(place.inputs, place.outputs, *self.blocks[name], place.stride)
 
     def validate(self, architecture: Architecture) -> None:
-        """Refuse an architecture that this space cannot build."""
+        """Raise `ArchgradError` for an architecture that this space cannot build."""
         found, expected = len(architecture.cells), len(self.places)
         if architecture.space == self.name and found != expected:
             raise ArchgradError(
@@ -257,7 +259,7 @@ class MBConv(CellSpace):
             )
 
     def random_architecture(self, generator: torch.Generator) -> Architecture:
-        """Uniform over all chains: any candidate in each layer, ``none`` included."""
+        """Uniform over all chains: any candidate in each layer, `none` included."""
 
         def cell(group: Group) -> Cell:
             (names,) = group.candidates
@@ -268,7 +270,7 @@ class MBConv(CellSpace):
 
 
 class Layer(Recomputable):
-    """A choice or a block, added to its input where the layer is ``residual``."""
+    """A choice or a block, added to its input where the layer is `residual`."""
 
     def __init__(self, operation: nn.Module, residual: bool) -> None:
         super().__init__()
@@ -281,7 +283,7 @@ class Layer(Recomputable):
 
 
 class Chain(Classifier):
-    """Stem, layers, 1x1 convolution from ``width`` to ``head`` channels, pooling, linear."""
+    """Stem, layers, 1x1 convolution from `width` to `head` channels, pooling, linear."""
 
     def __init__(
         self, stem: nn.Module, layers: Iterable[nn.Module], width: int, head: int, classes: int
@@ -301,7 +303,7 @@ class Chain(Classifier):
 def inverted_residual(
     inputs: int, outputs: int, expansion: int, kernel: int, stride: int
 ) -> nn.Sequential:
-    """1x1 convolution to ``expansion`` times the channels (none for 1), depthwise, 1x1 to outputs.
+    """1x1 convolution to `expansion` times the channels (none for 1), depthwise, 1x1 to outputs.
 
     BatchNorm after each, ReLU6 after all but the last. (B, inputs, H, W) -> (B, outputs,
     ceil(H/stride), ceil(W/stride)).

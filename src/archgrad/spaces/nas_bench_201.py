@@ -25,14 +25,15 @@ OUTPUT = NODES[-1:]
 class NasBench201(CellSpace):
     """NAS-Bench-201: 6 edges, 5 operations, one cell type (arXiv:2001.00326).
 
-    Stem, three stages of ``cells`` cells with a residual block that halves the image and doubles
+    Stem, three stages of `cells` cells with a residual block that halves the image and doubles
     the channels before the second and the third, pooling, linear. A derived cell keeps every edge,
-    and ``none`` is a choice like the others: 5^6 = 15,625 cells. ``candidates``: one entry, the
+    and `none` is a choice like the others: 5^6 = 15,625 cells. `candidates`: one entry, the
     operations of the edges (0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3). Images of any size are
     taken: the average pooling of a residual block rounds odd sizes up as its convolution does (the
     original stops there). Convolutions have no bias in search either (the original has one in front
-    of BatchNorm, where it changes nothing).
+    of BatchNorm, where it changes nothing). Raises `ArchgradError` as `DartsCNN`.
 
+    >>> from archgrad.spaces import NasBench201
     >>> NasBench201().groups[0].shape
     (6, 5)
     """
@@ -78,7 +79,7 @@ class NasBench201(CellSpace):
             )
 
     def random_architecture(self, generator: torch.Generator) -> Architecture:
-        """Uniform over all cells: any operation on each edge, ``none`` included."""
+        """Uniform over all cells: any operation on each edge, `none` included."""
         rows = self.groups[0].candidates
         picks = [int(torch.randint(len(names), (1,), generator=generator)) for names in rows]
         return _architecture([names[pick] for names, pick in zip(rows, picks, strict=True)])
@@ -89,7 +90,7 @@ class NasBench201(CellSpace):
 
 
 def from_string(text: str) -> Architecture:
-    """The architecture of a string of the benchmark, as ``|skip_connect~0|+|none~0|none~1|+...``.
+    """The architecture of a string of the benchmark, as `|skip_connect~0|+|none~0|none~1|+...`.
 
     One part a node, joined by +; one entry a source, as operation~source.
 

@@ -23,7 +23,7 @@ class OwnModel:
     """A model with choices; it is copied, never changed.
 
     Every name of a choice is a group with one row, so an architecture has a cell a name, with one
-    node and an edge for each candidate that is kept. ``groups`` come in the order of the model.
+    node and an edge for each candidate that is kept. `groups` come in the order of the model.
     """
 
     name = OWN
@@ -50,8 +50,8 @@ class OwnModel:
     ) -> OwnModel:
         """A space that knows what its model costs.
 
-        ``example``: an input tensor, or a batch as the data have it, (input, target) or what
-        ``forward(model, batch)`` takes.
+        `example`: an input tensor, or a batch as the data have it, (input, target) or what
+        `forward(model, batch)` takes.
         """
         if isinstance(example, Tensor) and forward is None:
             example = (example, None)
@@ -94,7 +94,7 @@ class OwnModel:
     ) -> Any:
         """The model with what was chosen in place of its choices.
 
-        Weights are those of ``model``, a trained supernet, or of the model as it was given.
+        Weights are those of `model`, a trained supernet, or of the model as it was given.
         """
         if auxiliary:
             raise ArchgradError("an own model has no auxiliary head; use an auxiliary weight of 0")

@@ -61,7 +61,7 @@ class Sweep:
     ) -> Swept:
         """Do what is left to do, and write the table.
 
-        ``progress`` hears of each search that has ended, ``meanwhile`` is called now and then.
+        `progress` hears of each search that has ended, `meanwhile` is called now and then.
         """
         with held(self.folder, section(self.config.trials[0]).device):
             left = [trial for trial in self.trials if not trial.done]
@@ -134,7 +134,7 @@ def begun(
 ) -> Sweep:
     """A sweep of these options that has passed every check, in its new folder.
 
-    ``trials``: so many points of the grid alone, drawn with the seed of the options.
+    `trials`: so many points of the grid alone, drawn with the seed of the options.
     """
     seed = sections.get("search", {}).get("seed", base.search.seed if base and base.search else 0)
     wanted = grid.trials(sections, vary, trials, seed, base)
@@ -179,14 +179,24 @@ def sweep(
 ) -> Swept:
     """Make many searches whose options vary; validation sorts them, the test part is not read.
 
-    ``vary``: option -> its values, every combination of which is a trial; an option is a field of
-    `archgrad.config.SearchConfig` or `archgrad.config.DataConfig`, or "method_options.NAME";
-    ``data``: as for `archgrad.search`; ``trials``: that many combinations alone, drawn with the
-    ``seed`` of the options; ``out``: a new folder (default: one under runs/), with a run folder a
-    trial under trials/; ``resume``: such a folder, to do what is left in it and what failed;
-    ``options``: as for `archgrad.search`, and those of `archgrad.pool_config.SweepPool`, which say
-    where searches run and may be others with ``resume``. Raises `ArchgradError` for wrong input,
-    before anything is searched.
+    - `vary`: option -> its values, every combination of which is a trial; an option is a field of
+      `archgrad.config.SearchConfig` or `archgrad.config.DataConfig`, or "method_options.NAME".
+    - `data`, `classes`: as for `archgrad.search`.
+    - `trials`: that many combinations alone, drawn with the `seed` of the options.
+    - `out`: a new folder (default: one under runs/), with a run folder a trial under trials/.
+    - `resume`: such a folder, to do what is left in it and what failed.
+    - `options`: as for `archgrad.search`, and those of `archgrad.pool_config.SweepPool`, which say
+      where searches run and may be others with `resume`.
+
+    Returns `archgrad.sweeping.table.Swept`: print it for the table. Raises `ArchgradError` for
+    wrong input, before anything is searched.
+
+    >>> import archgrad
+    >>> size = {"space": "nas-bench-201", "channels": 2, "cells": 1, "subset": 40, "batch_size": 10}
+    >>> vary = {"seed": [0, 1]}
+    >>> swept = archgrad.sweep(vary, "digits", epochs=1, guard="off", parallel=1, **size)
+    >>> sorted(row["options"]["seed"] for row in swept.rows), swept.failed
+    ([0, 1], 0)
     """
     from archgrad.arguments import SEARCH, sections_of
 

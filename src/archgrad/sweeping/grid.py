@@ -35,7 +35,7 @@ def parsed(texts: Iterable[str]) -> dict[str, list[str]]:
 def trials(
     sections: Sections, vary: Vary, count: int | None, seed: Any, base: RunConfig | None = None
 ) -> list[RunConfig]:
-    """A configuration for each point of the grid, or for ``count`` of them, drawn with ``seed``.
+    """A configuration for each point of the grid, or for `count` of them, drawn with `seed`.
 
     Drawn ones keep the order of the grid. Raises `ArchgradError` where an option cannot vary, or
     has a value that it cannot have: it names the option.

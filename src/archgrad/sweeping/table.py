@@ -18,8 +18,8 @@ FORMAT = "archgrad-sweep/1"
 class Swept:
     """A row a trial, the best by validation first, then those that did not end.
 
-    ``vary``: the options that vary; each row has ``trial`` (its folder, from that of the sweep),
-    ``options`` by name, ``status``, and of what is done the rest of trial.json.
+    `vary`: the options that vary; each row has `trial` (its folder, from that of the sweep),
+    `options` by name, `status`, and of what is done the rest of trial.json.
     """
 
     vary: tuple[str, ...]
@@ -94,7 +94,7 @@ class Swept:
         return "\n".join(lines)
 
     def notes(self, methods: int) -> list[str]:
-        """What the table does not say, in sentences; ``methods``: how many there are in it."""
+        """What the table does not say, in sentences; `methods`: how many there are in it."""
         told = [
             "Sorted by validation, which chose: the best of many is optimistic, the more so the\n"
             "more trials. The test part was not read; archgrad train tests one of them."

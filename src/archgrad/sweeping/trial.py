@@ -30,7 +30,7 @@ _load_once = lru_cache(maxsize=1)(prepare_data)  # the searches of a process sha
 
 @dataclass(frozen=True)
 class Trial:
-    """A search of a sweep; ``config`` is complete."""
+    """A search of a sweep; `config` is complete."""
 
     config: RunConfig
     folder: Path

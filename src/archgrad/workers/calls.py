@@ -51,9 +51,9 @@ def made(
 ) -> Iterator[tuple[int, Future[Result]]]:
     """Make the calls; yields the number of each and what it gave as it is done, or cancelled.
 
-    ``work`` is a function of a module. A call whose process is killed is made again, first of all,
-    up to ``retries`` times; then its future holds `WorkerKilled`. ``meanwhile`` is called about
-    every second; after ``deadline`` (`time.monotonic`) nothing is begun any more.
+    `work` is a function of a module. A call whose process is killed is made again, first of all,
+    up to `retries` times; then its future holds `WorkerKilled`. `meanwhile` is called about
+    every second; after `deadline` (`time.monotonic`) nothing is begun any more.
     """
     waiting, running, kills = deque(range(len(calls))), set[int](), Counter[int]()
     with crew:

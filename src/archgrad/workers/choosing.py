@@ -18,7 +18,7 @@ EXTRA = 'pip install "archgrad[ray]"'
 
 @dataclass(frozen=True)
 class Place:
-    """Where calls run: ``at_a_time`` of them in processes of the ``crew``; None: in this one."""
+    """Where calls run: `at_a_time` of them in processes of the `crew`; None: in this one."""
 
     at_a_time: int
     crew: Callable[[], Crew] | None = None
@@ -28,9 +28,9 @@ HERE = Place(1)
 
 
 def place(config: PoolConfig, calls: int, *, parallel: int, threads: int, device: str) -> Place:
-    """Where ``calls`` of searches run, each with CPU ``threads`` on a ``device``.
+    """Where `calls` of searches run, each with CPU `threads` on a `device`.
 
-    ``parallel``: how many at a time; 0: as many as there is room for. With Ray this begins it.
+    `parallel`: how many at a time; 0: as many as there is room for. With Ray this begins it.
     Raises `ArchgradError` where the options ask for what is not there.
     """
     check_pool(config, device)
@@ -60,7 +60,7 @@ def place(config: PoolConfig, calls: int, *, parallel: int, threads: int, device
 
 
 def share(gpus: float | None, parallel: int, count: float) -> float:
-    """The part of a GPU that each call gets where there are ``count`` of them."""
+    """The part of a GPU that each call gets where there are `count` of them."""
     return gpus or min(1.0, count / parallel if parallel else 1.0)
 
 
@@ -88,7 +88,7 @@ def cores() -> int:
 
 
 def check_pool(config: PoolConfig, device: str, own: bool = False) -> None:
-    """Refuse options that ask for what is not there; ``own``: the data came from Python."""
+    """Refuse options that ask for what is not there; `own`: the data came from Python."""
     if own and (config.pool, config.address, config.gpus) != ("auto", None, None):
         raise ArchgradError(
             "found data from Python, which stay in this process, one search after the other; leave "

@@ -34,7 +34,7 @@ class _Worker:
 class LocalCrew:
     """Processes that stay from call to call; one that is killed takes no other with it.
 
-    ``devices``: a GPU for each call that may go on at a time, as CUDA_VISIBLE_DEVICES names it, one
+    `devices`: a GPU for each call that may go on at a time, as CUDA_VISIBLE_DEVICES names it, one
     several times where it is shared; none: workers see what this process sees.
     """
 

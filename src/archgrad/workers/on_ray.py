@@ -31,7 +31,7 @@ def installed() -> bool:
 
 
 def connect(address: str | None) -> tuple[dict[str, float], bool]:
-    """Begin Ray on this machine, or join the cluster at ``address``.
+    """Begin Ray on this machine, or join the cluster at `address`.
 
     Returns its resources by name, and whether the connection is new: a program that uses Ray
     already keeps its own.
@@ -74,9 +74,9 @@ def _refuse_silent(address: str | None) -> None:
 
 
 class RayCrew:
-    """Tasks of Ray, which finds a machine for each; ``threads`` CPUs and ``gpus`` a call.
+    """Tasks of Ray, which finds a machine for each; `threads` CPUs and `gpus` a call.
 
-    ``leave``: end the connection with the work.
+    `leave`: end the connection with the work.
     """
 
     def __init__(self, threads: int, gpus: float, leave: bool) -> None:
