@@ -80,6 +80,7 @@ def test_a_command_that_ends_well_all_the_same_has_ended_well(told: list[object]
 
 
 def test_signals_wait_while_they_are_held_back_and_processes_get_no_ctrl_c() -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job
     done: list[str] = []
     show = ["sed", "-n", "s/SigBlk:.//p", "/proc/self/status"]
     with pytest.raises(KeyboardInterrupt), held_back():
@@ -88,6 +89,7 @@ def test_signals_wait_while_they_are_held_back_and_processes_get_no_ctrl_c() -> 
     assert int(done[0], 16) & 1 << (signal.SIGINT - 1)
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
     assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
 
 
 def process(code: str) -> subprocess.Popen[str]:

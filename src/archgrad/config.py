@@ -239,13 +239,6 @@ class RunConfig(Section):
         return yaml.safe_dump(self.model_dump(mode="json", exclude_none=False), sort_keys=False)
 
 
-SECTIONS: dict[str, type[Section]] = {
-    "data": DataConfig,
-    "search": SearchConfig,
-    "train": TrainConfig,
-}
-
-
 def build(
     sections: Mapping[str, Mapping[str, Any]],
     base: RunConfig | None = None,

@@ -33,6 +33,7 @@ from archgrad.folder import (
 )
 from archgrad.image_learning import ImageLearning
 from archgrad.language_learning import LanguageLearning
+from archgrad.learning import Learning
 from archgrad.loops import (
     Meter,
     check_interval,
@@ -85,7 +86,7 @@ class Training:
         self, job: Retraining, data: Data, augmentation: Augmentation, device: torch.device
     ) -> None:
         self.job, self.config, self.device, self.task = job, job.config, device, data.task
-        self.learning = learning_of(data)(
+        self.learning: Learning = learning_of(data)(
             job.space, job.architecture, job.config, job.seed, data, augmentation, device
         )
         self.network, self.batches = self.learning.network, self.learning.batches

@@ -56,6 +56,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.1)
     yield
     gc.collect()
+    for child in multiprocessing.active_children():
+        child.join(10)
     assert not multiprocessing.active_children()
 
 
@@ -67,6 +69,7 @@ def test_a_dead_process_costs_no_epoch_and_the_search_resumes_to_the_same(tmp_pa
     with pytest.raises(ArchgradError) as told:
         searched(path, At(1, armed.touch), data=data)
     text = str(told.value)
+    assert armed.exists(), text
     assert text.startswith("a process that reads the data (pid ") and "\n" not in text
     assert re.search(r"was ended( by the signal Killed)?, perhaps for want of memory", text)
     assert text.endswith(f"finished epochs and evaluations are kept: go on with --resume {path}")
