@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from archgrad.architecture import RECURRENT, Architecture, Cell
+from archgrad.choice import NONE
 from archgrad.errors import ArchgradError, explain, shown
 from archgrad.spaces import darts_rnn, space
-from archgrad.spaces.grouped import NONE
 
 CNN, INPUTS, MOST = "darts-cnn", 2, 100  # MOST: nodes of a cell
 NASLIB_CONCAT, NASLIB_NODES = {"normal": (2, 3, 4, 5, 6), "reduce": (4, 5, 6)}, 4
