@@ -212,7 +212,8 @@ def undecided(search: BilevelSearch, epoch: int) -> str | None:
     rate = search.leg.arch_optimizer.param_groups[0]["lr"]
     return (
         f"{sentence}; search for more epochs, or raise alpha's learning rate, here "
-        f'{rate:g}, as by method_options={{"alpha_learning_rate": ...}}'
+        f"{rate:g}, as by --method-option alpha_learning_rate={10 * rate:g} (in Python "
+        f"method_options={{'alpha_learning_rate': {10 * rate:g}}})"
     )
 
 
