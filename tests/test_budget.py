@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from archgrad import config as configuration
 from archgrad.budget import REPORT, TABLE, Budget, CostReport
 from archgrad.config import RunConfig
 from archgrad.cost import cost
+from archgrad.costs import CostTable
 from archgrad.data import Data
 from archgrad.errors import ArchgradError
 from archgrad.experiment import prepare_main_job
@@ -231,6 +233,25 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
     assert run(*arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     return line
+
+
+def test_measuring_ends_with_a_limit_that_can_be_met_and_has_an_effect(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = CostTable.load(table)
+    monkeypatch.setattr(latency, "measure_latency", lambda *_, **__: made)
+    assert run("measure-latency", *SEARCH, "--out", tmp_path / "again.json") == 0
+    told = capsys.readouterr().out
+    (found,) = re.findall(r"networks   (.*) ms the cheapest, (.*) ms a random one", told)
+    least, usual = map(float, found)
+    (limit,) = map(float, re.findall("--max-latency (.*)ms", told))
+    assert least < limit < usual
+    assert limit == pytest.approx((least + usual) / 2, rel=1e-3)
+    assert usual in [pytest.approx(p, rel=1e-3) for p, _ in made.about["checked_ms"]]
+    refusal = ["--latency-table", table, "--out", tmp_path / "run"]
+    assert "cannot be met" in refused(
+        capsys, "search", *SEARCH, "--max-latency", f"{least * 0.99}ms", *refusal
+    )
 
 
 def test_a_search_by_a_table_reports_prediction_and_measurement(

@@ -336,7 +336,7 @@ def test_wrong_options_are_refused_before_anything_is_written(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--train-auxiliary-weight", "0.4"], "auxiliary head needs images of at least 29 pixels"),
+        (["--train-auxiliary-weight", "0.4"], "at least 29 pixels.*--train-auxiliary-weight 0"),
         (["--train-device", "tpu"], 'device "tpu" is not known'),
         (["--train-cutout", "16"], "cutout"),
         (["--train-batch-size", "5000"], "5,?000"),

@@ -200,6 +200,7 @@ def test_a_search_says_once_that_alpha_hardly_moved(name: str) -> None:
 
     still, texts = told(alpha_learning_rate=3e-4)
     assert texts == [still.undecided]
+    assert "--method-option alpha_learning_rate=" in texts[0]
     assert "here 0.0003" in texts[0] and "alpha_learning_rate" in texts[0]
     assert 0 < still.metrics[0]["moved"] < still.metrics[1]["moved"] < 0.05
     moved, texts = told(alpha_learning_rate=0.1)

@@ -157,7 +157,7 @@ def measure_latency_command(
     import json
 
     from archgrad.folder import write
-    from archgrad.latency import measure_latency, summary
+    from archgrad.latency import measure_latency, range_of, summary
     from archgrad.prepared import timed_space
 
     if out.exists():
@@ -170,9 +170,12 @@ def measure_latency_command(
         space, device=search.device, batch=batch, threads=search.threads, tell=say
     )
     write(out, table.to_json())
-    after = f"next: archgrad search ... --max-latency 5ms --latency-table {out}"
+    least, usual = range_of(table, space)
+    limits = f"networks   {least:.4g} ms the cheapest, {usual:.4g} ms a random one, as predicted"
+    limit = f"{(least + usual) / 2:.4g}ms"
+    after = f"next: archgrad search ... --max-latency {limit} --latency-table {out}"
     value = {"path": out, **json.loads(table.to_json())}
-    print_result(value, f"{summary(table)}\n{after}", as_json)
+    print_result(value, f"{summary(table)}\n{limits}\n{after}", as_json)
 
 
 @app.command("search")

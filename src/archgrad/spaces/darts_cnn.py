@@ -128,7 +128,8 @@ class DartsCNN(CellSpace):
             raise ArchgradError(
                 f"the auxiliary head needs images of at least {self.smallest_auxiliary_image} "
                 f"pixels a side in space {self.name}, found {shown(self.image_size)}; "
-                "use an auxiliary weight of 0 or larger images"
+                "use larger images, or no such head: --auxiliary-weight 0, of archgrad run and "
+                "compare --train-auxiliary-weight 0"
             )
         outputs = {cell.name: cell.output for cell in architecture.cells}
         return self._network(self._singles(architecture), outputs, affine=True, auxiliary=auxiliary)
