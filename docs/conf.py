@@ -1,0 +1,86 @@
+"""The site: `make docs` builds it from these pages and from the docstrings, without network."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "src")]
+
+import archgrad  # noqa: E402
+from repository_files import setup_files  # noqa: E402
+
+project = "archgrad"
+author = "the authors of archgrad"
+project_copyright = author
+release = version = archgrad.__version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["_build"]
+default_role = "code"  # single backticks in docstrings
+nitpicky = True
+nitpick_ignore_regex = [("py:class", ".*")]  # types in signatures, most of other packages
+
+myst_heading_anchors = 4  # as GitHub makes them
+myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist"]
+myst_dmath_double_inline = True
+
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+autodoc_typehints_format = "short"
+autodoc_class_signature = "mixed"
+python_maximum_signature_line_length = 88
+toc_object_entries_show_parents = "hide"
+
+html_theme = "furo"
+html_title = f"archgrad {release}"
+html_show_copyright = False
+html_show_sphinx = False
+html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+copybutton_exclude = ".linenos, .gp, .go"
+math_number_all = False
+
+
+def _without_empty(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Patterns of the table of contents that no page matches: Sphinx would warn of them."""
+    if docname == "index":
+        source[0] = re.sub(
+            r"^(\w+/\S*\*)\n",
+            lambda found: found[0] if any(HERE.glob(f"{found[1]}.md")) else "",
+            source[0],
+            flags=re.MULTILINE,
+        )
+
+
+def _skip(app: Sphinx, what: str, name: str, found: Any, skip: bool, options: Any) -> bool | None:
+    """Members that have no text of their own: of named tuples, pydantic and scikit-learn."""
+    made = type(found).__name__ == "_tuplegetter" or name == "model_config"
+    return True if made or (name.startswith("set_") and name.endswith("_request")) else None
+
+
+def _plain(app: Sphinx, what: str, name: str, found: Any, options: Any, lines: list[str]) -> None:
+    """Docstrings are plain text with code in backticks: stars and bars stand for themselves."""
+    for number, line in enumerate(lines):
+        if not re.match(r"\s*(>>>|\.\.\. )", line):
+            pieces = re.split(r"(`+[^`]*`+)", line)
+            pieces[::2] = [re.sub(r"(?<!^)[*|]|(?<=\w)_(?!\w)", r"\\\g<0>", p) for p in pieces[::2]]
+            lines[number] = "".join(pieces)
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("source-read", _without_empty)
+    app.connect("autodoc-skip-member", _skip)
+    app.connect("autodoc-process-docstring", _plain)
+    setup_files(app)
