@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import re
 import sys
+from html import escape
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
+from docutils.utils.math import MathError
+from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
+from sphinx.util import logging
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "src")]
 
-import archgrad  # noqa: E402
 from repository_files import setup_files  # noqa: E402
+
+import archgrad  # noqa: E402
 
 project = "archgrad"
 author = "the authors of archgrad"
@@ -50,7 +56,7 @@ html_copy_source = False
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 copybutton_exclude = ".linenos, .gp, .go"
-math_number_all = False
+html_math_renderer = "mathml"
 
 
 def _without_empty(app: Sphinx, docname: str, source: list[str]) -> None:
@@ -72,15 +78,42 @@ def _skip(app: Sphinx, what: str, name: str, found: Any, skip: bool, options: An
 
 def _plain(app: Sphinx, what: str, name: str, found: Any, options: Any, lines: list[str]) -> None:
     """Docstrings are plain text with code in backticks: stars and bars stand for themselves."""
+    block = 0  # the indentation of a block that is taken as it is stands beyond this
     for number, line in enumerate(lines):
-        if not re.match(r"\s*(>>>|\.\.\. )", line):
-            pieces = re.split(r"(`+[^`]*`+)", line)
-            pieces[::2] = [re.sub(r"(?<!^)[*|]|(?<=\w)_(?!\w)", r"\\\g<0>", p) for p in pieces[::2]]
-            lines[number] = "".join(pieces)
+        indent = len(line) - len(line.lstrip()) + 1
+        if not line or 0 < block < indent or re.match(r"\s*(>>>|\.\.\. )", line):
+            continue
+        directive = line.lstrip().startswith(".. ")
+        block = indent if directive or line.endswith("::") else 0
+        if directive:
+            continue
+        pieces = re.split(r"(`+[^`]*`+)", line)
+        pieces[::2] = [re.sub(r"(?<!^)[*|]|(?<=\w)_(?!\w)", r"\\\g<0>", p) for p in pieces[::2]]
+        lines[number] = "".join(pieces)
+
+
+def _inline_math(self: Any, node: nodes.math) -> None:
+    self.body.append(_mathml(node, as_block=False))
+    raise nodes.SkipNode
+
+
+def _block_math(self: Any, node: nodes.math_block) -> None:
+    self.body.append(f'<div class="math">{_mathml(node, as_block=True)}</div>\n')
+    raise nodes.SkipNode
+
+
+def _mathml(node: nodes.Element, as_block: bool) -> str:
+    """Formulas as MathML, which browsers show without a script from elsewhere."""
+    try:
+        return str(tex2mathml(node.astext(), as_block=as_block))
+    except MathError as error:
+        logging.getLogger(__name__).warning("%s: %s", error, node.astext(), location=node)
+        return escape(node.astext())
 
 
 def setup(app: Sphinx) -> None:
     app.connect("source-read", _without_empty)
     app.connect("autodoc-skip-member", _skip)
     app.connect("autodoc-process-docstring", _plain)
+    app.add_html_math_renderer("mathml", (_inline_math, None), (_block_math, None))
     setup_files(app)
