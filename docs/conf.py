@@ -17,7 +17,7 @@ from sphinx.util import logging
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "src")]
 
-from repository_files import setup_files  # noqa: E402
+from repository_files import setup_files, source_link  # noqa: E402
 
 import archgrad  # noqa: E402
 
@@ -29,11 +29,12 @@ release = version = archgrad.__version__
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
-    "sphinx.ext.viewcode",
+    "sphinx.ext.linkcode",
     "sphinx_copybutton",
 ]
 exclude_patterns = ["_build"]
 default_role = "code"  # single backticks in docstrings
+smartquotes = False  # a quoted name can be copied
 nitpicky = True
 nitpick_ignore_regex = [("py:class", ".*")]  # types in signatures, most of other packages
 
@@ -47,6 +48,8 @@ autodoc_typehints_format = "short"
 autodoc_class_signature = "mixed"
 python_maximum_signature_line_length = 88
 toc_object_entries_show_parents = "hide"
+
+linkcode_resolve = source_link
 
 html_theme = "furo"
 html_title = f"archgrad {release}"
@@ -89,7 +92,20 @@ def _plain(app: Sphinx, what: str, name: str, found: Any, options: Any, lines: l
             continue
         pieces = re.split(r"(`+[^`]*`+)", line)
         pieces[::2] = [re.sub(r"(?<!^)[*|]|(?<=\w)_(?!\w)", r"\\\g<0>", p) for p in pieces[::2]]
-        lines[number] = "".join(pieces)
+        lines[number] = re.sub(r"\bdocs/([\w/]+)\.md\b", _page, "".join(pieces))
+
+
+def _page(found: re.Match[str]) -> str:
+    """A link to the page that a docstring names."""
+    known = (HERE / f"{found[1]}.md").is_file()
+    return f":doc:`{found[0]} </{found[1]}>`" if known else found[0]
+
+
+def _signature(
+    app: Sphinx, what: str, name: str, found: Any, options: Any, args: str, returned: str
+) -> tuple[str, str] | None:
+    """Nobody makes an instance of a protocol."""
+    return ("", returned) if getattr(found, "_is_protocol", False) else None
 
 
 def _inline_math(self: Any, node: nodes.math) -> None:
@@ -115,5 +131,6 @@ def setup(app: Sphinx) -> None:
     app.connect("source-read", _without_empty)
     app.connect("autodoc-skip-member", _skip)
     app.connect("autodoc-process-docstring", _plain)
+    app.connect("autodoc-process-signature", _signature)
     app.add_html_math_renderer("mathml", (_inline_math, None), (_block_math, None))
     setup_files(app)

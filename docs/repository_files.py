@@ -7,9 +7,12 @@ as a page of its own is linked there. What is large, or no text, is copied and o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from html import escape
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 from urllib.parse import unquote
 
@@ -72,7 +75,7 @@ def _pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     for name in sorted(linked.union(*within.values()) - {*folders}):
         text = (ROOT / name).read_text(encoding="utf-8")
         language = LANGUAGES[Path(name).suffix]
-        yield _page(name, app.builder.highlighter.highlight_block(text, language))  # type: ignore[attr-defined]
+        yield _page(name, app.builder.highlighter.highlight_block(text, language, linespans="L"))  # type: ignore[attr-defined]
     for name in folders:
         uri = app.builder.get_relative_uri
         items = "".join(
@@ -93,6 +96,29 @@ def _page(name: str, body: str) -> tuple[str, dict[str, Any], str]:
     return f"files/{name}", {"title": title, "body": f"<h1>{title}</h1>\n{body}"}, "page.html"
 
 
+def source_link(domain: str, info: Mapping[str, str]) -> str | None:
+    """For sphinx.ext.linkcode: the page of the file that defines an object, at its line."""
+    found = locate(f"{info['module']}.{info['fullname']}")
+    while isinstance(found, property | cached_property):
+        found = found.fget if isinstance(found, property) else found.func
+    try:
+        path = Path(inspect.getsourcefile(inspect.unwrap(found)) or "").resolve()  # type: ignore[arg-type]
+        line = inspect.getsourcelines(found)[1]  # type: ignore[arg-type]
+    except (TypeError, OSError):  # a value, such as a table
+        return None
+    if not path.is_relative_to(ROOT):
+        return None
+    name = path.relative_to(ROOT).as_posix()
+    env = _running[0].env
+    shown = env.metadata[env.docname].setdefault("repository_files", [])
+    shown += [name] if name not in shown else []
+    return f"{_running[0].builder.get_relative_uri(env.docname, f'files/{name}')}#L-{line}"
+
+
+_running: list[Sphinx] = []  # linkcode hands over no application
+
+
 def setup_files(app: Sphinx) -> None:
+    _running[:] = [app]
     app.add_transform(RepositoryLinks)
     app.connect("html-collect-pages", _pages)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,6 @@ from archgrad.config import SearchConfig  # noqa: E402
 from archgrad.errors import ArchgradError  # noqa: E402
 from archgrad.leg import check  # noqa: E402
 from archgrad.methods import RECIPES, Method  # noqa: E402
-from archgrad.methods.listing import paper  # noqa: E402
 from archgrad.spaces import SPACES, SearchSpace, space  # noqa: E402
 from archgrad.spaces.own import OwnModel  # noqa: E402
 from page import fill  # noqa: E402
@@ -77,8 +78,14 @@ def part(method: Method, slot: str) -> str:
     return method.slots()[slot]
 
 
+def paper(recipe: Callable[..., Method]) -> str:
+    """The first paragraph of a recipe's docstring, which names the paper, with a link to it."""
+    text = " ".join((inspect.getdoc(recipe) or "").partition("\n\n")[0].split())
+    return re.sub(r"arXiv:(\d{4}\.\d{5})", r"[\g<0>](https://arxiv.org/abs/\1)", text)
+
+
 def by_method() -> str:
-    """A row a method: every slot that is not that of plain DARTS, with its part."""
+    """A row a method: every slot that is not that of plain DARTS, with its part; the paper."""
     papers = {f"`{name}`": paper(recipe) for name, recipe in RECIPES.items()}
     rows = [
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 import re
 import subprocess
@@ -65,6 +66,9 @@ def test_files_of_the_repository_are_shown(site: Path) -> None:
     assert 'href="files/src/archgrad/counting.py.html"' in page
     shown = (site / "files" / "src" / "archgrad" / "counting.py.html").read_text(encoding="utf-8")
     assert re.sub("<[^>]+>", "", shown).count("def ") > 5
+    assert 'href="../../files/src/archgrad/api.py.html#L-' in (
+        site / "reference" / "api" / "verbs.html"
+    ).read_text(encoding="utf-8")
     folder = (site / "files" / "examples" / "own_models.html").read_text(encoding="utf-8")
     names = {path.name for path in (ROOT / "examples" / "own_models").glob("*.py")}
     assert names and all(f"<code>{name}</code>" in folder for name in names)
@@ -114,9 +118,41 @@ def test_the_tables_of_methods_are_those_of_the_library(monkeypatch: pytest.Monk
         assert stands == text, f"{name} is not current: python docs/tables.py"
 
 
+RESULTS = DOCS / "reference" / "results.md"
+RAW = ROOT / "benchmarks" / "results"
+
+
 def test_every_raw_file_of_the_results_exists_and_is_named() -> None:
-    page = (DOCS / "reference" / "results.md").read_text(encoding="utf-8")
-    linked = {*re.findall(r"\]\(\.\./\.\./(benchmarks/results/[^)#]+)\)", page)}
-    assert [name for name in linked if not (ROOT / name).exists()] == []
-    measured = {path.name for path in (ROOT / "benchmarks" / "results").iterdir()}
-    assert measured - {name.split("/")[2] for name in linked} == set()
+    linked = {*re.findall(r"\]\(\.\./\.\./benchmarks/results/([^)#]+)\)", RESULTS.read_text())}
+    assert [name for name in linked if not (RAW / name).exists()] == []
+    assert {path.name for path in RAW.iterdir()} - {name.split("/")[0] for name in linked} == set()
+
+
+def test_commits_and_devices_of_the_results_are_those_of_the_raw_files() -> None:
+    rows = [line for line in RESULTS.read_text().splitlines() if "benchmarks/results/" in line]
+    checked = 0
+    for row in rows:
+        name = re.findall(r"\.\./\.\./benchmarks/results/([^)]+)\)", row)[0]
+        made = [RAW / name] if name.endswith(".json") else sorted((RAW / name).glob("*.json"))
+        contents = [json.loads(path.read_text()) for path in made]
+        if "environment" not in contents[0]:  # of a run folder
+            contents = [
+                {"environment": json.loads((made[0].parent / "environment.json").read_text())}
+            ]
+        found = [content["environment"] for content in contents]
+        environments = [
+            one for each in found for one in (each if isinstance(each, list) else [each])
+        ]
+        assert {one["commit"][:7] for one in environments} == {*re.findall(r"\b[0-9a-f]{7}\b", row)}
+        words = {"Intel(R) Xeon(R) Processor": "Xeon", "AMD EPYC": "EPYC", "cpu": "CPU"}
+        assert all(words[one["device"]] in row for one in environments), row
+        checked += 1
+    assert checked > 15
+
+
+def test_means_and_spreads_of_the_results_stand_where_they_were_reported() -> None:
+    said = {*re.findall(r"[\d.]+ ± [\d.]+", RESULTS.read_text())}
+    pages = [path for path in DOCS.glob("*.md") if path.name != "start.md"]
+    reports = [*RAW.rglob("*.txt"), *pages]
+    known = "\n".join(path.read_text(encoding="utf-8") for path in reports)
+    assert len(said) > 50 and [figure for figure in said if figure not in known] == []
