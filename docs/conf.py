@@ -6,6 +6,7 @@ import re
 import sys
 from html import escape
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from docutils import nodes
@@ -74,9 +75,11 @@ def _without_empty(app: Sphinx, docname: str, source: list[str]) -> None:
 
 
 def _skip(app: Sphinx, what: str, name: str, found: Any, skip: bool, options: Any) -> bool | None:
-    """Members that have no text of their own: of named tuples, pydantic and scikit-learn."""
+    """Members that are none: of named tuples, pydantic, scikit-learn; functions as defaults."""
     made = type(found).__name__ == "_tuplegetter" or name == "model_config"
-    return True if made or (name.startswith("set_") and name.endswith("_request")) else None
+    made |= name.startswith("set_") and name.endswith("_request")
+    default = isinstance(found, FunctionType) and found.__name__ not in (name, "<lambda>")
+    return True if made or (what == "class" and default) else None
 
 
 def _plain(app: Sphinx, what: str, name: str, found: Any, options: Any, lines: list[str]) -> None:
@@ -104,8 +107,10 @@ def _page(found: re.Match[str]) -> str:
 def _signature(
     app: Sphinx, what: str, name: str, found: Any, options: Any, args: str, returned: str
 ) -> tuple[str, str] | None:
-    """Nobody makes an instance of a protocol."""
-    return ("", returned) if getattr(found, "_is_protocol", False) else None
+    """Nobody makes an instance of a protocol; a function that is a default goes by its name."""
+    if getattr(found, "_is_protocol", False):
+        return "", returned
+    return (re.sub(r"<function (\w+)>", r"\1", args), returned) if args else None
 
 
 def _inline_math(self: Any, node: nodes.math) -> None:
@@ -114,17 +119,20 @@ def _inline_math(self: Any, node: nodes.math) -> None:
 
 
 def _block_math(self: Any, node: nodes.math_block) -> None:
-    self.body.append(f'<div class="math">{_mathml(node, as_block=True)}</div>\n')
+    number = re.search(r"\\tag\{([^}]*)\}", node.astext())
+    self.body.append(f'<div class="math">{_mathml(node, as_block=True)}')
+    self.body.append(f"<span>({escape(number[1])})</span></div>\n" if number else "</div>\n")
     raise nodes.SkipNode
 
 
 def _mathml(node: nodes.Element, as_block: bool) -> str:
     """Formulas as MathML, which browsers show without a script from elsewhere."""
+    formula = re.sub(r"\\tag\{[^}]*\}", "", node.astext())
     try:
-        return str(tex2mathml(node.astext(), as_block=as_block))
+        return str(tex2mathml(formula, as_block=as_block))
     except MathError as error:
-        logging.getLogger(__name__).warning("%s: %s", error, node.astext(), location=node)
-        return escape(node.astext())
+        logging.getLogger(__name__).warning("%s: %s", error, formula, location=node)
+        return escape(formula)
 
 
 def setup(app: Sphinx) -> None:

@@ -41,6 +41,8 @@ class RepositoryLinks(SphinxTransform):
         here = (DOCS / self.env.docname).parent
         for node in [*self.document.findall(_is_link)]:
             target, _, anchor = unquote(node["reftarget"]).partition("#")
+            if node.get("refdomain") == "doc":  # Markdown, by its path without the ending
+                target, anchor = f"/{target}.md", node.get("reftargetid") or ""
             path = (here / target).resolve()
             if not target or path.is_relative_to(DOCS) or not path.is_relative_to(ROOT):
                 continue
