@@ -3,6 +3,8 @@
 #   make test-browser    the tests of the report in Chromium, which make test skips where there is none
 # and a third one measures a search step against the textbook form, below ten minutes:
 #   make bench
+# The site, into docs/_build/html, with every warning an error:
+#   make docs
 # Installed in an environment of its own, without the extras, and tried from outside the checkout:
 #   make test-core    from the checkout        make dist    the wheel and the sdist that it builds
 # The oldest versions that the dependencies' bounds allow: make test-lowest
@@ -11,7 +13,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS = 1
 unexport PYTHONDONTWRITEBYTECODE  # else every process that a test starts compiles all modules anew
 
-.PHONY: demo test test-browser bench check test-slow test-core dist test-lowest growth second-order fuzz faults clean
+.PHONY: demo test test-browser bench docs check test-slow test-core dist test-lowest growth second-order fuzz faults clean
 
 demo: .venv/core
 	$(BIN)/archgrad run --data digits
@@ -27,8 +29,12 @@ test-browser: .venv/dev
 bench: .venv/core
 	$(BIN)/python benchmarks/bench.py
 
+docs: .venv/docs
+	$(BIN)/python -m sphinx -W --keep-going -n -q docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 check: .venv/dev
-	$(BIN)/ruff check src tests examples benchmarks
+	$(BIN)/ruff check src tests examples benchmarks docs
 	$(BIN)/mypy
 
 test-slow: .venv/dev
@@ -80,5 +86,9 @@ faults: .venv/core
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
 
+.venv/docs: .venv/core
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	touch $@
+
 clean:
-	rm -rf .venv .venv-core .venv-lowest dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf docs/_build .venv .venv-core .venv-lowest dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

@@ -54,8 +54,8 @@ UNWATCHED = {
         "api bench beginning bilevel budget callbacks combinations cost costs counting darts_cnn "
         "data_workers deriving determinism disk distributed distributed_jobs engine estimators "
         "estimators_check export figures files fitting graphs hypergradient kill language_search "
-        "methods mixed monitor own own_examples pages planning records recompute retraining spaces "
-        "sweep texts"
+        "methods mixed monitor own own_examples pages planning records recompute retraining site "
+        "spaces sweep texts"
     ).split()
 }
 

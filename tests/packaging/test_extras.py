@@ -50,7 +50,7 @@ def missing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_every_extra_has_its_packages() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert {*EXTRAS, "all", "browser", "dev"} == {*project["optional-dependencies"]}
+    assert {*EXTRAS, "all", "browser", "dev", "docs"} == {*project["optional-dependencies"]}
     for extra, (packages, _) in EXTRAS.items():
         named = {re.split("[>=]", line)[0] for line in project["optional-dependencies"][extra]}
         assert {"PIL": "pillow"}.get(packages[0], packages[0]) in named
