@@ -44,8 +44,9 @@ def compare_command(
 
     Several searches each, and one test at the end. Every search gets the same budget (default: what
     first-order DARTS with these options takes); its architecture is retrained briefly, judged on
-    images that no search saw, retrained fully, and tested once everything else is done. Several data sets: --data digits,npz:FILE, with a budget.
-    Status 1 where searches failed: all others are done, and results and tables written.
+    images that no search saw, retrained fully, and tested once everything else is done. Several
+    data sets: --data digits,npz:FILE, with a budget. Status 1 where searches failed: all others are
+    done, and results and tables written.
     """
     from archgrad import answers
     from archgrad.comparing.engine import opened
