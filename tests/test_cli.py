@@ -273,31 +273,6 @@ def test_help_answers_without_torch() -> None:
     assert done.stdout.strip().endswith("False False")
 
 
-def test_alone_it_says_how_to_begin(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run() == 0
-    told, error = capsys.readouterr()
-    assert error == ""
-    lines = told.splitlines()
-    assert len(lines) <= 10 and max(map(len, lines)) <= 100
-    for word in (
-        "archgrad run ",
-        "--data npz:FILE",
-        "archgrad.search(",
-        "archgrad --help",
-        "docs/",
-    ):
-        assert word in told
-
-
-def test_every_command_is_summed_up_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing is cut off in a terminal of 80 columns, and each line is a sentence."""
-    assert run("--help") == 0
-    listed = capsys.readouterr().out.partition("Commands:")[2].strip().splitlines()
-    assert len(listed) == len(cli.app.registered_commands)
-    for line in listed:
-        assert line.endswith(".") and not line.endswith("...") and len(line) <= 80
-
-
 @pytest.mark.slow
 def test_import_and_help_are_fast() -> None:
     """Import costs at most 0.3 s over torch, help at most 0.5 s, of the processor (of five)."""
