@@ -21,8 +21,8 @@ from archgrad.result import SearchResult
 from helpers import digits
 
 SEARCH: dict[str, Any] = {
-    "channels": 2, "cells": 3, "nodes": 1, "epochs": 2, "batch_size": 12, "guard": "off",
-    "kernel": "torch", "device": "cpu",
+    "space": "s2", "channels": 2, "cells": 3, "nodes": 1, "epochs": 2, "batch_size": 12,
+    "guard": "off", "kernel": "torch", "device": "cpu",
 }  # fmt: skip
 TRAIN: dict[str, Any] = {
     "train_channels": 2, "train_cells": 3, "train_epochs": 2, "train_batch_size": 16,

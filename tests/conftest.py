@@ -51,11 +51,11 @@ def two_digits() -> Data:
 UNWATCHED = {
     f"test_{name}"
     for name in (
-        "api bench beginning bilevel budget callbacks combinations cost costs counting darts_cnn "
+        "api beginning bench bilevel budget callbacks combinations cost costs counting darts_cnn "
         "data_workers deriving determinism disk distributed distributed_jobs engine estimators "
         "estimators_check export figures files fitting graphs hypergradient kill language_search "
-        "methods mixed monitor own own_examples pages planning records recompute retraining site "
-        "spaces sweep texts"
+        "long_run methods mixed monitor own own_examples pages planning precision recompute records "
+        "retraining signals site spaces sweep texts transfer"
     ).split()
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -94,9 +95,12 @@ def error(found: list[Tensor], exact: list[Tensor]) -> float:
     return max(float((f - e).norm() / e.norm().clamp_min(1e-12)) for f, e in pairs)
 
 
+load_digits = cache(partial(load_digits, return_X_y=True))  # each call unpacks a file
+
+
 def digits() -> tuple[Tensor, Tensor]:
     """48 zeros and ones: images, (48, 1, 8, 8), and labels."""
-    images, labels = load_digits(return_X_y=True)
+    images, labels = load_digits()
     some = (labels < 2).nonzero()[0][:48]
     x = torch.tensor(images[some], dtype=torch.float32).view(-1, 1, 8, 8) / 16
     return x, torch.tensor(labels[some])

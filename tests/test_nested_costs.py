@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from functools import cache
 from itertools import combinations, pairwise, product
 from pathlib import Path
 from typing import Any
@@ -205,28 +206,33 @@ def value_of(space: OwnModel, cells: Any, strength: Any) -> float:
     )
 
 
-SPACE = OwnModel.with_example(Net(), X)
-TABLES = {kind: cost_table(SPACE, kind) for kind in KINDS}  # type: ignore[arg-type]
-ALL = [(one, {k: t.predict(one) for k, t in TABLES.items()}) for one in all_of(SPACE)]
+@cache  # not when the file is read, which every run of other tests would wait for
+def priced() -> tuple[OwnModel, dict[str, CostTable], list[tuple[Architecture, dict[str, float]]]]:
+    """The space, its tables, and every architecture with its costs."""
+    space = OwnModel.with_example(Net(), X)
+    tables = {kind: cost_table(space, kind) for kind in KINDS}  # type: ignore[arg-type]
+    costs = [(one, {k: t.predict(one) for k, t in tables.items()}) for one in all_of(space)]
+    return space, tables, costs
 
 
 @settings(max_examples=10)
 @given(seed=st.integers(0, 2**20), tight=st.floats(0, 1), kind=st.sampled_from(KINDS))
 def test_a_limit_gives_what_brute_force_finds(seed: int, tight: float, kind: str) -> None:
-    table = TABLES[kind]
-    alpha = alpha_of(SPACE, seed)
+    space, tables, every = priced()
+    table = tables[kind]
+    alpha = alpha_of(space, seed)
     strength = {name: value.softmax(-1).tolist() for name, value in alpha.items()}
-    free = StrongestEdges()(alpha, state(SPACE, Softmax()))
-    assert strongest_within(table, SPACE.groups, strength, math.inf) == free
-    least = min(costs[kind] for _, costs in ALL)
-    assert cheapest(table, SPACE.groups) == least
+    free = StrongestEdges()(alpha, state(space, Softmax()))
+    assert strongest_within(table, space.groups, strength, math.inf) == free
+    least = min(costs[kind] for _, costs in every)
+    assert cheapest(table, space.groups) == least
     limit = least + tight * (table.predict(free) - least)
     best = max(
-        value_of(SPACE, one.cells, strength) for one, costs in ALL if within(costs[kind], limit)
+        value_of(space, one.cells, strength) for one, costs in every if within(costs[kind], limit)
     )
-    cells = Feasible(StrongestEdges(), table, limit)(alpha, state(SPACE, Softmax()))
+    cells = Feasible(StrongestEdges(), table, limit)(alpha, state(space, Softmax()))
     assert within(table.predict(cells), limit)
-    assert value_of(SPACE, cells, strength) == pytest.approx(best)
+    assert value_of(space, cells, strength) == pytest.approx(best)
 
 
 def test_layers_with_names_of_their_own_are_decided_apart_and_others_have_a_bound(

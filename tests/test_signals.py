@@ -79,7 +79,7 @@ def test_three_axes_without_a_word_are_images_as_ever() -> None:
 def test_data_of_signals_settle_the_space() -> None:
     result = archgrad.search("s2", as_data(waves(), dims=1), **TINY)
     assert result.space.input_shape == (2, 11)
-    own = DartsCNN(2, 3, 2, (11,), 2, dims=1)  # so does a space the data
+    own = DartsCNN(2, 3, 2, (11,), 2, nodes=1, dims=1)  # so does a space the data
     assert archgrad.search(own, waves(), **TINY).space == own
     with pytest.raises(ArchgradError, match="nas-bench-201: dims is 1, expected 2"):
         archgrad.search("nas-bench-201", waves(), dims=1, epochs=1, channels=4)

@@ -45,7 +45,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def searched(files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
     out = tmp_path_factory.mktemp("run") / "a"
-    return archgrad.search(data=f"npz:{files['pets']}", out=out, guard="off", **SMALL)
+    return archgrad.search(data=f"npz:{files['pets']}", out=out, guard="off", nodes=1, **SMALL)
 
 
 def train(what: Any, data: Any, **options: Any) -> archgrad.TrainResult:
@@ -126,7 +126,7 @@ def test_a_search_without_a_folder_knows_its_classes_too() -> None:
         y = np.arange(len(x)) % count
         return as_data((x, y, x[:12], y[:12]))
 
-    found = archgrad.search(data=data(2), guard="off", **SMALL)
+    found = archgrad.search(data=data(2), guard="off", nodes=1, **SMALL)
     with pytest.raises(ArchgradError, match=r"2 classes \(own\), the data given have 3 \(arrays\)"):
         train(found, data(3))
     assert train(found, data(2)).scores[0]["transferred_from"] is None

@@ -41,7 +41,6 @@ app = typer.Typer(
     name="archgrad",
     help="Gradient-based neural architecture search for PyTorch. Begin with: archgrad run. "
     "Defaults stand in brackets; where a data set has its own, it is named there.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # its markup would swallow the brackets of the defaults
@@ -90,7 +89,10 @@ def run_command(
     as_json: AsJson = False,
     tensorboard: Tensorboard = False,
 ) -> None:
-    """Search, retrain from scratch, test, and compare with random cells: the main job."""
+    """Search, retrain, test, and compare with random cells.
+
+    The main job: every network is trained from scratch, and the test part is read once, at the end.
+    """
     from archgrad import answers
     from archgrad.distributed import joined
     from archgrad.experiment import main_job, prepare_main_job, summary
@@ -127,7 +129,10 @@ def plan_command(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a few steps: what a search will need of memory and time here, and what would fit."""
+    """Measure a few steps: memory and time that a search needs.
+
+    And where it needs more memory than there is, what would fit.
+    """
     from archgrad.loops import keep_freed_memory
     from archgrad.planning import summary
     from archgrad.prepared import prepare
@@ -149,8 +154,9 @@ def measure_latency_command(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Time every candidate of a space at every place on this device, for --max-latency.
+    """Time every candidate of a space here, for --max-latency.
 
+    At every place, on this device.
     Options as those of the search: space, channels, cells, data, device and threads say what is
     timed, the others nothing. With the config of a main job: at the size of its retraining.
     """
@@ -249,7 +255,10 @@ def derive_command(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Derive the architecture of any epoch of a search, by its method's rule or another."""
+    """Derive the architecture of any epoch of a search.
+
+    By the rule of its method, or by another.
+    """
     from archgrad import answers
     from archgrad.api import derive
     from archgrad.folder import write
@@ -279,7 +288,10 @@ def export_command(
     out: Annotated[Path | None, typer.Option(help="folder to write to [RUN]")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a trained network to files that need no archgrad, and check them."""
+    """Write a trained network to files that need no archgrad.
+
+    They are loaded and compared with the network before the command ends.
+    """
     from archgrad.api import export
 
     exported = export(run, format, out, seed=seed)
@@ -293,12 +305,28 @@ app.command("data")(data_command)
 app.command("recipes")(recipes_command)
 
 
+START = """\
+archgrad {version}: gradient-based neural architecture search for PyTorch
+
+  archgrad run                             search a cell on handwritten digits, retrain and test it
+  archgrad run --data npz:FILE             the same on your images; archgrad data lists all forms
+  archgrad.search(model, train=loader)     in Python: decide the choices in a model of your own
+
+Each run leaves a folder with a page, report.html. For a first look in seconds: --epochs 1
+--train-epochs 1. All commands: archgrad --help; options of one: archgrad run --help.
+The documentation is in docs/ of the source, and begins with README.md.
+"""
+
+
 @app.callback(invoke_without_command=True)
-def _version(
+def _start(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="print the version and stop")] = False,
 ) -> None:
-    if version:
-        from archgrad import __version__
+    from archgrad import __version__
 
+    if version:
         typer.echo(f"archgrad {__version__}")
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(START.format(version=__version__), nl=False)

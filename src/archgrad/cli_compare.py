@@ -40,12 +40,13 @@ def compare_command(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare methods and baselines: equal budgets, several searches each, one test at the end.
+    """Compare methods and baselines under equal budgets.
 
-    Every search gets the same budget (default: what first-order DARTS with these options takes);
-    its architecture is retrained briefly, judged on images that no search saw, retrained fully, and
-    tested once everything else is done. Several data sets: --data digits,npz:FILE, with a budget.
-    Status 1 where searches failed: all others are done, and results and tables written.
+    Several searches each, and one test at the end. Every search gets the same budget (default: what
+    first-order DARTS with these options takes); its architecture is retrained briefly, judged on
+    images that no search saw, retrained fully, and tested once everything else is done. Several
+    data sets: --data digits,npz:FILE, with a budget. Status 1 where searches failed: all others are
+    done, and results and tables written.
     """
     from archgrad import answers
     from archgrad.comparing.engine import opened

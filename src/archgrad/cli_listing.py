@@ -16,7 +16,10 @@ def methods_command(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the methods: what each has beside plain DARTS, and its paper; or one in full."""
+    """List the methods with their papers, or describe one.
+
+    The list says what each has beside plain DARTS.
+    """
     from archgrad import answers
     from archgrad.methods import listing
 
@@ -27,7 +30,7 @@ def methods_command(
 
 
 def spaces_command(as_json: AsJson = False) -> None:
-    """List the search spaces, each with its paper."""
+    """List the search spaces with their papers."""
     from archgrad.spaces import SPACES
 
     _print(
@@ -50,7 +53,7 @@ def recipes_command(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the recipes of retraining with their papers; or one in full."""
+    """List the recipes of retraining with their papers, or one."""
     from archgrad import answers
     from archgrad.recipes import RECIPES, describe, rows
 

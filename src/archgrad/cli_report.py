@@ -32,7 +32,10 @@ def report_command(
         bool, typer.Option("--no-browser", help="with --watch: open no browser")
     ] = False,
 ) -> None:
-    """Draw runs and comparisons as one HTML page that works offline: cells, curves, costs."""
+    """Draw runs and comparisons as one HTML page.
+
+    Cells, curves, costs and more; it works offline, and needs nothing else.
+    """
     from archgrad.reporting.page import existing, written
 
     if watch:

@@ -45,9 +45,10 @@ def sweep_command(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make many searches whose options vary, and sort them by validation.
+    """Make many searches whose options vary, and sort them.
 
-    Each is a run folder under OUT/trials, for report, derive and train. The test part is not read.
+    By validation; the test part is not read. Each is a run folder under OUT/trials, for report,
+    derive and train.
     Status 1 where searches failed: all others are done, and the table is written.
     """
     from archgrad.sweeping.engine import begun, opened, refuse_changes

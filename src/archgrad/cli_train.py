@@ -65,7 +65,10 @@ def train_command(
     as_json: AsJson = False,
     tensorboard: Tensorboard = False,
 ) -> None:
-    """Retrain an architecture from scratch and test it; --recipe takes a paper's options."""
+    """Retrain an architecture from scratch, and test it.
+
+    --recipe takes the options of a paper.
+    """
     import time
 
     from archgrad import answers

@@ -223,11 +223,15 @@ def rows(report: Report) -> list[list[str]]:
     found, title = report.values("found"), f"test {report.measure.title}"
     means = [fmean(report.values(label)) for label in report.random]
     table = [["", title, "over", "parameters", "madds, M", "search", "training"]]
-    table.append(_row(report, "found", ["found"], found, "seeds", clock(report.search_seconds)))
-    table.append(_row(report, "random", report.random, means, "cells"))
+    table.append(_row(report, "found", ["found"], found, "seed", clock(report.search_seconds)))
+    table.append(_row(report, "random", report.random, means, "cell"))
     for label in report.random:
-        table.append(_row(report, f"  {label}", [label], report.values(label), "seeds"))
+        table.append(_row(report, f"  {label}", [label], report.values(label), "seed"))
     return table
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _row(
@@ -246,7 +250,7 @@ def _row(
     return [
         name,
         shown(fmean(values)) + (f" ± {shown(deviation)}" if math.isfinite(deviation) else ""),
-        f"{len(values)} {unit}",
+        _count(len(values), unit),
         f"{parameters:,.0f}",
         f"{multiply_adds / 1e6:.2f}",
         search,
@@ -277,8 +281,8 @@ def verdict(report: Report) -> list[str]:
     tested = judge.tested(found[0])
     grain = f", of which one is {100 / tested:.2f} points" if judge is ACCURACY else ""
     basis = (
-        f"{len(found)} seeds of the found cell, {len(report.random)} random cells with "
-        f"{len(report.scores[report.random[0]])} seeds each"
+        f"{_count(len(found), 'seed')} of the found cell, {len(report.random)} random cells with "
+        f"{_count(len(report.scores[report.random[0]]), 'seed')} each"
     )
     gap = f"found - random: {judge.gap(comparison.difference)} {judge.points}"
     if math.isfinite(comparison.low):

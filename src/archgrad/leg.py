@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -128,17 +129,34 @@ def check(space: SearchSpace, method: Method, config: SearchConfig) -> None:
             "an own model may be anything, those of text are none; augment in the data, or use "
             "another method"
         )
-    with torch.device("meta"):  # built to see whether it can be: no weights are drawn
-        for stage in stages(method):
-            staged = _deepened(offered(space, method), stage)
-            made = staged.supernet((*stage.edges, *method.edges))
-    cells = any(isinstance(module, Recomputable) for module in made.modules())
+    for stage in stages(method):
+        staged = _deepened(offered(space, method), stage)
+        cells = _built(staged, (*stage.edges, *method.edges))
     if config.recompute == "cells" and not cells:
         raise ArchgradError(
             f"found recompute cells, expected off: space {space.name} has no cells that can be "
             "computed again; leave it out, and for less memory take a smaller batch, of text a "
             "shorter bptt"
         )
+
+
+_known: dict[Hashable, bool] = {}
+
+
+def _built(space: SearchSpace, edges: Sequence[Any]) -> bool:
+    """Whether a supernet has cells that can be computed again; raises where it cannot be built.
+
+    On the meta device, where no weights are drawn; once a process for spaces that do not change.
+    """
+    key = name_of(space, edges)
+    if key is None or key not in _known:
+        with torch.device("meta"):
+            made = space.supernet(edges)
+        found = any(isinstance(module, Recomputable) for module in made.modules())
+        if key is None:
+            return found
+        _known[key] = found
+    return _known[key]
 
 
 def widened(tensor: Tensor, shape: torch.Size) -> Tensor:

@@ -15,7 +15,9 @@ have no bias.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from itertools import chain
 from typing import Any
@@ -118,6 +120,19 @@ def relu_conv_norm(
     )
 
 
+_passing: ContextVar[bool] = ContextVar("_passing", default=False)
+
+
+@contextmanager
+def statistics(kept: bool) -> Iterator[None]:
+    """Unless ``kept``, nobody reads the running statistics, and `pending` leaves them alone."""
+    token = _passing.set(not kept)
+    try:
+        yield
+    finally:
+        _passing.reset(token)
+
+
 def pending(norm: nn.Module, raw: Raw) -> Pending:
     """What the batch normalization `norm` makes of a raw tensor; running statistics are kept."""
     assert isinstance(norm, BatchNorm)
@@ -130,7 +145,8 @@ def pending(norm: nn.Module, raw: Raw) -> Pending:
             "Expected more than 1 value per channel when training, got input size "
             f"{raw.value.shape}"
         )
-    if norm.training and norm.running_mean is not None and norm.running_var is not None:
+    kept = norm.training and not _passing.get()
+    if kept and norm.running_mean is not None and norm.running_var is not None:
         assert norm.num_batches_tracked is not None and norm.momentum is not None
         with torch.no_grad():
             norm.num_batches_tracked.add_(1)

@@ -18,6 +18,7 @@ from archgrad.division import Division, computing, spread
 from archgrad.errors import ArchgradError
 from archgrad.loops import first_infinite
 from archgrad.mixing import Mixing
+from archgrad.operations import statistics
 from archgrad.precision import Precision, autocast, full
 from archgrad.slots import Slots
 from archgrad.task import CLASSIFICATION, Model, Task
@@ -190,7 +191,8 @@ class Supernet:
                 # twice, and leave the given tensors in it.
                 return functional_call(self.model, placed, inputs, options, tie_weights=False)
 
-            with autocast(self.precision, self.device), computing(division):
+            inside = autocast(self.precision, self.device), computing(division)
+            with inside[0], inside[1], statistics(kept=update_statistics):
                 found = call(model, batch if division is None else division.part(batch))
         finally:
             for choice in self.choices:

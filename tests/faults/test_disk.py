@@ -164,10 +164,10 @@ def test_what_the_system_refuses_is_told_with_a_remedy() -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A mounted disk of 256 kB."""
+    """A mounted disk of 160 kB."""
     place = tmp_path / "disk"
     place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(place)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=160k", "none", str(place)]
     try:
         done = subprocess.run(mount, capture_output=True, check=False)
     except OSError:

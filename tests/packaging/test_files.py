@@ -32,7 +32,8 @@ def test_a_wheel_holds_the_package_and_its_licences(package: set[str], tmp_path:
     assert names - about == package
     ends = {name.partition(".dist-info/")[2] for name in about}
     assert ends == {
-        *("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"),
+        *("METADATA", "RECORD", "WHEEL", "entry_points.txt"),
+        *("licenses/LICENSE", "licenses/NOTICE"),
         *(f"licenses/src/{name}" for name in package if name.endswith(".LICENSE")),
     }
 
@@ -44,5 +45,6 @@ def test_an_sdist_holds_what_builds_the_wheel(package: set[str], tmp_path: Path)
         names = {name.partition("/")[2] for name in packed.getnames()}
     assert names == {
         *("LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", "PKG-INFO", ".gitignore"),
+        *("CITATION.cff", "NOTICE", "docs/sources.md"),
         *(f"src/{name}" for name in package),
     }

@@ -93,6 +93,7 @@ def test_of_the_drawn_only_the_active_one_has_a_graph() -> None:
     assert all(weight.grad is None for weight in net.weights.values())
 
 
+@pytest.mark.no_cover  # thousands of draws
 def test_pairs_and_active_ones_are_drawn_from_the_softmax() -> None:
     net, state = problem(*FACTORS)
     p = net.alpha["g"].detach()[0].softmax(0)

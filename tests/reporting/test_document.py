@@ -112,6 +112,7 @@ def put(value: Any, spot: tuple[Any, ...], other: Any) -> Any:
     return copy
 
 
+@pytest.mark.no_cover
 @settings(max_examples=150)
 @given(place=st.sampled_from(PLACES), drawn=st.data())
 def test_anything_in_place_of_any_part_of_a_file_is_survived(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import zipfile
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -26,9 +26,15 @@ _IN_MEMORY = 2**30  # bytes of images that are read at once, not streamed
 
 def read_digits() -> Parts:
     """The 1,797 handwritten digits of scikit-learn, 8x8 in 16 gray levels scaled to [0, 1]."""
+    images, labels = _digits()
+    return Parts(array_source((images / 16).astype(np.float32), labels, "train"))
+
+
+@cache
+def _digits() -> tuple[Array, Array]:
+    """Unpacked once a process: a comparison reads them for each of its searches."""
     bunch = needed("sklearn.datasets").load_digits()
-    images = (bunch.images / 16).astype(np.float32)
-    return Parts(array_source(images, bunch.target, "train"))
+    return bunch.images, bunch.target
 
 
 def read_npz(path: Path) -> dict[str, Array]:

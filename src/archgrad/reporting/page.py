@@ -8,6 +8,7 @@ import hashlib
 import html
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -104,12 +105,10 @@ def _replaceable(path: Path) -> bool:
 
 def page(document: Mapping[str, Any]) -> str:
     """The page of a document; its code is named by hash, and nothing else may run or be loaded."""
-    code = [_asset(f"vendor/{name}.min.js") for name in LIBRARIES]
-    own = "\n".join(_asset(f"assets/{name}.js") for name in SCRIPTS)
-    code.append(f'(() => {{\n"use strict";\n{own}\n}})();')
+    code = _code()
     policy = {
         "default-src": "'none'",
-        "script-src": " ".join(f"'sha256-{_digest(text)}'" for text in code),
+        "script-src": " ".join(f"'sha256-{digest}'" for digest in code.values()),
         "style-src": "'unsafe-inline'",
         "img-src": "data: blob:",
         "connect-src": "'self'" if document["live"] else "'none'",
@@ -130,6 +129,16 @@ def page(document: Mapping[str, Any]) -> str:
     return made
 
 
+@cache
+def _code() -> dict[str, str]:
+    """What draws a page, script by script, and the digest of each."""
+    code = [_asset(f"vendor/{name}.min.js") for name in LIBRARIES]
+    own = "\n".join(_asset(f"assets/{name}.js") for name in SCRIPTS)
+    code.append(f'(() => {{\n"use strict";\n{own}\n}})();')
+    return {text: _digest(text) for text in code}
+
+
+@cache
 def _asset(name: str) -> str:
     return resources.files("archgrad.reporting").joinpath(name).read_text(encoding="utf-8")
 
