@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Literal
 
 import torch
@@ -248,3 +249,9 @@ def _devices() -> list[str]:
 def _device_here(name: str) -> str | None:
     """The device of this machine that has this name."""
     return next((d for d in _devices() if device_name(torch.device(d)) == name), None)
+
+
+def range_of(table: CostTable, space: SearchSpace) -> tuple[float, float]:
+    """Between which predictions a limit has an effect: of the cheapest, and of a random network."""
+    usual = median(predicted for predicted, _ in table.about["checked_ms"])
+    return cheapest(table, space.groups), usual

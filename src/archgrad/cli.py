@@ -162,8 +162,9 @@ def measure_latency_command(
     """
     import json
 
+    from archgrad.budget import range_of
     from archgrad.folder import write
-    from archgrad.latency import measure_latency, range_of, summary
+    from archgrad.latency import measure_latency, summary
     from archgrad.prepared import timed_space
 
     if out.exists():

@@ -20,7 +20,6 @@ from archgrad.errors import ArchgradError
 from archgrad.folder import device_name
 from archgrad.loops import placed, resolve_device, seeded
 from archgrad.nesting import answering
-from archgrad.parts.feasible import cheapest
 from archgrad.precision import without_tf32
 from archgrad.spaces import SearchSpace
 from archgrad.spaces.own import OwnModel
@@ -180,12 +179,6 @@ def summary(table: CostTable) -> str:
     if spread > QUIET:
         lines.append("the device was not quiet: end other work on it and measure again")
     return "\n".join(lines)
-
-
-def range_of(table: CostTable, space: SearchSpace) -> tuple[float, float]:
-    """Between which predictions a limit has an effect: of the cheapest, and of a random network."""
-    usual = median(predicted for predicted, _ in table.about["checked_ms"])
-    return cheapest(table, space.groups), usual
 
 
 def network_latency(
