@@ -55,7 +55,8 @@ from archgrad.architecture import Architecture
 from archgrad.data import Data, as_data, load
 from archgrad.diagnostics import PARAMETER_FREE, SKIP
 from archgrad.errors import ArchgradError
-from archgrad.folder import environment, write
+from archgrad.files import write
+from archgrad.folder import environment
 from archgrad.guard import Guard
 from archgrad.methods import Method, method
 from archgrad.parts.hypergradient import first_order

@@ -47,14 +47,15 @@ from archgrad.data.files import npz_parts, read_folder
 from archgrad.data.images import centered, read_image, squeezed
 from archgrad.deriving import derive
 from archgrad.errors import ArchgradError
-from archgrad.folder import Run, environments, load_checkpoint, read_lines
-from archgrad.groups import GROUPS as GROUPS_FILE
+from archgrad.files import ALPHAS, read_lines
+from archgrad.files import GROUPS as GROUPS_FILE
+from archgrad.folder import Run, environments, load_checkpoint
 from archgrad.methods import method
-from archgrad.records import ALPHAS
+from archgrad.rebuilding import Sizes, TextSizes
 from archgrad.reporting.document import document
-from archgrad.retraining import WEIGHTS
 from archgrad.spaces.nas_bench_201 import from_string
-from archgrad.trained import MODEL, Sizes, TextSizes, of_folder, rebuilt
+from archgrad.trained import MODEL, of_folder, rebuilt
+from archgrad.training import WEIGHTS
 
 COMPARED = Path(__file__).parent / "results" / "compare-digits"
 CPU = torch.device("cpu")

@@ -23,13 +23,14 @@ from archgrad import methods, spaces
 from archgrad.architecture import published
 from archgrad.bilevel import BilevelSearch
 from archgrad.callbacks import Callback
-from archgrad.config import SearchConfig, TrainConfig
+from archgrad.config import SearchConfig
 from archgrad.data import Augmentation, Data, as_data
 from archgrad.folder import environment
 from archgrad.loops import peak_memory_mb
 from archgrad.precision import without_tf32
-from archgrad.retraining import Retraining, Training
 from archgrad.spaces import SearchSpace
+from archgrad.train_config import TrainConfig
+from archgrad.training import Retraining, Training
 
 AUGMENTATION = Augmentation(crop_padding=4, flip=True)
 AUXILIARY = 29  # pixels a side that the auxiliary head needs

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from archgrad.folder import write
+from archgrad.files import write
 
 END = "<!-- end -->"
 

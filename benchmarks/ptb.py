@@ -36,15 +36,17 @@ from torch import Tensor, nn
 
 import archgrad
 from archgrad.architecture import Architecture, Cell
-from archgrad.config import TrainConfig
 from archgrad.data import Data
 from archgrad.errors import ArchgradError
-from archgrad.folder import environment, write
+from archgrad.files import RESULT, write
+from archgrad.folder import environment
 from archgrad.recurrent import INITIAL, LanguageModel, Regularization, times
-from archgrad.retraining import RESULT, Paused, Retraining, retrain
+from archgrad.retraining import Paused, retrain
 from archgrad.spaces import SearchSpace
 from archgrad.spaces.darts_rnn import DartsRNN
 from archgrad.statistics import spread
+from archgrad.train_config import TrainConfig
+from archgrad.training import Retraining
 from bench_report import markdown
 from page import keep, load, made
 

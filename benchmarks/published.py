@@ -25,7 +25,8 @@ from typing import Any
 
 from archgrad.architecture import Architecture
 from archgrad.benchmarks import TableObjective, nas_bench_201
-from archgrad.folder import environment, read_lines
+from archgrad.files import read_lines
+from archgrad.folder import environment
 from archgrad.statistics import spread
 from bench_report import markdown
 from page import fill, keep, load, made

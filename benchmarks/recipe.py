@@ -33,7 +33,8 @@ from archgrad.benchmarks import Table, nas_bench_201
 from archgrad.benchmarks.numbering import string
 from archgrad.cost import cost
 from archgrad.errors import ArchgradError
-from archgrad.folder import environment, write
+from archgrad.files import write
+from archgrad.folder import environment
 from archgrad.spaces.nas_bench_201 import from_string
 from archgrad.statistics import spread
 from bench_report import markdown

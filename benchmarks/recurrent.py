@@ -29,12 +29,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archgrad import methods
+from archgrad.allocation import keep_freed_memory
 from archgrad.architecture import published
 from archgrad.data import text_data
 from archgrad.folder import environment
 from archgrad.kernels import native
 from archgrad.language import LANGUAGE, Memory, Segment
-from archgrad.loops import keep_freed_memory
 from archgrad.mixing import Mixing
 from archgrad.recurrent import Regularization
 from archgrad.spaces.darts_rnn import DartsRNN

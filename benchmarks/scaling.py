@@ -20,8 +20,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from archgrad.files import METRICS
-from archgrad.folder import environment, read_lines
+from archgrad.files import METRICS, read_lines
+from archgrad.folder import environment
 from page import keep
 
 HERE = Path(__file__).parent

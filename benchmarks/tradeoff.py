@@ -28,7 +28,8 @@ import archgrad
 from archgrad.architecture import Architecture
 from archgrad.costs import CostTable
 from archgrad.errors import ArchgradError
-from archgrad.folder import environment, write
+from archgrad.files import write
+from archgrad.folder import environment
 from archgrad.latency import measure_latency, network_latency
 from archgrad.parts.feasible import cheapest
 from archgrad.spaces import SearchSpace

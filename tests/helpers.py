@@ -12,12 +12,12 @@ from torch import Tensor
 from archgrad import config as configuration
 from archgrad.architecture import published
 from archgrad.choice import Choice, Group, build
-from archgrad.config import DataConfig
+from archgrad.data_config import DataConfig
 from archgrad.mixing import Mixing
 from archgrad.operations import OPERATIONS, Zero
 from archgrad.precision import Precision, autocast
-from archgrad.retraining import Retraining
 from archgrad.spaces import space
+from archgrad.training import Retraining
 
 
 def same(a: object, b: object) -> bool:

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 
 from archgrad.architecture import Architecture, Cell
-from archgrad.config import TrainConfig
 from archgrad.data import Data
 from archgrad.data.textdata import text_data
 from archgrad.loops import seeded
-from archgrad.retraining import Retraining, Training, retrain
+from archgrad.retraining import retrain
 from archgrad.sizing import retrained
 from archgrad.spaces.darts_rnn import DartsRNN
+from archgrad.train_config import TrainConfig
+from archgrad.training import Retraining, Training
 
 CPU = torch.device("cpu")
 ARCHITECTURE = Architecture(

@@ -21,7 +21,8 @@ from archgrad.bilevel import bilevel_search
 from archgrad.callbacks import Beginning, Callback, Callbacks, EpochEnd
 from archgrad.config import RunConfig, SearchConfig
 from archgrad.errors import ArchgradError
-from archgrad.folder import Run, read_lines
+from archgrad.files import read_lines
+from archgrad.folder import Run
 from archgrad.methods import Recovery, method
 from archgrad.parts.stopping import Verdict
 from archgrad.spaces import space

@@ -15,8 +15,10 @@ import yaml
 
 from archgrad import cli, interruption
 from archgrad.architecture import Architecture
-from archgrad.config import FILLED_IN, DataConfig, SearchConfig, TrainConfig
+from archgrad.config import FILLED_IN, SearchConfig
+from archgrad.data_config import DataConfig
 from archgrad.recipes import named
+from archgrad.train_config import TrainConfig
 
 TINY = "--subset 80 --channels 2 --cells 3 --nodes 1 --epochs 1 --batch-size 20".split()
 TINY_TRAIN = "--channels 2 --cells 3 --epochs 1 --batch-size 20 --jobs 1".split()

@@ -12,7 +12,8 @@ from torch import Tensor
 from archgrad.compiling import compiled
 from archgrad.network import Classifier, DropPath
 from archgrad.precision import Precision, autocast
-from archgrad.retraining import Training, load_data, retrain
+from archgrad.retraining import load_data, retrain
+from archgrad.training import Training
 from helpers import CELL, DATA, job, same
 
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ import archgrad
 from archgrad.baselines import BASELINES
 from archgrad.bilevel import bilevel_search
 from archgrad.callbacks import Callback, EpochEnd
-from archgrad.config import SearchConfig, TrainConfig
+from archgrad.config import SearchConfig
 from archgrad.data import Data, as_data
 from archgrad.data.textdata import text_data
 from archgrad.distributed import world
@@ -23,6 +23,7 @@ from archgrad.retraining import retrain, retrainings
 from archgrad.spaces import space
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.spaces.darts_rnn import DartsRNN
+from archgrad.train_config import TrainConfig
 from language_jobs import ARCHITECTURE
 from pairs import Own, doubled, flat, float64, rows, together
 

@@ -20,17 +20,8 @@ import archgrad
 from archgrad import folder as module
 from archgrad.config import RunConfig, SearchConfig, build
 from archgrad.errors import ArchgradError
-from archgrad.folder import (
-    Run,
-    append,
-    environment,
-    fitting,
-    load_checkpoint,
-    read_lines,
-    save_checkpoint,
-    truncate,
-    write,
-)
+from archgrad.files import append, read_lines, write
+from archgrad.folder import Run, environment, fitting, load_checkpoint, save_checkpoint, truncate
 
 CPU = torch.device("cpu")
 CONFIG = build({"data": {}, "search": {"epochs": 3}})

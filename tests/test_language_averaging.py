@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from archgrad.averaging import Average, stalled
 from archgrad.callbacks import Callback, EpochEnd
 from archgrad.errors import Diverged
-from archgrad.retraining import Training, retrain
+from archgrad.retraining import retrain
+from archgrad.training import Training
 from helpers import same
 from language_jobs import UNCERTAIN, job, lines, outcome, timeless, training_of
 

@@ -14,7 +14,8 @@ import torch
 import archgrad
 from archgrad import config as configuration
 from archgrad.architecture import published
-from archgrad.config import DataConfig, SearchConfig, TrainConfig
+from archgrad.config import SearchConfig
+from archgrad.data_config import DataConfig
 from archgrad.errors import ArchgradError
 from archgrad.language_learning import LanguageLearning
 from archgrad.prepared import retraining_space, search_space
@@ -24,6 +25,7 @@ from archgrad.retraining import check, load_data, retrain
 from archgrad.sizing import retrained
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.spaces.darts_rnn import DartsRNN
+from archgrad.train_config import TrainConfig
 from archgrad.training import learning_of
 from language_jobs import ARCHITECTURE, CERTAIN, OFF, TINY, job, lines, outcome, training_of
 

@@ -14,7 +14,8 @@ from archgrad.bilevel import BilevelSearch, bilevel_search
 from archgrad.callbacks import Callback, EpochEnd
 from archgrad.config import RunConfig, SearchConfig
 from archgrad.data import Augmentation, as_data
-from archgrad.folder import Run, read_lines
+from archgrad.files import read_lines
+from archgrad.folder import Run
 from archgrad.guard import Finding, Guard
 from archgrad.methods import Method, method
 from archgrad.mixing import Mixing, one_hot

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from archgrad.config import TrainConfig
 from archgrad.errors import ArchgradError
 from archgrad.processes import epochs_done, parallel_jobs, retrain_all
-from archgrad.retraining import Paused, Retraining, load_data, retrain
+from archgrad.retraining import Paused, load_data, retrain
+from archgrad.train_config import TrainConfig
+from archgrad.training import Retraining
 from helpers import DATA, TINY, job
 
 

@@ -15,24 +15,17 @@ from torch import nn
 
 import archgrad
 from archgrad.architecture import Architecture, published
-from archgrad.config import (
-    DataConfig,
-    RunConfig,
-    SearchConfig,
-    TrainConfig,
-    build,
-    load,
-    validated,
-)
+from archgrad.config import RunConfig, SearchConfig, build, load, validated
 from archgrad.cost import cost, count_parameters
 from archgrad.data import Data, as_data
+from archgrad.data_config import DataConfig
 from archgrad.errors import ArchgradError
 from archgrad.experiment import prepare_main_job
 from archgrad.network import Network
 from archgrad.prepared import retraining_space
 from archgrad.recipes import RECIPES, changed, check, check_space, describe, rows, values
 from archgrad.spaces.nas_bench_201 import from_string
-from archgrad.train_config import OF_IMAGES, OF_TEXT
+from archgrad.train_config import OF_IMAGES, OF_TEXT, TrainConfig
 from archgrad.units import LIMITS, OF_LIMITS
 from exports import imported
 

@@ -11,19 +11,13 @@ import pytest
 import torch
 
 from archgrad.callbacks import Callback, EpochEnd
-from archgrad.config import TrainConfig
 from archgrad.data import ArraySource
 from archgrad.errors import ArchgradError, Diverged
 from archgrad.network import DropPath
-from archgrad.retraining import (
-    Paused,
-    Training,
-    check,
-    load_data,
-    retrain,
-)
+from archgrad.retraining import Paused, check, load_data, retrain
 from archgrad.schedules import learning_rate
-from archgrad.train_config import OF_TEXT
+from archgrad.train_config import OF_TEXT, TrainConfig
+from archgrad.training import Training
 from helpers import CELL, DATA, job, same
 
 

@@ -16,7 +16,8 @@ from archgrad.callbacks import Beginning, EpochEnd
 from archgrad.cli import main
 from archgrad.config import RunConfig, SearchConfig
 from archgrad.errors import ArchgradError
-from archgrad.folder import Run, read_lines
+from archgrad.files import read_lines
+from archgrad.folder import Run
 from archgrad.tensorboard import TensorBoard, tag
 from small import data as digits
 from test_callbacks import LIVELY, RETRAINED, TINY, Heard, Killed, baseline

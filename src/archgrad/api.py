@@ -26,7 +26,7 @@ from archgrad.callbacks import Callback, Callbacks
 from archgrad.config import OWN
 from archgrad.distributed import from_first, world
 from archgrad.errors import ArchgradError
-from archgrad.exporting import Exported, export_to, own_subject, subject_of
+from archgrad.exporting import Exported, export_to
 from archgrad.folder import Run, free_folder
 from archgrad.methods.value import Method
 from archgrad.planning import Plan
@@ -37,6 +37,7 @@ from archgrad.retraining import check, retrain, retrainings
 from archgrad.sizing import retrained
 from archgrad.spaces import SPACES, SearchSpace
 from archgrad.spaces.own import OwnModel
+from archgrad.subjects import own_subject, subject_of
 from archgrad.task import Task
 from archgrad.trained import TrainResult, of_folder
 from archgrad.transfer import transferred_from
@@ -81,7 +82,7 @@ def search(
     - `out`: a new run folder (None: nothing is written); `resume`: one to continue, with every
       option as it was.
     - `callbacks`: hear of it as it goes, each an `archgrad.Callback` (docs/callbacks.md).
-    - `options`: any field of `archgrad.config.SearchConfig` or `archgrad.config.DataConfig`, as
+    - `options`: any field of `archgrad.config.SearchConfig` or `archgrad.data_config.DataConfig`, as
       `epochs=5`, or `dims=1` for signals (N, channels, length), `dims=3` for volumes.
 
     Returns an `archgrad.SearchResult`; of an own model `result.derive()` is the model with what was
@@ -317,7 +318,7 @@ def train(
     - `transfer`: the data may have other classes than those of the search, which are refused
       without it; each score notes the search's data as "transferred_from".
     - `callbacks`: hear of every retraining.
-    - `options`: any field of `archgrad.config.TrainConfig` or `archgrad.config.DataConfig`, as
+    - `options`: any field of `archgrad.train_config.TrainConfig` or `archgrad.data_config.DataConfig`, as
       `epochs=20, seeds=1`, or `recipe="darts-cifar10"`: the options of a paper
       (`archgrad.recipes`), which others override.
 

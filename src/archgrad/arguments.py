@@ -10,8 +10,9 @@ from typing import Any
 from torch import nn
 
 from archgrad.architecture import Architecture, resolve
-from archgrad.config import OWN, DataConfig, RunConfig, SearchConfig, TrainConfig
+from archgrad.config import OWN, RunConfig, SearchConfig
 from archgrad.data.own import OwnData
+from archgrad.data_config import DataConfig
 from archgrad.errors import ArchgradError, unknown
 from archgrad.folder import Run
 from archgrad.methods.value import Method
@@ -20,6 +21,7 @@ from archgrad.result import SearchResult
 from archgrad.spaces import SearchSpace
 from archgrad.spaces.own import OwnModel
 from archgrad.task import Task
+from archgrad.train_config import TrainConfig
 
 Sections = dict[str, type[DataConfig] | type[SearchConfig] | type[TrainConfig]]
 SEARCH: Sections = {"data": DataConfig, "search": SearchConfig}

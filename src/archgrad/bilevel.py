@@ -18,7 +18,8 @@ from archgrad.data import Augmentation, Data
 from archgrad.data.own import OwnData
 from archgrad.distributed import refuse_apart, world
 from archgrad.errors import ArchgradError, Diverged, noted
-from archgrad.folder import Run, write
+from archgrad.files import SELECTION, write
+from archgrad.folder import Run
 from archgrad.graphs import recorder
 from archgrad.groups import Groups
 from archgrad.kernels import native
@@ -43,7 +44,7 @@ from archgrad.parts.state import SGD, State
 from archgrad.parts.stopping import Verdict
 from archgrad.passes import Passes
 from archgrad.precision import without_tf32
-from archgrad.records import SELECTION, Records, begun_with
+from archgrad.records import Records, begun_with
 from archgrad.result import SearchResult
 from archgrad.spaces import SearchSpace
 from archgrad.supernet import Batch

@@ -13,7 +13,8 @@ from archgrad.config import RunConfig, SearchConfig
 from archgrad.cost import cost
 from archgrad.costs import CostTable, Kind, cost_table
 from archgrad.errors import ArchgradError
-from archgrad.folder import Run, device_name, write
+from archgrad.files import write
+from archgrad.folder import Run, device_name
 from archgrad.latency import network_latency
 from archgrad.leg import offered
 from archgrad.methods.value import Method

@@ -12,9 +12,10 @@ from typing import Any
 from torch import Tensor
 
 from archgrad.architecture import Architecture
-from archgrad.config import SearchConfig, TrainConfig
+from archgrad.config import SearchConfig
 from archgrad.errors import ArchgradError
 from archgrad.timeleft import Outlook
+from archgrad.train_config import TrainConfig
 from archgrad.trees import describe
 
 

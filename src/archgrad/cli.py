@@ -17,7 +17,8 @@ from archgrad.cli_listing import data_command, methods_command, recipes_command,
 from archgrad.cli_report import report_command
 from archgrad.cli_sweep import sweep_command
 from archgrad.cli_train import train_command
-from archgrad.config import DataConfig, SearchConfig, TrainConfig
+from archgrad.config import SearchConfig
+from archgrad.data_config import DataConfig
 from archgrad.errors import ArchgradError, out_of_memory, reason, stored, unwritable
 from archgrad.interruption import continue_with
 from archgrad.launch import refuse_others
@@ -36,6 +37,7 @@ from archgrad.terminal import (
     reported,
     tell,
 )
+from archgrad.train_config import TrainConfig
 
 app = typer.Typer(
     name="archgrad",
@@ -133,7 +135,7 @@ def plan_command(
 
     And where it needs more memory than there is, what would fit.
     """
-    from archgrad.loops import keep_freed_memory
+    from archgrad.allocation import keep_freed_memory
     from archgrad.planning import summary
     from archgrad.prepared import prepare
 
@@ -163,7 +165,7 @@ def measure_latency_command(
     import json
 
     from archgrad.budget import range_of
-    from archgrad.folder import write
+    from archgrad.files import write
     from archgrad.latency import measure_latency, summary
     from archgrad.prepared import timed_space
 
@@ -262,7 +264,7 @@ def derive_command(
     """
     from archgrad import answers
     from archgrad.api import derive
-    from archgrad.folder import write
+    from archgrad.files import write
 
     if out is not None and out.exists():
         raise ArchgradError(f"file {out} already exists; choose another --out")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import typer
 
 from archgrad.compare_config import UNUSED, CompareConfig, RetrainingConfig
-from archgrad.config import DataConfig, SearchConfig
+from archgrad.config import SearchConfig
+from archgrad.data_config import DataConfig
 from archgrad.interruption import continue_with
 from archgrad.options import Given, with_options
 from archgrad.pool_config import PoolConfig, checked

@@ -54,7 +54,7 @@ def convert_command(
     """
     from archgrad import answers
     from archgrad.conversion import convert, written
-    from archgrad.folder import write
+    from archgrad.files import write
 
     for path in (out, table):
         if path is not None and path.exists():

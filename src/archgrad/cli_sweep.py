@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from archgrad import config as configuration
-from archgrad.config import DataConfig, SearchConfig
+from archgrad.config import SearchConfig
+from archgrad.data_config import DataConfig
 from archgrad.interruption import continue_with
 from archgrad.options import Given, with_options
 from archgrad.pool_config import SweepPool, checked

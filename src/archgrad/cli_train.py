@@ -12,7 +12,8 @@ import typer
 
 from archgrad import config as configuration
 from archgrad import measure
-from archgrad.config import DataConfig, RunConfig, TrainConfig
+from archgrad.config import RunConfig
+from archgrad.data_config import DataConfig
 from archgrad.errors import ArchgradError
 from archgrad.interruption import continue_with
 from archgrad.options import Given, with_options
@@ -29,6 +30,7 @@ from archgrad.terminal import (
     reported,
     table,
 )
+from archgrad.train_config import TrainConfig
 
 if TYPE_CHECKING:
     from archgrad.architecture import Architecture

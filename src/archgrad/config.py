@@ -18,13 +18,12 @@ from pydantic import (
 )
 
 from archgrad import recipes, units, untrusted
-from archgrad.data_config import DataConfig as DataConfig
+from archgrad.data_config import DataConfig
 from archgrad.errors import ArchgradError, explain
 from archgrad.presets import DEFAULT_SPACE, preset, usual_space
-from archgrad.presets import PRESETS as PRESETS
 from archgrad.section import CODE, PAPER, PRECISION, STAGED, STEM, Section
 from archgrad.text_config import TextOptions
-from archgrad.train_config import TrainConfig as TrainConfig  # sections are imported from here
+from archgrad.train_config import TrainConfig  # sections are imported from here
 
 FILLED_IN = ("budget_epochs",)  # by the library, no flags
 OWN = "own"  # stands for a value that came from Python

@@ -9,8 +9,9 @@ from archgrad.architecture import Architecture, Cell
 from archgrad.bilevel import BilevelSearch
 from archgrad.config import OWN
 from archgrad.errors import ArchgradError, unknown
-from archgrad.folder import Run, fitting, read_lines
-from archgrad.groups import GROUPS, Groups
+from archgrad.files import ALPHAS, GROUPS, read_lines
+from archgrad.folder import Run, fitting
+from archgrad.groups import Groups
 from archgrad.kernels import native
 from archgrad.loops import resolve_device, seeded
 from archgrad.methods.value import Method
@@ -18,7 +19,6 @@ from archgrad.parts.discretization import SkipLimit, StrongestEdges, Threshold
 from archgrad.parts.selection import Perturbation
 from archgrad.parts.state import State
 from archgrad.prepared import Prepared, search_space, section
-from archgrad.records import ALPHAS
 from archgrad.supernet import Alpha
 from archgrad.tuning import Tuning
 

@@ -21,12 +21,13 @@ from rich.progress import (
 from rich.text import Text
 
 from archgrad import __version__, measure
+from archgrad.allocation import keep_freed_memory
 from archgrad.baselines import BASELINES
 from archgrad.callbacks import Beginning, Callback, EpochEnd
 from archgrad.compact import changed, compact
 from archgrad.config import RunConfig, SearchConfig
 from archgrad.kernels import native
-from archgrad.loops import keep_freed_memory, resolve_device
+from archgrad.loops import resolve_device
 from archgrad.terminal import console, lively
 from archgrad.timeleft import BudgetTime, Left, SearchTime, TrainingTime
 from archgrad.wording import sizes

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from archgrad import config as configuration
 from archgrad.callbacks import Callback, Callbacks
-from archgrad.config import OWN, RunConfig, TrainConfig
+from archgrad.config import OWN, RunConfig
 from archgrad.data import Augmentation
 from archgrad.data.own import OwnData
 from archgrad.data.transform import Schedule, epoch_generator
@@ -30,6 +30,7 @@ from archgrad.prepared import checked
 from archgrad.spaces import SearchSpace
 from archgrad.spaces.own import OwnModel
 from archgrad.task import CLASSIFICATION, Task
+from archgrad.train_config import TrainConfig
 from archgrad.trees import describe
 
 Array: TypeAlias = "np.ndarray[Any, Any]"

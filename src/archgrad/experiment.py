@@ -21,8 +21,9 @@ from archgrad.config import OWN, RunConfig
 from archgrad.cost import Cost, cost
 from archgrad.data import Data
 from archgrad.errors import ArchgradError, stored
-from archgrad.exporting import export_to, subject_of
-from archgrad.folder import Run, write
+from archgrad.exporting import export_to
+from archgrad.files import write
+from archgrad.folder import Run
 from archgrad.loops import resolve_device
 from archgrad.measure import ACCURACY, Measure
 from archgrad.prepared import Prepared, prepare
@@ -33,6 +34,7 @@ from archgrad.retraining import Score, check, retrainings
 from archgrad.sizing import retrained
 from archgrad.spaces import SearchSpace
 from archgrad.statistics import Comparison, compare, spread
+from archgrad.subjects import subject_of
 from archgrad.trained import of_folder
 
 if TYPE_CHECKING:

@@ -21,16 +21,20 @@ from torch import Tensor
 
 import archgrad
 from archgrad.errors import ArchgradError, out_of_memory, unknown
-from archgrad.folder import write
+from archgrad.files import write
 from archgrad.rebuilding import Sizes
-from archgrad.retraining import WEIGHTS
 from archgrad.source import source, weights
 from archgrad.source_recurrent import VOCABULARY
 from archgrad.stepping import ONE_STEP, Step
-from archgrad.subjects import BATCH, Computing, Subject, inputs_of, outputs_of
-from archgrad.subjects import own_subject as own_subject
-from archgrad.subjects import subject_of as subject_of
+from archgrad.subjects import (
+    BATCH,
+    Computing,
+    Subject,
+    inputs_of,
+    outputs_of,
+)
 from archgrad.trained import MODEL, rebuilt
+from archgrad.training import WEIGHTS
 from archgrad.trees import mapped, tensors
 
 Files = dict[str, bytes]

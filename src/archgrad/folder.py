@@ -27,10 +27,12 @@ from archgrad import checkpoints, untrusted
 from archgrad import config as configuration
 from archgrad.config import RunConfig
 from archgrad.errors import ArchgradError, out_of_memory
-from archgrad.files import CONFIG, ENVIRONMENT
-from archgrad.files import append as append  # they are imported from here as well
-from archgrad.files import read_lines as read_lines
-from archgrad.files import write as write
+from archgrad.files import (
+    CONFIG,
+    ENVIRONMENT,
+    read_lines,
+    write,
+)
 
 CHECKPOINT_FORMAT = "archgrad-checkpoint/1"
 UNFITTING = (

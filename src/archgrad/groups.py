@@ -15,8 +15,8 @@ from torch import Tensor
 from archgrad import untrusted
 from archgrad.choice import Group
 from archgrad.errors import explain
-from archgrad.files import GROUPS as GROUPS
-from archgrad.folder import fitting, write
+from archgrad.files import GROUPS, write
+from archgrad.folder import fitting
 from archgrad.leg import offered
 from archgrad.methods.value import Method
 from archgrad.spaces import SearchSpace

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from archgrad.architecture import Architecture
 from archgrad.compiling import Forward, compiled
-from archgrad.config import TrainConfig
 from archgrad.data import Augmentation, Data
 from archgrad.distributed import world
 from archgrad.division import divided
@@ -21,6 +20,7 @@ from archgrad.loops import accuracy, evaluate, placed
 from archgrad.network import Classifier, DropPath
 from archgrad.precision import autocast, full_type
 from archgrad.spaces import SearchSpace
+from archgrad.train_config import TrainConfig
 
 
 class ImageLearning:

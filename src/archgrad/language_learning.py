@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from archgrad.architecture import Architecture
-from archgrad.config import TrainConfig
 from archgrad.data import Augmentation, Data
 from archgrad.data.base import Source
 from archgrad.data.text import TextBatches, at
@@ -21,6 +20,7 @@ from archgrad.measure import perplexity
 from archgrad.precision import autocast, full
 from archgrad.recurrent import LanguageModel
 from archgrad.spaces import SearchSpace
+from archgrad.train_config import TrainConfig
 
 
 class LanguageLearning:

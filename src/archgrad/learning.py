@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from archgrad.architecture import Architecture
-from archgrad.config import TrainConfig
 from archgrad.data import Augmentation, Batches, Data
 from archgrad.data.text import at
 from archgrad.spaces import SearchSpace
+from archgrad.train_config import TrainConfig
 
 
 class Pass(NamedTuple):

@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from archgrad.allocation import keep_freed_memory as keep_freed_memory  # imported from here as well
 from archgrad.distributed import world
 from archgrad.errors import ArchgradError, unknown
 from archgrad.launch import local_rank, local_size

@@ -10,8 +10,9 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import typer
 from pydantic import BaseModel
 
-from archgrad.config import FILLED_IN, PRESETS
+from archgrad.config import FILLED_IN
 from archgrad.errors import ArchgradError
+from archgrad.presets import PRESETS
 
 Given = dict[str, dict[str, Any]]  # section -> the options that were given explicitly
 

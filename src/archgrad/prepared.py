@@ -17,15 +17,17 @@ from archgrad.bilevel import bilevel_search
 from archgrad.budget import REPORT, Budget
 from archgrad.callbacks import Callback
 from archgrad.calling import defaults, made
-from archgrad.config import OWN, DataConfig, RunConfig, SearchConfig, TrainConfig
+from archgrad.config import OWN, RunConfig, SearchConfig
 from archgrad.data import Augmentation, Data
 from archgrad.data.corpus import check_vocabulary
 from archgrad.data.own import OwnData
 from archgrad.data.workers import reading
+from archgrad.data_config import DataConfig
 from archgrad.distributed import world
 from archgrad.errors import ArchgradError, out_of_memory, reason, remembered, unknown
+from archgrad.files import write
 from archgrad.fitting import epochs_within
-from archgrad.folder import Run, write
+from archgrad.folder import Run
 from archgrad.kernels import native
 from archgrad.leg import check
 from archgrad.loaders import Loaders
@@ -42,6 +44,7 @@ from archgrad.retraining import augmentation_of, load_data
 from archgrad.sizing import check_kind, refuse_options, retrained, stem_option, training_options
 from archgrad.spaces import SearchSpace
 from archgrad.text_config import TextOptions
+from archgrad.train_config import TrainConfig
 from archgrad.transfer import keep_classes
 
 _SMALLER = (

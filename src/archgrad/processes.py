@@ -9,24 +9,17 @@ from typing import Any
 
 from archgrad import measure, untrusted
 from archgrad.callbacks import Callback, EpochEnd
-from archgrad.config import DataConfig, TrainConfig
 from archgrad.data import Augmentation, Data
+from archgrad.data_config import DataConfig
 from archgrad.distributed import from_first, world
 from archgrad.errors import ArchgradError
+from archgrad.files import METRICS, RESULT
 from archgrad.folder import refuse_other
 from archgrad.loops import resolve_device
 from archgrad.pool_config import RETRIES
-from archgrad.retraining import (
-    METRICS,
-    RESULT,
-    Paused,
-    Retraining,
-    Score,
-    begun_with,
-    late,
-    load_data,
-    retrain,
-)
+from archgrad.retraining import Paused, Score, late, load_data, retrain
+from archgrad.train_config import TrainConfig
+from archgrad.training import Retraining, begun_with
 from archgrad.workers import LocalCrew, made
 from archgrad.workers.choosing import cores
 

@@ -21,16 +21,12 @@ from archgrad.data import Data
 from archgrad.data.own import OwnData
 from archgrad.distributed import from_first
 from archgrad.errors import ArchgradError
-from archgrad.files import ALPHAS as ALPHAS
-from archgrad.files import METRICS as METRICS
-from archgrad.files import SELECTION as SELECTION
+from archgrad.files import ALPHAS, METRICS, append, read_lines
 from archgrad.folder import (
     Run,
-    append,
     fitting,
     keep_checkpoint,
     load_checkpoint,
-    read_lines,
     refuse_other,
     save_checkpoint,
     truncate,

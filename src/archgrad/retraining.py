@@ -18,25 +18,25 @@ from archgrad import data as data_sets
 from archgrad import recipes
 from archgrad.architecture import Architecture
 from archgrad.callbacks import Beginning, Callback, EpochEnd, told
-from archgrad.config import DataConfig, TrainConfig
 from archgrad.cost import cost
 from archgrad.data import Augmentation, Data
 from archgrad.data.workers import reading
+from archgrad.data_config import DataConfig
 from archgrad.distributed import from_first
 from archgrad.errors import ArchgradError, remembered
-from archgrad.files import RESULT as RESULT
-from archgrad.folder import read_lines, write
+from archgrad.files import (
+    METRICS,  # what belongs to a retraining is imported here
+    RESULT,
+    read_lines,
+    write,
+)
 from archgrad.learning import training_batches
 from archgrad.loops import resolve_device, seeded
 from archgrad.precision import check as check_precision
 from archgrad.precision import without_tf32
 from archgrad.spaces import SearchSpace
-from archgrad.training import METRICS as METRICS  # what belongs to a retraining is imported here
-from archgrad.training import WEIGHTS as WEIGHTS
-from archgrad.training import Retraining as Retraining
-from archgrad.training import Training as Training
-from archgrad.training import begun_with as begun_with
-from archgrad.training import learning_of
+from archgrad.train_config import TrainConfig
+from archgrad.training import WEIGHTS, Retraining, Training, learning_of
 
 
 class Paused(Exception):

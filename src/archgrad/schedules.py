@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from archgrad.config import TrainConfig
 from archgrad.loops import cosine
+from archgrad.train_config import TrainConfig
 
 
 def learning_rate(config: TrainConfig, epoch: int) -> float:

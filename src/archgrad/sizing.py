@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 from archgrad import spaces
-from archgrad.config import SearchConfig, TrainConfig
+from archgrad.config import SearchConfig
 from archgrad.data import Data
 from archgrad.errors import ArchgradError
 from archgrad.recurrent import Regularization
 from archgrad.spaces import SearchSpace
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.spaces.darts_rnn import DartsRNN
-from archgrad.train_config import OF_IMAGES, OF_TEXT
+from archgrad.train_config import OF_IMAGES, OF_TEXT, TrainConfig
 
 
 def retrained(space: SearchSpace, config: TrainConfig) -> SearchSpace:

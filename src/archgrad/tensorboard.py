@@ -11,10 +11,11 @@ from typing import Any
 from archgrad.architecture import Architecture
 from archgrad.baselines.value import Scored, best
 from archgrad.callbacks import Beginning, Callback, EpochEnd
-from archgrad.config import SearchConfig, TrainConfig
+from archgrad.config import SearchConfig
 from archgrad.errors import ArchgradError
-from archgrad.folder import read_lines
+from archgrad.files import read_lines
 from archgrad.reporting.drawing import png
+from archgrad.train_config import TrainConfig
 
 PARTS = ("train", "valid", "discrete", "watch", "alpha")  # of loss, accuracy, ...
 COSTS = ("seconds", "memory_mb", "spent", "expected_cost")

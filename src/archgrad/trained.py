@@ -17,22 +17,23 @@ from torch import Tensor, nn
 
 from archgrad import measure, recipes, untrusted
 from archgrad.architecture import Architecture, published, published_names, resolve
-from archgrad.baselines.searching import EVALUATIONS
 from archgrad.config import OWN, RunConfig
 from archgrad.data.textdata import is_text
 from archgrad.errors import ArchgradError
-from archgrad.folder import Run, fitting, read_lines
+from archgrad.files import EVALUATIONS, METRICS, RESULT, read_lines
+from archgrad.folder import Run, fitting
 from archgrad.measure import ACCURACY, Measure
 from archgrad.network import Classifier, Network
 from archgrad.prepared import came_from_python
 from archgrad.rebuilding import Sizes, TextSizes, Weights
 from archgrad.recurrent import LanguageModel
-from archgrad.retraining import METRICS, RESULT, WEIGHTS, Score, load_data
+from archgrad.retraining import Score, load_data
 from archgrad.spaces.darts_rnn import NAME as RECURRENT
 from archgrad.spaces.mbconv import NAME as CHAIN
 from archgrad.spaces.mbconv import Chain
 from archgrad.spaces.nas_bench_201 import Stages
 from archgrad.statistics import spread
+from archgrad.training import WEIGHTS
 from archgrad.units import LIMITS
 from archgrad.wording import sizes
 

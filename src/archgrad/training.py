@@ -17,20 +17,12 @@ from torch import nn
 
 from archgrad.architecture import Architecture
 from archgrad.averaging import Average, stalled
-from archgrad.config import TrainConfig
 from archgrad.data import Augmentation, Data
 from archgrad.distributed import from_first, refuse_apart
 from archgrad.division import add_gradients
 from archgrad.errors import ArchgradError, Diverged
-from archgrad.files import METRICS as METRICS
-from archgrad.folder import (
-    append,
-    fitting,
-    load_checkpoint,
-    refuse_other,
-    save_checkpoint,
-    truncate,
-)
+from archgrad.files import METRICS, append
+from archgrad.folder import fitting, load_checkpoint, refuse_other, save_checkpoint, truncate
 from archgrad.image_learning import ImageLearning
 from archgrad.language_learning import LanguageLearning
 from archgrad.learning import Learning
@@ -44,6 +36,7 @@ from archgrad.loops import (
 from archgrad.measure import perplexity
 from archgrad.schedules import learning_rate
 from archgrad.spaces import SearchSpace
+from archgrad.train_config import TrainConfig
 
 WEIGHTS = "weights.safetensors"
 KEPT = ("train_loss", "seconds", "valid_losses", "best", "rollbacks")  # in a checkpoint

@@ -10,7 +10,8 @@ from archgrad import untrusted
 from archgrad.architecture import Architecture
 from archgrad.data import Data
 from archgrad.errors import ArchgradError
-from archgrad.folder import Run, write
+from archgrad.files import write
+from archgrad.folder import Run
 from archgrad.result import Origin, SearchResult
 
 CLASSES = "classes.json"  # in the folder of a search: the names of its classes

@@ -16,10 +16,11 @@ from hypothesis import strategies as some
 
 from archgrad import config as configuration
 from archgrad.baselines import BASELINES, Proposal, Search, Strategy
-from archgrad.baselines.searching import BEGUN, EVALUATIONS, baseline_search
+from archgrad.baselines.searching import BEGUN, baseline_search
 from archgrad.callbacks import Callback
 from archgrad.config import SearchConfig
 from archgrad.errors import ArchgradError
+from archgrad.files import EVALUATIONS
 from archgrad.folder import Run
 from archgrad.result import SearchResult
 from archgrad.spaces import SearchSpace, space

@@ -17,8 +17,8 @@ from archgrad.comparing import jobs
 from archgrad.comparing.engine import opened
 from archgrad.comparing.parts import parts
 from archgrad.comparing.results import Results
-from archgrad.config import DataConfig
 from archgrad.data import Data, TextSource, grammar, text_data
+from archgrad.data_config import DataConfig
 from archgrad.errors import ArchgradError
 from archgrad.loaders import Loaders
 from small import timeless

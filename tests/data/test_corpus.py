@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from archgrad.config import DataConfig
 from archgrad.data import Data, TextSource, as_data, corpus, load, text_data
 from archgrad.data.corpus import EOS, UNKNOWN, check_vocabulary, numbered, read_text, tokens
+from archgrad.data_config import DataConfig
 from archgrad.errors import ArchgradError
 from archgrad.prepared import prepare_data
 from archgrad.retraining import load_data

@@ -31,10 +31,11 @@ from archgrad.data.corpus import read_text
 from archgrad.data.files import npz_parts, read_folder
 from archgrad.data.images import centered, class_files, read_image
 from archgrad.errors import ArchgradError, shown, unknown
-from archgrad.folder import environments, load_checkpoint, read_lines
+from archgrad.files import read_lines
+from archgrad.folder import environments, load_checkpoint
 from archgrad.rebuilding import Sizes
-from archgrad.retraining import WEIGHTS
 from archgrad.trained import MODEL, rebuilt
+from archgrad.training import WEIGHTS
 from fuzz_targets import GROUPS, light
 
 CPU = torch.device("cpu")

@@ -19,8 +19,8 @@ from archgrad.callbacks import Beginning, Callback, EpochEnd, told
 from archgrad.config import SearchConfig
 from archgrad.distributed import from_first
 from archgrad.errors import ArchgradError, noted
-from archgrad.files import EVALUATIONS as EVALUATIONS
-from archgrad.folder import Run, append, fitting, read_lines, refuse_other, write
+from archgrad.files import EVALUATIONS, append, read_lines, write
+from archgrad.folder import Run, fitting, refuse_other
 from archgrad.result import SearchResult
 from archgrad.spaces import SearchSpace
 from archgrad.task import CLASSIFICATION, Task

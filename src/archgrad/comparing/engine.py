@@ -23,11 +23,11 @@ from archgrad.comparing.jobs import Finished, Job, worked
 from archgrad.comparing.parts import Own, Parts, parts, with_test
 from archgrad.comparing.results import Budget, Results, Settings
 from archgrad.comparing.writing import files
-from archgrad.config import RunConfig, SearchConfig, TrainConfig, validated
+from archgrad.config import RunConfig, SearchConfig, validated
 from archgrad.data import Data
 from archgrad.errors import ArchgradError, explain, unknown
-from archgrad.files import COMPARISON, RESULTS
-from archgrad.folder import environments, held, refuse_used, write
+from archgrad.files import COMPARISON, RESULTS, write
+from archgrad.folder import environments, held, refuse_used
 from archgrad.methods import RECIPES
 from archgrad.pool_config import PoolConfig
 from archgrad.prepared import checked, search_space, section
@@ -36,6 +36,7 @@ from archgrad.retraining import check
 from archgrad.sizing import retrained
 from archgrad.spaces import SearchSpace
 from archgrad.spending import amount, of_first_order
+from archgrad.train_config import TrainConfig
 from archgrad.workers import HERE, Place, made, place
 
 Progress = Callable[[Job, int, int], None]

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 
 import torch
 
-from archgrad.comparing.jobs import TEST, Job, objective
+from archgrad.comparing.jobs import Job, objective
 from archgrad.comparing.parts import Own, parts, with_test
-from archgrad.config import TrainConfig
 from archgrad.data import Data
-from archgrad.folder import write
+from archgrad.files import TEST, write
 from archgrad.language_learning import tested
 from archgrad.loops import resolve_device, seeded
 from archgrad.precision import without_tf32
+from archgrad.train_config import TrainConfig
 
 
 class Tested(NamedTuple):

@@ -14,23 +14,22 @@ from typing import Any
 from archgrad import failures, untrusted
 from archgrad.architecture import Architecture
 from archgrad.baselines import BASELINES
-from archgrad.baselines.searching import EVALUATIONS
 from archgrad.benchmarks import TableObjective, nas_bench_201
 from archgrad.callbacks import Callback
 from archgrad.comparing.parts import Own, Parts, parts
 from archgrad.comparing.results import Costs, Entry, Phase, Point
-from archgrad.config import RunConfig, SearchConfig, TrainConfig
+from archgrad.config import RunConfig, SearchConfig
 from archgrad.cost import cost
 from archgrad.data import Data
-from archgrad.files import FAILED
-from archgrad.files import TEST as TEST
-from archgrad.folder import Run, fitting, read_lines, refuse_other, write
+from archgrad.files import EVALUATIONS, FAILED, METRICS, RESULT, SELECTION, TEST, read_lines, write
+from archgrad.folder import Run, fitting, refuse_other
 from archgrad.measure import Measure
 from archgrad.prepared import checked, search_space, section
-from archgrad.records import METRICS, SELECTION
-from archgrad.retraining import RESULT, Retraining, retrain, retrainings
+from archgrad.retraining import retrain, retrainings
 from archgrad.sizing import retrained
 from archgrad.spaces import SearchSpace
+from archgrad.train_config import TrainConfig
+from archgrad.training import Retraining
 
 JOB = "job.json"
 

@@ -6,10 +6,11 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
-from archgrad.config import OWN, DataConfig
+from archgrad.config import OWN
 from archgrad.data import Augmentation, Data, TextSource
 from archgrad.data.base import Source
 from archgrad.data.splits import shuffled, stratified
+from archgrad.data_config import DataConfig
 from archgrad.errors import ArchgradError
 from archgrad.language import LANGUAGE
 from archgrad.retraining import load_data

@@ -15,8 +15,8 @@ from archgrad.compare_config import UNUSED, CompareConfig, RetrainingConfig
 from archgrad.comparing.engine import Comparison, create, opened, prepare
 from archgrad.comparing.parts import Own
 from archgrad.comparing.results import Results
-from archgrad.config import DataConfig
 from archgrad.data import DATASETS
+from archgrad.data_config import DataConfig
 from archgrad.errors import ArchgradError, explain
 from archgrad.folder import free_folder
 from archgrad.pool_config import PoolConfig, pool_of
@@ -49,7 +49,7 @@ def compare(
     - `resume`: such a folder, to do what is left in it (`data` that came from Python are given
       again).
     - `options`: any field of `archgrad.compare_config.CompareConfig`, as `seeds=4`, of
-      `archgrad.config.SearchConfig` or `archgrad.config.DataConfig`, with the prefix `train_` of
+      `archgrad.config.SearchConfig` or `archgrad.data_config.DataConfig`, with the prefix `train_` of
       `archgrad.compare_config.RetrainingConfig`, and of `archgrad.pool_config.PoolConfig`, which
       say where searches run and may be others with `resume`.
 

@@ -9,12 +9,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from archgrad.baselines import BASELINES
-from archgrad.baselines.searching import EVALUATIONS
 from archgrad.comparing.engine import Comparison
 from archgrad.comparing.jobs import JOB, Job
 from archgrad.display import Lines
-from archgrad.records import METRICS
-from archgrad.retraining import METRICS as TRAINED
+from archgrad.files import EVALUATIONS, METRICS
+from archgrad.files import METRICS as TRAINED
 from archgrad.terminal import console
 from archgrad.timeleft import Left, of_jobs
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from archgrad.architecture import Architecture
-from archgrad.folder import write
+from archgrad.files import write
 from archgrad.reporting.drawing import png, svg
 from archgrad.reporting.layout import Strength
 

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from archgrad import __version__
-from archgrad.config import OWN, DataConfig, SearchConfig, TrainConfig
+from archgrad.config import OWN, SearchConfig
+from archgrad.data_config import DataConfig
 from archgrad.decided import decided_nothing
 from archgrad.files import ARCHITECTURE, CONFIG, ENVIRONMENT
 from archgrad.reporting.source import Source
 from archgrad.reporting.values import Value, items, mapping, number, text
 from archgrad.section import Section
+from archgrad.train_config import TrainConfig
 
 LIMIT = "limit.json"
 KNOWN: dict[str, type[Section]] = {

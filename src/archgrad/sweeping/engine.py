@@ -15,7 +15,8 @@ from archgrad import failures, untrusted
 from archgrad.comparing.parts import Own
 from archgrad.config import RunConfig
 from archgrad.errors import ArchgradError, explain
-from archgrad.folder import free_folder, held, refuse_used, write
+from archgrad.files import write
+from archgrad.folder import free_folder, held, refuse_used
 from archgrad.pool_config import SweepPool, pool_of
 from archgrad.prepared import prepare_data, section
 from archgrad.processes import Epochs
@@ -180,7 +181,7 @@ def sweep(
     """Make many searches whose options vary; validation sorts them, the test part is not read.
 
     - `vary`: option -> its values, every combination of which is a trial; an option is a field of
-      `archgrad.config.SearchConfig` or `archgrad.config.DataConfig`, or "method_options.NAME".
+      `archgrad.config.SearchConfig` or `archgrad.data_config.DataConfig`, or "method_options.NAME".
     - `data`, `classes`: as for `archgrad.search`.
     - `trials`: that many combinations alone, drawn with the `seed` of the options.
     - `out`: a new folder (default: one under runs/), with a run folder a trial under trials/.
@@ -210,7 +211,7 @@ def sweep(
     sections = sections_of(options, SEARCH, data)
     own = None
     if not named:
-        from archgrad.config import DataConfig
+        from archgrad.data_config import DataConfig
 
         own = prepare_data(DataConfig.model_validate(sections["data"]), data, classes=classes)
     return begun(sections, vary or {}, trials=trials, out=out, own=own, pool=pool).run()

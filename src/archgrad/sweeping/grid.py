@@ -6,7 +6,8 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from archgrad.config import FILLED_IN, DataConfig, RunConfig, SearchConfig, build
+from archgrad.config import FILLED_IN, RunConfig, SearchConfig, build
+from archgrad.data_config import DataConfig
 from archgrad.errors import ArchgradError, unknown
 from archgrad.section import Section
 

@@ -12,12 +12,13 @@ from archgrad import failures, untrusted
 from archgrad.callbacks import Callback
 from archgrad.comparing.jobs import search_value
 from archgrad.comparing.parts import Own
-from archgrad.config import OWN, DataConfig, RunConfig
+from archgrad.config import OWN, RunConfig
 from archgrad.cost import cost
 from archgrad.data import Data
+from archgrad.data_config import DataConfig
 from archgrad.errors import ArchgradError
-from archgrad.files import CONFIG
-from archgrad.folder import Run, fitting, write
+from archgrad.files import CONFIG, write
+from archgrad.folder import Run, fitting
 from archgrad.measure import Measure
 from archgrad.prepared import Prepared, checked, prepare_data, search_space, section
 from archgrad.reporting.cells import save_drawing
