@@ -35,6 +35,7 @@ docs: .venv/docs
 
 check: .venv/dev
 	$(BIN)/ruff check src tests examples benchmarks docs
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 
 test-slow: .venv/dev

@@ -1,10 +1,10 @@
 """Time and memory of one search step, the library against the textbook form of DARTS.
 
 A step is an alpha step and a weight step. Cases take turns, each in a fresh process, with one
-thread, kept memory (`archgrad.loops.keep_freed_memory`), the same batches and the same warm-up;
-ratios are taken within a turn. A case that would not end within --seconds, by what it took before,
-is left out of a later turn. Default: the paper's size (16 channels, 8 cells, batch 64, 3x32x32,
-float32).
+thread, kept memory (`archgrad.system.loops.keep_freed_memory`), the same batches and the same
+warm-up; ratios are taken within a turn. A case that would not end within --seconds, by what it took
+before, is left out of a later turn. Default: the paper's size (16 channels, 8 cells, batch 64,
+3x32x32, float32).
 
     python benchmarks/bench.py                         writes benchmarks/results/bench-cpu.json
     python benchmarks/bench.py --profile               and results/profile-cpu.json: where it goes
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import bench_report
-from archgrad.folder import environment
+from archgrad.storage.folder import environment
 from bench_cases import CASES, COLD, PROFILED, run
 from page import fill, keep
 

@@ -11,10 +11,10 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from archgrad import methods, spaces
-from archgrad.allocation import keep_freed_memory
 from archgrad.kernels import native
-from archgrad.loops import peak_memory_mb
-from archgrad.supernet import Batch
+from archgrad.networks.supernet import Batch
+from archgrad.system.allocation import keep_freed_memory
+from archgrad.system.loops import peak_memory_mb
 from steps import Steps, batches, library, textbook
 from textbook import example
 

@@ -53,15 +53,15 @@ import torch
 import archgrad
 from archgrad.architecture import Architecture
 from archgrad.data import Data, as_data, load
-from archgrad.diagnostics import PARAMETER_FREE, SKIP
 from archgrad.errors import ArchgradError
-from archgrad.files import write
-from archgrad.folder import environment
-from archgrad.guard import Guard
 from archgrad.methods import Method, method
 from archgrad.parts.hypergradient import first_order
-from archgrad.processes import _end_with_parent
-from archgrad.result import SearchResult
+from archgrad.retraining.processes import _end_with_parent
+from archgrad.searching.diagnostics import PARAMETER_FREE, SKIP
+from archgrad.searching.guard import Guard
+from archgrad.searching.result import SearchResult
+from archgrad.storage.files import write
+from archgrad.storage.folder import environment
 
 SPACES = ("s2", "s4", "nas-bench-201")
 SEARCH_STEPS = 50 * 391  # published: 25,000 images in batches of 64

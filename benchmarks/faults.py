@@ -67,9 +67,9 @@ def begin(arguments: Sequence[str], err: Path, new: bool) -> Child:
             )  # fmt: skip
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["archgrad.cli", "archgrad.comparing.verb", "archgrad.experiment",
-         "archgrad.display", "archgrad.session", "archgrad.answers",
-         "archgrad.api", "archgrad.reporting.page", "archgrad.reporting.cells",
+        ["archgrad.cli.main", "archgrad.verbs.compare_verb", "archgrad.verbs.experiment",
+         "archgrad.progress.display", "archgrad.progress.session", "archgrad.cli.answers",
+         "archgrad.verbs.api", "archgrad.reporting.page", "archgrad.reporting.cells",
          "sklearn.datasets", "torch._dynamo"]
     )  # fmt: skip
     process = context.Process(target=forked, args=(list(arguments), str(err)))
@@ -273,7 +273,7 @@ class Trials:
 
 def measure(names: Sequence[str], hits: int, seed: int) -> Iterator[dict[str, Any]]:
     """All that is known after each round; ``hits``: of each signal, over all commands together."""
-    from archgrad.folder import environment
+    from archgrad.storage.folder import environment
 
     drawn, found, here = random.Random(seed), dict[str, Any](), environment("cpu")
     whole = sum(COMMANDS[name][1] for name in names)

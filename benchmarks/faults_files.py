@@ -13,7 +13,7 @@ import torch
 import yaml
 from safetensors.torch import load
 
-from archgrad import checkpoints
+from archgrad.storage import checkpoints
 
 CPU = torch.device("cpu")
 MARKED = '<script type="text/plain" id="document">'

@@ -27,9 +27,9 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from archgrad.allocation import keep_freed_memory
-from archgrad.folder import environment
 from archgrad.kernels import native
+from archgrad.storage.folder import environment
+from archgrad.system.allocation import keep_freed_memory
 from bench_report import markdown
 from growth import QUICK, Point, memory
 from page import fill, keep, made

@@ -207,7 +207,7 @@ def try_one(options: argparse.Namespace, attempts: Attempts, kept: Path) -> None
 
 def measured(options: argparse.Namespace) -> dict[str, Any]:
     """All targets by all engines."""
-    from archgrad.folder import environment
+    from archgrad.storage.folder import environment
 
     options.run = options.work / "run"
     command = [sys.executable, "-m", "archgrad", *RUN.split(), str(options.run)]

@@ -26,36 +26,37 @@ import torch
 from safetensors.torch import save
 
 import fuzz_others
-from archgrad import config as configuration
-from archgrad import published, transfer, untrusted
+from archgrad import published, untrusted
 from archgrad.architecture import Architecture, resolve
 from archgrad.baselines import searching
 from archgrad.benchmarks import convert
 from archgrad.benchmarks.numbering import string
 from archgrad.benchmarks.official import read_official
 from archgrad.benchmarks.reading import read_csv, read_json
-from archgrad.cli import main
+from archgrad.cli.main import main
 from archgrad.comparing.engine import opened
 from archgrad.comparing.jobs import Job
-from archgrad.comparing.results import Results
-from archgrad.config import SearchConfig
-from archgrad.costs import CostTable
+from archgrad.costing.costs import CostTable
 from archgrad.data.cifar import decode_python, read_archive, read_cifar10
 from archgrad.data.cifar100 import read_cifar100
 from archgrad.data.corpus import read_text, tokens
 from archgrad.data.files import npz_parts, read_folder
 from archgrad.data.images import centered, read_image, squeezed
-from archgrad.deriving import derive
 from archgrad.errors import ArchgradError
-from archgrad.files import ALPHAS, read_lines
-from archgrad.files import GROUPS as GROUPS_FILE
-from archgrad.folder import Run, environments, load_checkpoint
+from archgrad.exporting.rebuilding import Sizes, TextSizes
+from archgrad.exporting.trained import MODEL, of_folder, rebuilt
+from archgrad.findings.results import Results
 from archgrad.methods import method
-from archgrad.rebuilding import Sizes, TextSizes
 from archgrad.reporting.document import document
+from archgrad.retraining import transfer
+from archgrad.retraining.training import WEIGHTS
+from archgrad.settings import config as configuration
+from archgrad.settings.config import SearchConfig
 from archgrad.spaces.nas_bench_201 import from_string
-from archgrad.trained import MODEL, of_folder, rebuilt
-from archgrad.training import WEIGHTS
+from archgrad.storage.files import ALPHAS, read_lines
+from archgrad.storage.files import GROUPS as GROUPS_FILE
+from archgrad.storage.folder import Run, environments, load_checkpoint
+from archgrad.verbs.deriving import derive
 
 COMPARED = Path(__file__).parent / "results" / "compare-digits"
 CPU = torch.device("cpu")

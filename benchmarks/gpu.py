@@ -21,16 +21,16 @@ import torch
 
 from archgrad import methods, spaces
 from archgrad.architecture import published
-from archgrad.bilevel import BilevelSearch
-from archgrad.callbacks import Callback
-from archgrad.config import SearchConfig
 from archgrad.data import Augmentation, Data, as_data
-from archgrad.folder import environment
-from archgrad.loops import peak_memory_mb
-from archgrad.precision import without_tf32
+from archgrad.retraining.training import Retraining, Training
+from archgrad.searching.bilevel import BilevelSearch
+from archgrad.searching.callbacks import Callback
+from archgrad.settings.config import SearchConfig
+from archgrad.settings.train_config import TrainConfig
 from archgrad.spaces import SearchSpace
-from archgrad.train_config import TrainConfig
-from archgrad.training import Retraining, Training
+from archgrad.storage.folder import environment
+from archgrad.system.loops import peak_memory_mb
+from archgrad.tensors.precision import without_tf32
 
 AUGMENTATION = Augmentation(crop_padding=4, flip=True)
 AUXILIARY = 29  # pixels a side that the auxiliary head needs

@@ -28,11 +28,11 @@ import torch
 from torch import Tensor
 
 from archgrad import methods
-from archgrad.folder import environment
 from archgrad.kernels import native
-from archgrad.operations import OPERATIONS
+from archgrad.networks.operations import OPERATIONS
 from archgrad.spaces import SearchSpace
 from archgrad.spaces.darts_cnn import DartsCNN
+from archgrad.storage.folder import environment
 from bench_report import markdown
 from page import fill, keep, made
 from steps import Steps, batches, library

@@ -23,13 +23,13 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from archgrad import config as configuration
-from archgrad.callbacks import Callback, Callbacks, EpochEnd
-from archgrad.files import ALPHAS, METRICS
-from archgrad.folder import Run, environment
-from archgrad.prepared import prepare
+from archgrad.preparing.prepared import prepare
+from archgrad.progress.session import session
 from archgrad.reporting.ending import leave_report
-from archgrad.session import session
+from archgrad.searching.callbacks import Callback, Callbacks, EpochEnd
+from archgrad.settings import config as configuration
+from archgrad.storage.files import ALPHAS, METRICS
+from archgrad.storage.folder import Run, environment
 from page import keep
 
 HERE = Path(__file__).parent

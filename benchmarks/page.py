@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from archgrad.files import write
+from archgrad.storage.files import write
 
 END = "<!-- end -->"
 

@@ -38,15 +38,15 @@ import archgrad
 from archgrad.architecture import Architecture, Cell
 from archgrad.data import Data
 from archgrad.errors import ArchgradError
-from archgrad.files import RESULT, write
-from archgrad.folder import environment
-from archgrad.recurrent import INITIAL, LanguageModel, Regularization, times
-from archgrad.retraining import Paused, retrain
+from archgrad.networks.recurrent import INITIAL, LanguageModel, Regularization, times
+from archgrad.retraining.scratch import Paused, retrain
+from archgrad.retraining.training import Retraining
+from archgrad.settings.train_config import TrainConfig
 from archgrad.spaces import SearchSpace
 from archgrad.spaces.darts_rnn import DartsRNN
 from archgrad.statistics import spread
-from archgrad.train_config import TrainConfig
-from archgrad.training import Retraining
+from archgrad.storage.files import RESULT, write
+from archgrad.storage.folder import environment
 from bench_report import markdown
 from page import keep, load, made
 
@@ -106,7 +106,7 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 class LSTMModel(LanguageModel):
-    """`archgrad.recurrent.LanguageModel` with an LSTM as its cell: the state is (h, c)."""
+    """`archgrad.networks.recurrent.LanguageModel` with an LSTM as its cell: the state is (h, c)."""
 
     def __init__(self, vocabulary: int, hidden: int, regularization: Regularization) -> None:
         nn.Module.__init__(self)

@@ -25,9 +25,9 @@ from typing import Any
 
 from archgrad.architecture import Architecture
 from archgrad.benchmarks import TableObjective, nas_bench_201
-from archgrad.files import read_lines
-from archgrad.folder import environment
 from archgrad.statistics import spread
+from archgrad.storage.files import read_lines
+from archgrad.storage.folder import environment
 from bench_report import markdown
 from page import fill, keep, load, made
 from tabular import FILE

@@ -31,12 +31,12 @@ import numpy as np
 import archgrad
 from archgrad.benchmarks import Table, nas_bench_201
 from archgrad.benchmarks.numbering import string
-from archgrad.cost import cost
+from archgrad.costing.cost import cost
 from archgrad.errors import ArchgradError
-from archgrad.files import write
-from archgrad.folder import environment
 from archgrad.spaces.nas_bench_201 import from_string
 from archgrad.statistics import spread
+from archgrad.storage.files import write
+from archgrad.storage.folder import environment
 from bench_report import markdown
 from page import fill, keep, load, made
 from tabular import FILE

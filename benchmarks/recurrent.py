@@ -29,16 +29,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archgrad import methods
-from archgrad.allocation import keep_freed_memory
 from archgrad.architecture import published
 from archgrad.data import text_data
-from archgrad.folder import environment
 from archgrad.kernels import native
 from archgrad.language import LANGUAGE, Memory, Segment
-from archgrad.mixing import Mixing
-from archgrad.recurrent import Regularization
+from archgrad.networks.mixing import Mixing
+from archgrad.networks.recurrent import Regularization
+from archgrad.networks.supernet import Supernet
 from archgrad.spaces.darts_rnn import DartsRNN
-from archgrad.supernet import Supernet
+from archgrad.storage.folder import environment
+from archgrad.system.allocation import keep_freed_memory
 from bench_cases import now
 from bench_report import markdown
 from page import fill, keep, load, made

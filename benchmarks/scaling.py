@@ -20,8 +20,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from archgrad.files import METRICS, read_lines
-from archgrad.folder import environment
+from archgrad.storage.files import METRICS, read_lines
+from archgrad.storage.folder import environment
 from page import keep
 
 HERE = Path(__file__).parent

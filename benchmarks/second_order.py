@@ -28,12 +28,12 @@ import torch
 from torch import Tensor
 
 from archgrad.data import load
-from archgrad.folder import environment
+from archgrad.networks.supernet import Batch, Supernet
 from archgrad.parts.hypergradient import Exact, FiniteDifference, first_order
 from archgrad.parts.relaxation import Softmax
 from archgrad.parts.state import SGD, State
 from archgrad.spaces.darts_cnn import DartsCNN
-from archgrad.supernet import Batch, Supernet
+from archgrad.storage.folder import environment
 
 ESTIMATORS = {
     "exact": Exact(),

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from archgrad.bilevel import BilevelSearch
-from archgrad.config import SearchConfig
 from archgrad.data import Augmentation, Data, as_data
-from archgrad.loops import Meter
 from archgrad.methods import Method
+from archgrad.networks.supernet import Batch
+from archgrad.searching.bilevel import BilevelSearch
+from archgrad.settings.config import SearchConfig
 from archgrad.spaces import SearchSpace
-from archgrad.supernet import Batch
+from archgrad.system.loops import Meter
 from textbook import Textbook
 
 
@@ -49,7 +49,7 @@ def library(
     data: Data | None = None,
     **options: Any,
 ) -> Steps:
-    """The steps of `archgrad.bilevel`, every draw from a seed that is counted on.
+    """The steps of `archgrad.searching.bilevel`, every draw from a seed that is counted on.
 
     ``data``: only to begin a search with, without it images; ``options`` of the search beside those
     that make it begin with little.

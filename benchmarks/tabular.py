@@ -31,10 +31,10 @@ from archgrad.baselines.beginning import EVALUATIONS, LookUps
 from archgrad.baselines.searching import baseline_search
 from archgrad.benchmarks import Table, TableObjective, nas_bench_201
 from archgrad.benchmarks.numbering import number
-from archgrad.config import SearchConfig
-from archgrad.folder import environment
+from archgrad.settings.config import SearchConfig
 from archgrad.spaces import SearchSpace
 from archgrad.statistics import spread
+from archgrad.storage.folder import environment
 from bench_report import markdown
 from page import fill, keep, load, made
 

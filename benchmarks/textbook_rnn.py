@@ -1,6 +1,6 @@
 """The textbook forms of a recurrent DARTS search, which the speed of archgrad is measured against.
 
-The model of `archgrad.recurrent` time step by time step in plain operations, in two forms:
+The model of `archgrad.networks.recurrent` time step by time step in plain operations, in two forms:
 **edges**, a product, a gate and all operations for each of the 36 edges by itself, and **stacked**,
 that of the original code (arXiv:1806.09055): one product a node over its stacked sources,
 operations one by one.
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from archgrad.architecture import Architecture
 from archgrad.language import Segment
-from archgrad.recurrent import Regularization
+from archgrad.networks.recurrent import Regularization
 from textbook import Textbook
 
 OPERATIONS: dict[str, Callable[[Tensor], Tensor] | None] = {
@@ -122,7 +122,7 @@ FORMS = {"edges": Edges, "stacked": Stacked}
 
 
 class Language(nn.Module):
-    """`archgrad.recurrent.LanguageModel` with such a cell; always with its penalty."""
+    """`archgrad.networks.recurrent.LanguageModel` with such a cell; always with its penalty."""
 
     def __init__(self, vocabulary: int, hidden: int, cell: Cell, rates: Regularization) -> None:
         super().__init__()

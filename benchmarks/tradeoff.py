@@ -26,14 +26,14 @@ import torch
 
 import archgrad
 from archgrad.architecture import Architecture
-from archgrad.costs import CostTable
+from archgrad.costing.costs import CostTable
+from archgrad.costing.latency import measure_latency, network_latency
 from archgrad.errors import ArchgradError
-from archgrad.files import write
-from archgrad.folder import environment
-from archgrad.latency import measure_latency, network_latency
 from archgrad.parts.feasible import cheapest
 from archgrad.spaces import SearchSpace
 from archgrad.statistics import spread
+from archgrad.storage.files import write
+from archgrad.storage.folder import environment
 from bench_report import markdown
 from page import fill, keep, made
 

@@ -1,8 +1,8 @@
 """Links from pages to files of the repository that are no pages, so that they work in the site too.
 
-Pages link relatively, as GitHub needs it: `[text](../src/archgrad/bilevel.py)`. Here such a link
-leads to a page of the site that shows the file, or lists the folder. Markdown that the site has
-as a page of its own is linked there. What is large, or no text, is copied and offered as it is.
+Pages link relatively, as GitHub needs it: `[text](../src/archgrad/searching/bilevel.py)`. Here such
+a link leads to a page of the site that shows the file, or lists the folder. Markdown that the site
+has as a page of its own is linked there. What is large, or no text, is copied and offered as it is.
 """
 
 from __future__ import annotations

@@ -16,11 +16,11 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "benchmarks")]
 
 from torch import nn  # noqa: E402
 
-from archgrad.choice import Choice  # noqa: E402
-from archgrad.config import SearchConfig  # noqa: E402
 from archgrad.errors import ArchgradError  # noqa: E402
-from archgrad.leg import check  # noqa: E402
 from archgrad.methods import RECIPES, Method  # noqa: E402
+from archgrad.networks.choice import Choice  # noqa: E402
+from archgrad.searching.leg import check  # noqa: E402
+from archgrad.settings.config import SearchConfig  # noqa: E402
 from archgrad.spaces import SPACES, SearchSpace, space  # noqa: E402
 from archgrad.spaces.own import OwnModel  # noqa: E402
 from page import fill  # noqa: E402

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 import archgrad
-from archgrad.mixing import Mixing
+from archgrad.networks.mixing import Mixing
+from archgrad.networks.supernet import Alpha
 from archgrad.parts.optimizer import Adam
 from archgrad.parts.state import State
-from archgrad.supernet import Alpha
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 import archgrad
-from archgrad.callbacks import Callback, EpochEnd
-from archgrad.folder import load_checkpoint
-from archgrad.result import SearchResult
+from archgrad.searching.callbacks import Callback, EpochEnd
+from archgrad.searching.result import SearchResult
+from archgrad.storage.folder import load_checkpoint
 from helpers import digits
 
 SEARCH: dict[str, Any] = {

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from archgrad.architecture import published
-from archgrad.comparing.results import Budget, Costs, Entry, Phase, Point, Results, Settings
+from archgrad.findings.results import Budget, Costs, Entry, Phase, Point, Results, Settings
 
 CELL = published("DARTS_V2")
 COSTS = Costs(

@@ -12,8 +12,8 @@ import hypothesis
 import pytest
 import torch
 
-from archgrad import monitor
 from archgrad.data import Data, as_data
+from archgrad.searching import monitor
 from helpers import digits
 
 torch.set_num_threads(1)

@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from archgrad.architecture import Architecture
-from archgrad.source import source, weights
+from archgrad.exporting.source import source, weights
+from archgrad.exporting.trained import Trained, of_training
 from archgrad.spaces.cells import CellSpace
-from archgrad.trained import Trained, of_training
 
 FILES = {
     "source": ["model.py", "model.safetensors"],

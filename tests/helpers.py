@@ -9,15 +9,15 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from archgrad import config as configuration
 from archgrad.architecture import published
-from archgrad.choice import Choice, Group, build
-from archgrad.data_config import DataConfig
-from archgrad.mixing import Mixing
-from archgrad.operations import OPERATIONS, Zero
-from archgrad.precision import Precision, autocast
+from archgrad.networks.choice import Choice, Group, build
+from archgrad.networks.mixing import Mixing
+from archgrad.networks.operations import OPERATIONS, Zero
+from archgrad.retraining.training import Retraining
+from archgrad.settings import config as configuration
+from archgrad.settings.data_config import DataConfig
 from archgrad.spaces import space
-from archgrad.training import Retraining
+from archgrad.tensors.precision import Precision, autocast
 
 
 def same(a: object, b: object) -> bool:

@@ -12,12 +12,12 @@ import torch
 from archgrad.architecture import Architecture, Cell
 from archgrad.data import Data
 from archgrad.data.textdata import text_data
-from archgrad.loops import seeded
-from archgrad.retraining import retrain
-from archgrad.sizing import retrained
+from archgrad.retraining.scratch import retrain
+from archgrad.retraining.sizing import retrained
+from archgrad.retraining.training import Retraining, Training
+from archgrad.settings.train_config import TrainConfig
 from archgrad.spaces.darts_rnn import DartsRNN
-from archgrad.train_config import TrainConfig
-from archgrad.training import Retraining, Training
+from archgrad.system.loops import seeded
 
 CPU = torch.device("cpu")
 ARCHITECTURE = Architecture(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from archgrad.cost import Cost
-from archgrad.experiment import Report
-from archgrad.result import SearchResult
+from archgrad.costing.cost import Cost
+from archgrad.searching.result import SearchResult
 from archgrad.statistics import compare
+from archgrad.verbs.experiment import Report
 
 TESTED = {"found": [0.9, 0.8], "random-1": [0.7, 0.6], "random-2": [0.5, 0.7]}
 

@@ -18,7 +18,7 @@ from sybil import Document, Example
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser, SkipParser
 
-from archgrad import cli
+from archgrad.cli import main as cli
 
 SHOWN = {"text", "yaml", "json", "toml"}  # the languages of blocks that nobody executes
 

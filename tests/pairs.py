@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import archgrad
 from archgrad.data import Data
-from archgrad.distributed import joined
+from archgrad.system.distributed import joined
 
 
 def _begin(work: Callable[..., Any], rank: int, port: int, out: Path, arguments: Any) -> None:

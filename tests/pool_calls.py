@@ -52,7 +52,7 @@ def gpu(barrier: Path, others: int) -> str:
 
 def searched_and_killed(trial: Any, log: Path) -> None:
     """A trial of a sweep whose process is killed in its 2nd epoch; notes every epoch that ends."""
-    from archgrad.callbacks import Callback, EpochEnd
+    from archgrad.searching.callbacks import Callback, EpochEnd
     from archgrad.sweeping.trial import worked
 
     class Watch(Callback):

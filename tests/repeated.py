@@ -16,7 +16,7 @@ from torch import nn
 import archgrad
 import small
 from archgrad.data import text_data
-from archgrad.result import SearchResult
+from archgrad.searching.result import SearchResult
 from language_jobs import OFF
 
 SEARCH: dict[str, Any] = {

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
-from archgrad.comparing.results import Results
 from archgrad.data import Batch, Data, as_data
+from archgrad.findings.results import Results
 
 OPTIONS: dict[str, Any] = {
     "space": "s2", "channels": 2, "cells": 3, "nodes": 1, "epochs": 2, "child_epochs": 1,

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import archgrad
-from archgrad.callbacks import Callback, EpochEnd
 from archgrad.errors import ArchgradError
 from archgrad.measure import ACCURACY, PERPLEXITY
 from archgrad.methods.darts import darts
-from archgrad.operations import Factory
+from archgrad.networks.operations import Factory
 from archgrad.parts.discretization import StrongestEdges
+from archgrad.searching.callbacks import Callback, EpochEnd
 from archgrad.spaces.darts_cnn import DartsCNN
 
 TINY: dict[str, Any] = {"channels": 2, "cells": 3, "nodes": 1, "epochs": 2, "batch_size": 8}

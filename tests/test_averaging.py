@@ -6,10 +6,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from archgrad.averaging import Average
-from archgrad.retraining import load_data, retrain
+from archgrad.retraining.averaging import Average
+from archgrad.retraining.scratch import load_data, retrain
+from archgrad.retraining.training import Training
 from archgrad.spaces.darts_cnn import DartsCNN
-from archgrad.training import Training
 from helpers import CELL, DATA, job, same
 
 SPACE = DartsCNN(channels=2, cells=3, image_size=(8, 8))

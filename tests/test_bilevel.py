@@ -13,18 +13,18 @@ import pytest
 import torch
 
 import archgrad
-from archgrad import config as configuration
-from archgrad.callbacks import Callback, EpochEnd
-from archgrad.config import RunConfig, SearchConfig
 from archgrad.data import ArraySource, Data
-from archgrad.deriving import derive
 from archgrad.errors import ArchgradError, Diverged
-from archgrad.folder import Run, load_checkpoint
-from archgrad.loaders import Loaders
-from archgrad.prepared import Prepared, prepare
-from archgrad.result import SearchResult
-from archgrad.text_config import TextOptions
-from archgrad.units import LIMITS, OF_LIMITS
+from archgrad.preparing.prepared import Prepared, prepare
+from archgrad.searching.callbacks import Callback, EpochEnd
+from archgrad.searching.loaders import Loaders
+from archgrad.searching.result import SearchResult
+from archgrad.settings import config as configuration
+from archgrad.settings.config import RunConfig, SearchConfig
+from archgrad.settings.text_config import TextOptions
+from archgrad.settings.units import LIMITS, OF_LIMITS
+from archgrad.storage.folder import Run, load_checkpoint
+from archgrad.verbs.deriving import derive
 from helpers import same
 
 TINY = {

@@ -12,22 +12,23 @@ import pytest
 import torch
 
 import archgrad
-from archgrad import cli, latency
-from archgrad import config as configuration
-from archgrad.budget import REPORT, TABLE, Budget, CostReport
-from archgrad.config import RunConfig
-from archgrad.cost import cost
-from archgrad.costs import CostTable
+from archgrad.cli import main as cli
+from archgrad.costing import latency
+from archgrad.costing.cost import cost
+from archgrad.costing.costs import CostTable
+from archgrad.costing.latency import Call
 from archgrad.data import Data
 from archgrad.errors import ArchgradError
-from archgrad.experiment import prepare_main_job
-from archgrad.folder import device_name
-from archgrad.latency import Call
 from archgrad.parts.cost import CostRatio
 from archgrad.parts.hypergradient import first_order
-from archgrad.prepared import prepare
-from archgrad.result import SearchResult
+from archgrad.preparing.prepared import prepare
+from archgrad.resources.budget import REPORT, TABLE, Budget, CostReport
+from archgrad.searching.result import SearchResult
+from archgrad.settings import config as configuration
+from archgrad.settings.config import RunConfig
 from archgrad.spaces import space
+from archgrad.storage.folder import device_name
+from archgrad.verbs.experiment import prepare_main_job
 
 TINY: dict[str, Any] = {
     "channels": 2, "cells": 3, "nodes": 1, "edges_per_node": 1, "epochs": 2, "batch_size": 16,

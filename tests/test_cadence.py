@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archgrad.cadence import FORWARD, GRADIENT, HESSIAN_VECTOR, Diagnostic, cadence
 from archgrad.errors import ArchgradError
+from archgrad.searching.cadence import FORWARD, GRADIENT, HESSIAN_VECTOR, Diagnostic, cadence
 
 DIAGNOSTICS = st.dictionaries(
     st.sampled_from(["eigenvalue", "discrete", "watch", "alignment", "cells"]),

@@ -17,15 +17,15 @@ from archgrad.architecture import Architecture
 from archgrad.baselines import BASELINES
 from archgrad.baselines.searching import baseline_search
 from archgrad.baselines.value import Proposal
-from archgrad.bilevel import bilevel_search
-from archgrad.callbacks import Beginning, Callback, Callbacks, EpochEnd
-from archgrad.config import RunConfig, SearchConfig
 from archgrad.errors import ArchgradError
-from archgrad.files import read_lines
-from archgrad.folder import Run
 from archgrad.methods import Recovery, method
 from archgrad.parts.stopping import Verdict
+from archgrad.searching.bilevel import bilevel_search
+from archgrad.searching.callbacks import Beginning, Callback, Callbacks, EpochEnd
+from archgrad.settings.config import RunConfig, SearchConfig
 from archgrad.spaces import space
+from archgrad.storage.files import read_lines
+from archgrad.storage.folder import Run
 from small import data as digits
 
 TINY: dict[str, Any] = {

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from archgrad.choice import Around, Choice, Group, Row, State, Summand, build, term, total
 from archgrad.errors import ArchgradError
-from archgrad.operations import OPERATIONS, Zero
+from archgrad.networks.choice import Around, Choice, Group, Row, State, Summand, build, term, total
+from archgrad.networks.operations import OPERATIONS, Zero
 
 SEED = st.integers(0, 2**20)
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from archgrad.choice import Choice, Row
-from archgrad.choices import InputChoice, Repeat, Width
 from archgrad.errors import ArchgradError
-from archgrad.operations import Branching
+from archgrad.networks.choice import Choice, Row
+from archgrad.networks.choices import InputChoice, Repeat, Width
+from archgrad.networks.operations import Branching
 from archgrad.spaces.own import OwnModel
 
 

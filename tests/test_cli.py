@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 import yaml
 
-from archgrad import cli, interruption
 from archgrad.architecture import Architecture
-from archgrad.config import FILLED_IN, SearchConfig
-from archgrad.data_config import DataConfig
-from archgrad.recipes import named
-from archgrad.train_config import TrainConfig
+from archgrad.cli import main as cli
+from archgrad.settings.config import FILLED_IN, SearchConfig
+from archgrad.settings.data_config import DataConfig
+from archgrad.settings.recipes import named
+from archgrad.settings.train_config import TrainConfig
+from archgrad.system import interruption
 
 TINY = "--subset 80 --channels 2 --cells 3 --nodes 1 --epochs 1 --batch-size 20".split()
 TINY_TRAIN = "--channels 2 --cells 3 --epochs 1 --batch-size 20 --jobs 1".split()
@@ -349,7 +350,9 @@ def test_the_main_job_refuses_before_the_search_what_retraining_would_refuse(
     arguments: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("archgrad.experiment.DRAWS_PER_CELL", 0 if "2000000" in arguments else 100)
+    monkeypatch.setattr(
+        "archgrad.verbs.experiment.DRAWS_PER_CELL", 0 if "2000000" in arguments else 100
+    )
     out = tmp_path / "run"
     assert re.search(expected, refused(capsys, "run", *TINY_RUN, *arguments, "--out", out))
     assert not out.exists()
@@ -467,7 +470,7 @@ def test_wrong_images_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from archgrad.display import Display
+    from archgrad.progress.display import Display
 
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
@@ -483,7 +486,7 @@ def test_a_disk_that_refuses_is_told_in_one_line(
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device", "somewhere")
 
-    monkeypatch.setattr("archgrad.folder.os.replace", full)
+    monkeypatch.setattr("archgrad.storage.folder.os.replace", full)
     message = refused(capsys, "search", *TINY, "--out", tmp_path / "run")
     wanted = tmp_path / "run" / "config.yaml"
     assert message == f"archgrad: No space left on device: {wanted}; make room on that disk\n"

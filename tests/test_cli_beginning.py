@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from archgrad import cli
+from archgrad.cli import main as cli
 
 
 def test_alone_it_says_how_to_begin(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import typer
 
-from archgrad import cli
 from archgrad.architecture import Architecture
-from archgrad.terminal import plain, print_result
+from archgrad.cli import main as cli
+from archgrad.progress.terminal import plain, print_result
 from small import FLAGS, arrays
 
 SIZE = "--channels 2 --cells 3 --epochs 1 --batch-size 20".split()
@@ -70,8 +70,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Told]:
     }  # fmt: skip
     found = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("archgrad.latency.SAMPLES", 3)
-        patch.setattr("archgrad.latency.WARM_MS", 1.0)
+        patch.setattr("archgrad.costing.latency.SAMPLES", 3)
+        patch.setattr("archgrad.costing.latency.WARM_MS", 1.0)
         for name, arguments in commands.items():
             out, err = run(*arguments, "--json")
             found[name] = Told(json.loads(out), err)

@@ -6,9 +6,9 @@ import inspect
 
 import pytest
 
-from archgrad import cli
+from archgrad.cli import main as cli
+from archgrad.cli.methods_table import paper
 from archgrad.methods import RECIPES
-from archgrad.methods.listing import paper
 
 
 def output(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

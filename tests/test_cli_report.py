@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import run_folders as folders
-from archgrad import cli
+from archgrad.cli import main as cli
 
 
 def run(*arguments: str | Path) -> int:

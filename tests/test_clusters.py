@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from archgrad.cli_sweep import sweep_command
+from archgrad.cli.sweep import sweep_command
 
 PAGE = Path(__file__).parent.parent / "docs" / "clusters.md"
 TOOLS = ("scontrol", "ray", "torchrun", "archgrad", "sleep")

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from archgrad.compiling import compiled
-from archgrad.network import Classifier, DropPath
-from archgrad.precision import Precision, autocast
-from archgrad.retraining import load_data, retrain
-from archgrad.training import Training
+from archgrad.networks.network import Classifier, DropPath
+from archgrad.retraining.compiling import compiled
+from archgrad.retraining.scratch import load_data, retrain
+from archgrad.retraining.training import Training
+from archgrad.tensors.precision import Precision, autocast
 from helpers import CELL, DATA, job, same
 
 CPU = torch.device("cpu")

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from archgrad.config import SECTIONS, RunConfig, SearchConfig, build, load, validated
-from archgrad.data_config import DataConfig
 from archgrad.errors import ArchgradError
-from archgrad.presets import PRESETS
-from archgrad.train_config import TrainConfig
+from archgrad.settings.config import SECTIONS, RunConfig, SearchConfig, build, load, validated
+from archgrad.settings.data_config import DataConfig
+from archgrad.settings.presets import PRESETS
+from archgrad.settings.train_config import TrainConfig
 
 Sections = dict[str, dict[str, Any]]
 CIFAR: Sections = {"data": {"data": "cifar10"}}

@@ -7,14 +7,14 @@ import torch
 from torch.nn import Conv2d
 
 from archgrad.architecture import published
-from archgrad.cost import Cost, cost, count_parameters
-from archgrad.counting import counting
-from archgrad.network import AuxiliaryHead
+from archgrad.costing.cost import Cost, cost, count_parameters
+from archgrad.networks.counting import counting
+from archgrad.networks.network import AuxiliaryHead
+from archgrad.networks.supernet import Supernet
 from archgrad.parts.edge import PartialChannels
 from archgrad.parts.relaxation import Softmax
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.spaces.robust import s1, s2, s3, s4
-from archgrad.supernet import Supernet
 
 CIFAR = DartsCNN(channels=36, cells=20)
 IMAGENET = DartsCNN(channels=48, cells=14, classes=1000, image_size=(224, 224), imagenet=True)

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from archgrad.choice import Choice, Group
-from archgrad.cost import cost
-from archgrad.costs import CostTable, cost_table
-from archgrad.counting import signature
+from archgrad.costing.cost import cost
+from archgrad.costing.costs import CostTable, cost_table
+from archgrad.costing.walking import walk
 from archgrad.errors import ArchgradError
+from archgrad.networks.choice import Choice, Group
+from archgrad.networks.counting import signature
+from archgrad.settings.units import count, milliseconds, shown
 from archgrad.spaces import SearchSpace, space
-from archgrad.units import count, milliseconds, shown
-from archgrad.walking import walk
 
 KINDS = ("parameters", "multiply_adds")
 TINY = {"channels": 4, "cells": 3, "image_size": (8, 8), "in_channels": 1}

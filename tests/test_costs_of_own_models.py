@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 import archgrad
-from archgrad import InputChoice, Repeat, Width, Zero, latency
-from archgrad.choice import Choice
-from archgrad.cost import cost
-from archgrad.costs import cost_table
+from archgrad import InputChoice, Repeat, Width, Zero
+from archgrad.costing import latency
+from archgrad.costing.cost import cost
+from archgrad.costing.costs import cost_table
 from archgrad.errors import ArchgradError
+from archgrad.networks.choice import Choice
 from archgrad.spaces.own import OwnModel
 
 X, Y = torch.randn(12, 6), torch.randn(12)
@@ -167,7 +168,7 @@ def test_a_limit_is_met(limit: str, most: int) -> None:
 
 
 def test_a_latency_of_an_own_model_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("archgrad.latency.SAMPLES", 3)
+    monkeypatch.setattr("archgrad.costing.latency.SAMPLES", 3)
     table = archgrad.measure_latency(net(), example=X, batch=4, device="cpu")
     assert {place.group for place in table.places} == {"first", "twice", "width", "depth", "which"}
     assert all(value > 0 for place in table.places for value in place.costs.values())

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from archgrad.architecture import Architecture, Cell
-from archgrad.choice import Choice, Group
-from archgrad.cost import cost
-from archgrad.costs import cost_table
+from archgrad.costing.cost import cost
+from archgrad.costing.costs import cost_table
+from archgrad.networks.choice import Choice, Group
 from archgrad.parts.discretization import StrongestEdges
 from archgrad.parts.feasible import Feasible, cheapest
 from archgrad.parts.relaxation import Softmax

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import archgrad
-from archgrad.budget import Budget
-from archgrad.config import RunConfig, SearchConfig
-from archgrad.cost import cost
+from archgrad.costing.cost import cost
 from archgrad.errors import ArchgradError
-from archgrad.leg import check
 from archgrad.methods import Method
+from archgrad.resources.budget import Budget
+from archgrad.searching.leg import check
+from archgrad.settings.config import RunConfig, SearchConfig
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.spaces.darts_rnn import DartsRNN
 

@@ -14,24 +14,24 @@ from torch import Tensor, nn
 import archgrad
 import texts
 from archgrad import spaces
-from archgrad.bilevel import BilevelSearch, bilevel_search
-from archgrad.choice import Choice, Row
-from archgrad.choices import InputChoice, Repeat, Width
-from archgrad.config import RunConfig, SearchConfig
-from archgrad.counting import Count, counted, second_derivative
 from archgrad.data import Data
-from archgrad.folder import Run
 from archgrad.kernels import native
 from archgrad.language import LANGUAGE
 from archgrad.methods import Method, Recovery, method
-from archgrad.mixing import Mixing
-from archgrad.operations import Zero
+from archgrad.networks.choice import Choice, Row
+from archgrad.networks.choices import InputChoice, Repeat, Width
+from archgrad.networks.counting import Count, counted, second_derivative
+from archgrad.networks.mixing import Mixing
+from archgrad.networks.operations import Zero
+from archgrad.networks.supernet import Supernet
 from archgrad.parts.hypergradient import Exact, FiniteDifference, Neumann
 from archgrad.parts.stopping import History, Verdict
-from archgrad.passes import Counting
+from archgrad.searching.bilevel import BilevelSearch, bilevel_search
+from archgrad.searching.passes import Counting
+from archgrad.settings.config import RunConfig, SearchConfig
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.spaces.own import OwnModel
-from archgrad.supernet import Supernet
+from archgrad.storage.folder import Run
 
 SPACE = DartsCNN(
     channels=8, cells=3, nodes=1, in_channels=1, image_size=(8, 8), classes=2,

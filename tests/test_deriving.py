@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 
 import archgrad
-from archgrad import config as configuration
-from archgrad.callbacks import Callback, EpochEnd
-from archgrad.deriving import RULES, derive, derive_by_perturbation
 from archgrad.errors import ArchgradError
-from archgrad.folder import Run
-from archgrad.groups import Groups
 from archgrad.parts.stage import Stage
-from archgrad.prepared import prepare
+from archgrad.preparing.prepared import prepare
+from archgrad.searching.callbacks import Callback, EpochEnd
+from archgrad.searching.groups import Groups
+from archgrad.settings import config as configuration
 from archgrad.spaces.nas_bench_201 import NasBench201
+from archgrad.storage.folder import Run
+from archgrad.verbs.deriving import RULES, derive, derive_by_perturbation
 
 TINY = dict(
     space="nas-bench-201", data="digits", subset=60, channels=2, cells=1, epochs=2, batch_size=10,

@@ -12,8 +12,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from archgrad.architecture import Cell, published
-from archgrad.choice import Group
-from archgrad.diagnostics import (
+from archgrad.errors import ArchgradError
+from archgrad.networks.choice import Group
+from archgrad.networks.mixing import Mixing, one_hot
+from archgrad.networks.supernet import Supernet
+from archgrad.parts.discretization import StrongestEdges
+from archgrad.parts.relaxation import Softmax
+from archgrad.parts.state import State
+from archgrad.searching.diagnostics import (
     dominant_eigenvalue,
     entropy,
     layer_alignment,
@@ -23,13 +29,7 @@ from archgrad.diagnostics import (
     skip_counts,
     skip_share,
 )
-from archgrad.errors import ArchgradError
-from archgrad.mixing import Mixing, one_hot
-from archgrad.parts.discretization import StrongestEdges
-from archgrad.parts.relaxation import Softmax
-from archgrad.parts.state import State
 from archgrad.spaces.darts_cnn import DartsCNN
-from archgrad.supernet import Supernet
 
 Loss = Callable[[Mapping[str, Tensor]], Tensor]
 

@@ -7,18 +7,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from archgrad.choice import Choice, Edge, Group, build
-from archgrad.cost import count_parameters
-from archgrad.dimensions import FUNCTIONS, LAYERS
+from archgrad.costing.cost import count_parameters
 from archgrad.kernels import native
-from archgrad.leg import widened
-from archgrad.loops import placed
-from archgrad.mixing import Mixing
-from archgrad.network import AuxiliaryHead, DropPath
-from archgrad.operations import OPERATIONS, FactorizedReduce, candidates
+from archgrad.networks.choice import Choice, Edge, Group, build
+from archgrad.networks.mixing import Mixing
+from archgrad.networks.network import AuxiliaryHead, DropPath
+from archgrad.networks.operations import OPERATIONS, FactorizedReduce, candidates
 from archgrad.parts import derivatives
 from archgrad.parts.edge import AuxiliarySkip, PartialChannels, shuffle
-from archgrad.precision import autocast
+from archgrad.searching.leg import widened
+from archgrad.system.loops import placed
+from archgrad.tensors.dimensions import FUNCTIONS, LAYERS
+from archgrad.tensors.precision import autocast
 from helpers import Plain
 
 NAMES = tuple(OPERATIONS)

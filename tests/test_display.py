@@ -15,17 +15,17 @@ from rich.console import Console
 from torch import Tensor, nn
 
 import archgrad
-from archgrad import display as displays
-from archgrad import terminal
 from archgrad.architecture import Architecture, Cell, published
-from archgrad.bilevel import BilevelSearch
-from archgrad.callbacks import Beginning, Callback, EpochEnd, announce
-from archgrad.compact import changed, compact, short
-from archgrad.config import OWN, RunConfig, SearchConfig
-from archgrad.display import Display
-from archgrad.folder import Run
+from archgrad.progress import display as displays
+from archgrad.progress import terminal
+from archgrad.progress.compact import changed, compact, short
+from archgrad.progress.display import Display
+from archgrad.searching.bilevel import BilevelSearch
+from archgrad.searching.callbacks import Beginning, Callback, EpochEnd, announce
+from archgrad.searching.timeleft import Kind, Outlook
+from archgrad.settings.config import OWN, RunConfig, SearchConfig
 from archgrad.spaces import SPACES, space
-from archgrad.timeleft import Kind, Outlook
+from archgrad.storage.folder import Run
 
 METRICS = {
     "train_loss": 2.0, "valid_accuracy": 0.5, "skip_share": 0.0, "entropy": 1.0,

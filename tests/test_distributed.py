@@ -13,19 +13,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import archgrad
-from archgrad import loops, spaces
-from archgrad.callbacks import Callback, EpochEnd
-from archgrad.cli import main
-from archgrad.distributed import World, _Joined, from_first, refuse_apart, summed, world
-from archgrad.division import Division, add_gradients, divided
+from archgrad import spaces
+from archgrad.cli.main import main
 from archgrad.errors import ArchgradError
-from archgrad.mixing import Mixing
+from archgrad.kernels.division import Division, add_gradients, divided
+from archgrad.networks.mixing import Mixing
+from archgrad.networks.supernet import Supernet
 from archgrad.parts.hypergradient import Exact, FiniteDifference, Neumann, first_order
 from archgrad.parts.relaxation import Softmax
 from archgrad.parts.state import SGD, State
-from archgrad.passes import Passes
+from archgrad.searching.callbacks import Callback, EpochEnd
+from archgrad.searching.passes import Passes
 from archgrad.spaces.own import OwnModel
-from archgrad.supernet import Supernet
+from archgrad.system import loops
+from archgrad.system.distributed import World, _Joined, from_first, refuse_apart, summed, world
 from pairs import Own, flat, float64, rows, together
 
 ESTIMATES = {

@@ -12,18 +12,18 @@ from torch import Tensor
 
 import archgrad
 from archgrad.baselines import BASELINES
-from archgrad.bilevel import bilevel_search
-from archgrad.callbacks import Callback, EpochEnd
-from archgrad.config import SearchConfig
 from archgrad.data import Data, as_data
 from archgrad.data.textdata import text_data
-from archgrad.distributed import world
 from archgrad.methods import RECIPES, method
-from archgrad.retraining import retrain, retrainings
+from archgrad.retraining.scratch import retrain, retrainings
+from archgrad.searching.bilevel import bilevel_search
+from archgrad.searching.callbacks import Callback, EpochEnd
+from archgrad.settings.config import SearchConfig
+from archgrad.settings.train_config import TrainConfig
 from archgrad.spaces import space
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.spaces.darts_rnn import DartsRNN
-from archgrad.train_config import TrainConfig
+from archgrad.system.distributed import world
 from language_jobs import ARCHITECTURE
 from pairs import Own, doubled, flat, float64, rows, together
 

@@ -25,7 +25,7 @@ from archgrad import (
     estimators,
 )
 from archgrad.estimators import REGRESSION, Scale, train
-from archgrad.train_config import TrainConfig
+from archgrad.settings.train_config import TrainConfig
 
 TINY: dict[str, Any] = {"epochs": 1, "train_epochs": 1, "batch_size": 8, "random_state": 0}
 ROWS = np.random.default_rng(0).normal(size=(24, 3))

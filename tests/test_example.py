@@ -11,12 +11,12 @@ from types import ModuleType
 import pytest
 import torch
 
-from archgrad import config as configuration
-from archgrad.bilevel import BilevelSearch
-from archgrad.callbacks import Callback
 from archgrad.data import Batch, Batches
-from archgrad.loaders import Loaders
-from archgrad.prepared import prepare
+from archgrad.preparing.prepared import prepare
+from archgrad.searching.bilevel import BilevelSearch
+from archgrad.searching.callbacks import Callback
+from archgrad.searching.loaders import Loaders
+from archgrad.settings import config as configuration
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "darts_in_one_file.py"
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from archgrad.cost import Cost
+from archgrad.costing.cost import Cost
 from archgrad.errors import ArchgradError
-from archgrad.experiment import Report, as_json, clock, draw_random, rows, summary, verdict
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.statistics import compare
+from archgrad.verbs.experiment import Report, as_json, clock, draw_random, rows, summary, verdict
 
 IMAGES, TOKENS = ("accuracy", "test_images", 360), ("perplexity", "test_tokens", 82430)
 

@@ -16,17 +16,18 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 import archgrad
-from archgrad import cli, exporting
 from archgrad.architecture import Architecture, Cell, published
-from archgrad.config import SearchConfig
+from archgrad.cli import main as cli
 from archgrad.errors import ArchgradError
-from archgrad.experiment import main_job, prepare_main_job
-from archgrad.exporting import FORMATS, Exported
-from archgrad.folder import Run
-from archgrad.network import Classifier
+from archgrad.exporting import formats as exporting
+from archgrad.exporting.formats import FORMATS, Exported
+from archgrad.exporting.trained import TrainResult, of_folder, rebuilt
+from archgrad.networks.network import Classifier
+from archgrad.settings.config import SearchConfig
 from archgrad.spaces import space
 from archgrad.spaces.darts_cnn import DartsCNN
-from archgrad.trained import TrainResult, of_folder, rebuilt
+from archgrad.storage.folder import Run
+from archgrad.verbs.experiment import main_job, prepare_main_job
 from exports import FILES, difference, imported, score, scrambled, trained
 
 SMALL = {
@@ -152,7 +153,9 @@ def test_the_command_prints_files_and_difference(
 def test_a_retraining_is_exported_from_its_folder(job: Path, tmp_path: Path) -> None:
     """The folder of ``archgrad train`` holds no search; results of older versions no shape."""
     options = {name[6:]: value for name, value in SMALL.items() if name.startswith("train_")}
-    config = archgrad.config.build({"data": {"subset": 80}, "train": {**options, "seeds": 1}})  # type: ignore[attr-defined]
+    config = archgrad.settings.config.build(
+        {"data": {"subset": 80}, "train": {**options, "seeds": 1}}
+    )  # type: ignore[attr-defined]
     made = space("darts-cnn", channels=2, cells=3, in_channels=1, image_size=(8, 8))
     text = published("DARTS_V1").to_json()
     Run.create(tmp_path / "run", config, {"architecture.json": text})
@@ -177,7 +180,7 @@ def test_results_survive_where_there_is_no_source(
     job: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The main job of an own space ends with its table, and says why there is no model.py."""
-    monkeypatch.setattr("archgrad.trained.Sizes.of", lambda *_: None)
+    monkeypatch.setattr("archgrad.exporting.trained.Sizes.of", lambda *_: None)
     (job / "model.py").unlink(missing_ok=True)
     run = Run.open(job)
     report = main_job(run, prepare_main_job(run.config))
@@ -303,7 +306,9 @@ def test_a_file_that_is_there_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_exported_is_named(job: Path, tmp_path: Path) -> None:
-    search = Run.create(tmp_path / "search", archgrad.config.RunConfig(search=SearchConfig()))  # type: ignore[attr-defined]
+    search = Run.create(
+        tmp_path / "search", archgrad.settings.config.RunConfig(search=SearchConfig())
+    )  # type: ignore[attr-defined]
     with pytest.raises(ArchgradError, match="no trained network; retrain with archgrad train"):
         archgrad.export(search.path)
     with pytest.raises(ArchgradError, match=r"no retraining with seed 7 in .*; it holds \[0, 1\]"):

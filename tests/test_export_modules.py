@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import archgrad
 from archgrad.errors import ArchgradError
-from archgrad.exporting import FORMATS
+from archgrad.exporting.formats import FORMATS
 from exports import FILES
 
 

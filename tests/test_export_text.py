@@ -14,15 +14,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import archgrad
-from archgrad import cli, exporting
 from archgrad.architecture import published
+from archgrad.cli import main as cli
 from archgrad.errors import ArchgradError
-from archgrad.exporting import FORMATS, export_to
-from archgrad.folder import Run
+from archgrad.exporting import formats as exporting
+from archgrad.exporting.formats import FORMATS, export_to
+from archgrad.exporting.stepping import Step
+from archgrad.exporting.subjects import subject_of
+from archgrad.exporting.trained import TrainResult, of_folder, rebuilt
 from archgrad.spaces.darts_rnn import DartsRNN
-from archgrad.stepping import Step
-from archgrad.subjects import subject_of
-from archgrad.trained import TrainResult, of_folder, rebuilt
+from archgrad.storage.folder import Run
 from exports import FILES, imported, scrambled, text_score
 
 SPACE = DartsRNN(hidden=4, classes=6)
@@ -33,7 +34,7 @@ CELL = published("DARTS_RNN_V2")
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What a retraining on some text leaves, and that text."""
-    config = archgrad.config.build({"data": {"data": "grammar"}, "train": {"seeds": 1}})  # type: ignore[attr-defined]
+    config = archgrad.settings.config.build({"data": {"data": "grammar"}, "train": {"seeds": 1}})  # type: ignore[attr-defined]
     run = Run.create(tmp_path / "run", config, {"architecture.json": CELL.to_json()})
     place = run.path / "found/seed-0"
     place.mkdir(parents=True)
@@ -41,7 +42,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (place / "result.json").write_text(json.dumps(text_score() | begun))
     save_file(scrambled(SPACE.derive(CELL)).state_dict(), place / "weights.safetensors")
     data = SimpleNamespace(classes=WORDS, fingerprint=lambda: "0123456789abcdef")
-    monkeypatch.setattr("archgrad.trained.load_data", lambda config: (data, None))
+    monkeypatch.setattr("archgrad.exporting.trained.load_data", lambda config: (data, None))
     return run.path
 
 
@@ -118,7 +119,7 @@ def test_a_vocabulary_that_is_not_sure_is_not_written(
             raise ArchgradError("no such file")
         return SimpleNamespace(classes=WORDS, fingerprint=lambda: "another"), None
 
-    monkeypatch.setattr("archgrad.trained.load_data", load)
+    monkeypatch.setattr("archgrad.exporting.trained.load_data", load)
     assert [path.name for path in archgrad.export(folder).files] == FILES["source"]
     assert "vocabulary" not in (folder / "model.py").read_text(encoding="utf-8")
 
@@ -129,7 +130,7 @@ def test_a_result_of_training_is_exported(tmp_path: Path) -> None:
     found = TrainResult(CELL, [text_score()], [network])  # type: ignore[list-item]
     assert archgrad.export(found, "safetensors", tmp_path).difference <= 1e-6
     (entry,) = [s for s in found.scores if s["perplexity"] == 55.7]
-    trained = archgrad.trained.of_training(CELL, network, entry, [entry], WORDS)  # type: ignore[attr-defined]
+    trained = archgrad.exporting.trained.of_training(CELL, network, entry, [entry], WORDS)  # type: ignore[attr-defined]
     exported = export_to(subject_of(trained), "source", tmp_path)
     assert [path.name for path in exported.files] == [*FILES["source"], "vocabulary.json"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from archgrad import cli
+from archgrad.cli import main as cli
 from first_minutes import SIGNS, stages
 
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import archgrad
-from archgrad import config as configuration
-from archgrad import fitting
 from archgrad.errors import ArchgradError
-from archgrad.units import work
+from archgrad.resources import fitting
+from archgrad.settings import config as configuration
+from archgrad.settings.units import work
 
 TINY: dict[str, Any] = {
     "channels": 2, "cells": 3, "nodes": 1, "batch_size": 8, "guard": "off", "watch_fraction": 0,
@@ -53,7 +53,7 @@ def test_a_resumed_run_keeps_its_epochs(tmp_path: Path, monkeypatch: pytest.Monk
     def refused(*_: Any) -> int:
         raise AssertionError("epochs were chosen again")
 
-    monkeypatch.setattr("archgrad.prepared.epochs_within", refused)
+    monkeypatch.setattr("archgrad.preparing.prepared.epochs_within", refused)
     again = archgrad.search(data=data(), resume=out)
     assert again.config.epochs == first.config.epochs == 2
     kept = configuration.load(out / "config.yaml")

@@ -17,11 +17,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import archgrad
-from archgrad import folder as module
-from archgrad.config import RunConfig, SearchConfig, build
 from archgrad.errors import ArchgradError
-from archgrad.files import append, read_lines, write
-from archgrad.folder import Run, environment, fitting, load_checkpoint, save_checkpoint, truncate
+from archgrad.settings.config import RunConfig, SearchConfig, build
+from archgrad.storage import folder as module
+from archgrad.storage.files import append, read_lines, write
+from archgrad.storage.folder import (
+    Run,
+    environment,
+    fitting,
+    load_checkpoint,
+    save_checkpoint,
+    truncate,
+)
 
 CPU = torch.device("cpu")
 CONFIG = build({"data": {}, "search": {"epochs": 3}})
@@ -378,7 +385,7 @@ def test_a_failed_write_leaves_nothing_beside(
     def full(*paths: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("archgrad.folder.os.replace", full)
+    monkeypatch.setattr("archgrad.storage.folder.os.replace", full)
     with pytest.raises(OSError, match="No space") as raised:
         write(tmp_path / "file", "text")
     assert raised.value.filename == str(tmp_path / "file"), "not of the file beside it"

@@ -10,23 +10,23 @@ import pytest
 import torch
 
 import archgrad
-from archgrad import config as configuration
-from archgrad.callbacks import Callback
-from archgrad.config import RunConfig
-from archgrad.folder import Run
-from archgrad.graphs import Graphed, recorder
-from archgrad.loops import placed
 from archgrad.methods import RECIPES
-from archgrad.mixing import Mixing
+from archgrad.networks.mixing import Mixing
+from archgrad.networks.supernet import Supernet
 from archgrad.parts.hypergradient import Exact, FiniteDifference, first_order
 from archgrad.parts.relaxation import Dirichlet, Gates, GumbelSoftmax, Relaxation, Softmax
 from archgrad.parts.state import SGD, State
-from archgrad.passes import Passes
-from archgrad.precision import Precision, autocast, lowered, without_tf32
-from archgrad.prepared import prepare
-from archgrad.retraining import load_data, retrain
+from archgrad.preparing.prepared import prepare
+from archgrad.retraining.scratch import load_data, retrain
+from archgrad.searching.callbacks import Callback
+from archgrad.searching.graphs import Graphed, recorder
+from archgrad.searching.passes import Passes
+from archgrad.settings import config as configuration
+from archgrad.settings.config import RunConfig
 from archgrad.spaces.darts_cnn import DartsCNN
-from archgrad.supernet import Supernet
+from archgrad.storage.folder import Run
+from archgrad.system.loops import placed
+from archgrad.tensors.precision import Precision, autocast, lowered, without_tf32
 from helpers import DATA, error, job, mixed_operation
 
 pytestmark = pytest.mark.gpu

@@ -12,12 +12,12 @@ import archgrad
 from archgrad.data import text_data
 from archgrad.kernels.recurrence import Node, Plan, recurrence
 from archgrad.language import LANGUAGE, Memory, Segment
+from archgrad.networks.recurrent import Regularization
+from archgrad.networks.supernet import Supernet
 from archgrad.parts.hypergradient import Exact, FiniteDifference, first_order
 from archgrad.parts.relaxation import Softmax
 from archgrad.parts.state import SGD, State
-from archgrad.recurrent import Regularization
 from archgrad.spaces.darts_rnn import DartsRNN
-from archgrad.supernet import Supernet
 
 pytestmark = pytest.mark.gpu
 DEVICE = os.environ.get("ARCHGRAD_TEST_DEVICE", "cuda")

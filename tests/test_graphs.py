@@ -11,18 +11,18 @@ import torch
 from torch import Tensor, nn
 
 import archgrad
-from archgrad import bilevel
-from archgrad.callbacks import Callback
-from archgrad.choice import Choice, Group
-from archgrad.graphs import WARM_UP, Graphed, Tensors, recorder
-from archgrad.mixing import Mixing
+from archgrad.networks.choice import Choice, Group
+from archgrad.networks.mixing import Mixing
+from archgrad.networks.supernet import Alpha, Supernet
 from archgrad.parts.hypergradient import Estimate, first_order
 from archgrad.parts.relaxation import GumbelSoftmax, Sigmoid, Softmax
 from archgrad.parts.stage import Stage
 from archgrad.parts.state import SGD, State
-from archgrad.passes import Passes
-from archgrad.result import SearchResult
-from archgrad.supernet import Alpha, Supernet
+from archgrad.searching import bilevel
+from archgrad.searching.callbacks import Callback
+from archgrad.searching.graphs import WARM_UP, Graphed, Tensors, recorder
+from archgrad.searching.passes import Passes
+from archgrad.searching.result import SearchResult
 from helpers import same
 
 Result = TypeVar("Result")
@@ -344,7 +344,7 @@ def test_a_search_on_a_cpu_says_that_there_are_no_graphs() -> None:
 
 def test_the_loss_is_that_of_its_own_step() -> None:
     """A recorded pass writes its loss to the same place every time; the meter must copy it."""
-    from archgrad.loops import Meter
+    from archgrad.system.loops import Meter
 
     meter, place = Meter(1), torch.tensor(1.0)
     meter.add(loss=place)

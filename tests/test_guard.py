@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from archgrad.architecture import published, published_names
-from archgrad.choice import Group
-from archgrad.diagnostics import entropy, parameter_free_share, skip_share
 from archgrad.errors import ArchgradError
-from archgrad.guard import Finding, Guard
+from archgrad.networks.choice import Group
+from archgrad.searching.diagnostics import entropy, parameter_free_share, skip_share
+from archgrad.searching.guard import Finding, Guard
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.spaces.darts_rnn import DartsRNN
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 import archgrad
-from archgrad.choice import Choice
-from archgrad.choices import InputChoice, Picked, insert_choices
 from archgrad.errors import ArchgradError
-from archgrad.operations import Zero
+from archgrad.networks.choice import Choice
+from archgrad.networks.choices import InputChoice, Picked, insert_choices
+from archgrad.networks.operations import Zero
 from archgrad.spaces.own import OwnModel
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from archgrad import interruption
-from archgrad.interruption import PLAIN, continue_with, ending, held_back
+from archgrad.system import interruption
+from archgrad.system.interruption import PLAIN, continue_with, ending, held_back
 
 BEGIN = (
-    "import signal, sys, time\nfrom archgrad import interruption\nfrom pathlib import Path\n"
+    "import signal, sys, time\nfrom archgrad.system import interruption\nfrom pathlib import Path\n"
     "signal.signal(2, signal.default_int_handler)"
 )
 LINE = "archgrad: interrupted; continue with: archgrad search --resume r\n"

@@ -12,11 +12,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archgrad.averaging import Average, stalled
-from archgrad.callbacks import Callback, EpochEnd
 from archgrad.errors import Diverged
-from archgrad.retraining import retrain
-from archgrad.training import Training
+from archgrad.retraining.averaging import Average, stalled
+from archgrad.retraining.scratch import retrain
+from archgrad.retraining.training import Training
+from archgrad.searching.callbacks import Callback, EpochEnd
 from helpers import same
 from language_jobs import UNCERTAIN, job, lines, outcome, timeless, training_of
 

@@ -16,19 +16,19 @@ from archgrad import SearchResult
 from archgrad.baselines import BASELINES
 from archgrad.baselines.children import Children
 from archgrad.baselines.value import Proposal
-from archgrad.callbacks import Callback, EpochEnd
-from archgrad.config import SearchConfig, build
 from archgrad.data import Data, TextSource, text_data
 from archgrad.errors import ArchgradError
 from archgrad.language import LANGUAGE, Segment
-from archgrad.loaders import Loaders
 from archgrad.methods import RECIPES
-from archgrad.planning import summary
-from archgrad.prepared import prepare, search_space
-from archgrad.recurrent import Regularization
+from archgrad.networks.recurrent import Regularization
+from archgrad.preparing.prepared import prepare, search_space
+from archgrad.resources.planning import summary
+from archgrad.searching.callbacks import Callback, EpochEnd
+from archgrad.searching.loaders import Loaders
+from archgrad.settings.config import SearchConfig, build
 from archgrad.spaces.darts_rnn import DartsRNN
 from archgrad.task import Task
-from archgrad.trees import cut
+from archgrad.tensors.trees import cut
 from helpers import same
 
 WORDS = ("the cat sees a dog that the bird hears and the dog sleeps while a cat eats " * 12).split()
@@ -221,7 +221,9 @@ def test_a_plan_cuts_segments_in_time_and_says_so(text: Data, monkeypatch: Any) 
     found = prepared.plan()
     assert found.batch_size == SIZES["bptt"]
     assert f"with {found.batch_size} steps in time a segment of" in summary(found)
-    monkeypatch.setattr("archgrad.planning.available_mb", lambda device: found.memory_mb / 2)
+    monkeypatch.setattr(
+        "archgrad.resources.planning.available_mb", lambda device: found.memory_mb / 2
+    )
     assert all("channels" not in option.options for option in prepared.plan().options)
 
 

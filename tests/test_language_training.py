@@ -12,21 +12,21 @@ import pytest
 import torch
 
 import archgrad
-from archgrad import config as configuration
 from archgrad.architecture import published
-from archgrad.config import SearchConfig
-from archgrad.data_config import DataConfig
 from archgrad.errors import ArchgradError
-from archgrad.language_learning import LanguageLearning
-from archgrad.prepared import retraining_space, search_space
-from archgrad.processes import _kept_score
-from archgrad.recurrent import Regularization
-from archgrad.retraining import check, load_data, retrain
-from archgrad.sizing import retrained
+from archgrad.networks.recurrent import Regularization
+from archgrad.preparing.prepared import retraining_space, search_space
+from archgrad.retraining.language_learning import LanguageLearning
+from archgrad.retraining.processes import _kept_score
+from archgrad.retraining.scratch import check, load_data, retrain
+from archgrad.retraining.sizing import retrained
+from archgrad.retraining.training import learning_of
+from archgrad.settings import config as configuration
+from archgrad.settings.config import SearchConfig
+from archgrad.settings.data_config import DataConfig
+from archgrad.settings.train_config import TrainConfig
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.spaces.darts_rnn import DartsRNN
-from archgrad.train_config import TrainConfig
-from archgrad.training import learning_of
 from language_jobs import ARCHITECTURE, CERTAIN, OFF, TINY, job, lines, outcome, training_of
 
 # --- learning and judging ----------------------------------------------------------------------

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 import archgrad
-from archgrad import latency
-from archgrad.cost import count_parameters
-from archgrad.costs import CostTable, cost_table
+from archgrad.costing import latency
+from archgrad.costing.cost import count_parameters
+from archgrad.costing.costs import CostTable, cost_table
+from archgrad.costing.latency import Call, measure_latency, network_latency, summary, timings
 from archgrad.errors import ArchgradError
-from archgrad.latency import Call, measure_latency, network_latency, summary, timings
 from archgrad.spaces import space
 
 TINY = {"channels": 2, "cells": 1, "image_size": (4, 4), "in_channels": 1}

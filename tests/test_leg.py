@@ -10,17 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from archgrad.config import SearchConfig
-from archgrad.leg import Leg, widened
 from archgrad.methods import Method, method
-from archgrad.mixing import Mixing
-from archgrad.operations import OPERATIONS
+from archgrad.networks.mixing import Mixing
+from archgrad.networks.operations import OPERATIONS
+from archgrad.networks.supernet import Normal
 from archgrad.parts.edge import AuxiliarySkip, PartialChannels
 from archgrad.parts.optimizer import Adam
 from archgrad.parts.relaxation import EdgeNormalized
 from archgrad.parts.stage import Stage
+from archgrad.searching.leg import Leg, widened
+from archgrad.settings.config import SearchConfig
 from archgrad.spaces.darts_cnn import DartsCNN
-from archgrad.supernet import Normal
 
 NAMES = ("none", "skip_connect", "sep_conv_3x3", "dil_conv_3x3")
 SPACE = DartsCNN(

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from archgrad import loops
 from archgrad.errors import ArchgradError
-from archgrad.loops import Meter, accuracy, cosine, evaluate, resolve_device, seeded
+from archgrad.system import loops
+from archgrad.system.loops import Meter, accuracy, cosine, evaluate, resolve_device, seeded
 
 CPU = torch.device("cpu")
 
@@ -221,7 +221,7 @@ def test_the_earliest_bad_value_is_named() -> None:
 
 def test_keeping_freed_memory_changes_no_result() -> None:
     code = (
-        "import torch; from archgrad.loops import keep_freed_memory, peak_memory_mb\n"
+        "import torch; from archgrad.system.loops import keep_freed_memory, peak_memory_mb\n"
         "keep_freed_memory(); x = torch.ones(300, 1000); del x\n"
         "print(float(torch.ones(500, 1000).sum()))"
     )

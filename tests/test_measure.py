@@ -12,19 +12,19 @@ import torch
 from archgrad.architecture import published
 from archgrad.baselines.beginning import Baseline
 from archgrad.baselines.random_search import RandomSearch
-from archgrad.bilevel import bilevel_search
-from archgrad.callbacks import EpochEnd
-from archgrad.cli_train import _rows
-from archgrad.config import RunConfig, SearchConfig
+from archgrad.cli.train import _rows
 from archgrad.data import Augmentation
-from archgrad.display import Display
-from archgrad.folder import Run
+from archgrad.exporting.trained import Trained
 from archgrad.language import LANGUAGE
 from archgrad.measure import ACCURACY, PERPLEXITY, of, perplexity, values
 from archgrad.methods import method
+from archgrad.progress.display import Display
+from archgrad.progress.wording import sizes
+from archgrad.searching.bilevel import bilevel_search
+from archgrad.searching.callbacks import EpochEnd
+from archgrad.settings.config import RunConfig, SearchConfig
+from archgrad.storage.folder import Run
 from archgrad.task import CLASSIFICATION
-from archgrad.trained import Trained
-from archgrad.wording import sizes
 from texts import SPACE, config, text
 
 BASE = {"train_loss": 4.75, "skip_share": 0.25, "entropy": 1.5, "epoch": 1}

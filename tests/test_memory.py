@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from archgrad import memory
-from archgrad.loops import peak_memory_mb
+from archgrad.system import memory
+from archgrad.system.loops import peak_memory_mb
 
 CPU = torch.device("cpu")
 CLEAR = Path("/proc/self/clear_refs")

@@ -20,14 +20,14 @@ import torch
 from torch import Tensor
 
 from archgrad import Architecture, SearchResult
-from archgrad.bilevel import bilevel_search
-from archgrad.callbacks import Callback, EpochEnd
-from archgrad.config import RunConfig, SearchConfig
 from archgrad.data import Data
-from archgrad.folder import Run, load_checkpoint
 from archgrad.methods import RECIPES, method
 from archgrad.parts.stopping import EigenvalueStop
+from archgrad.searching.bilevel import bilevel_search
+from archgrad.searching.callbacks import Callback, EpochEnd
+from archgrad.settings.config import RunConfig, SearchConfig
 from archgrad.spaces.darts_cnn import DartsCNN
+from archgrad.storage.folder import Run, load_checkpoint
 from helpers import same
 
 # the smallest network that has a reduction cell

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from archgrad.choice import Choice
-from archgrad.mixing import Mixing
+from archgrad.networks.choice import Choice
+from archgrad.networks.mixing import Mixing
 
 WEIGHTS = {"normal": torch.arange(6.0).view(3, 2), "reduce": -torch.arange(4.0).view(2, 2)}
 

@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 import torch
 
-from archgrad import monitor
-from archgrad.bilevel import BilevelSearch, bilevel_search
-from archgrad.callbacks import Callback, EpochEnd
-from archgrad.config import RunConfig, SearchConfig
 from archgrad.data import Augmentation, as_data
-from archgrad.files import read_lines
-from archgrad.folder import Run
-from archgrad.guard import Finding, Guard
 from archgrad.methods import Method, method
-from archgrad.mixing import Mixing, one_hot
-from archgrad.monitor import ITERATIONS, RANDOM_CELLS
-from archgrad.result import SearchResult
+from archgrad.networks.mixing import Mixing, one_hot
+from archgrad.searching import monitor
+from archgrad.searching.bilevel import BilevelSearch, bilevel_search
+from archgrad.searching.callbacks import Callback, EpochEnd
+from archgrad.searching.guard import Finding, Guard
+from archgrad.searching.monitor import ITERATIONS, RANDOM_CELLS
+from archgrad.searching.result import SearchResult
+from archgrad.settings.config import RunConfig, SearchConfig
 from archgrad.spaces import space
+from archgrad.storage.files import read_lines
+from archgrad.storage.folder import Run
 
 CPU = torch.device("cpu")
 SHAPE = {"channels": 2, "cells": 3, "nodes": 1, "in_channels": 1, "image_size": (8, 8)}
@@ -146,7 +146,8 @@ def test_the_eigenvalue_takes_the_iterations_that_are_planned(
 ) -> None:
     monkeypatch.setattr(monitor, "ITERATIONS", ITERATIONS)
     monkeypatch.setattr(
-        "archgrad.diagnostics.dominant_eigenvalue", lambda *_, iterations, **__: iterations
+        "archgrad.searching.diagnostics.dominant_eigenvalue",
+        lambda *_, iterations, **__: iterations,
     )
     assert searched(epochs=1).metrics[0]["eigenvalue"] == ITERATIONS
 

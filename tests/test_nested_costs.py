@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import archgrad
-from archgrad import Choice, InputChoice, Repeat, Zero, latency
+from archgrad import Choice, InputChoice, Repeat, Zero
 from archgrad.architecture import Architecture, Cell
-from archgrad.cost import cost
-from archgrad.costs import CostTable, cost_table
+from archgrad.costing import latency
+from archgrad.costing.cost import cost
+from archgrad.costing.costs import CostTable, cost_table
 from archgrad.errors import ArchgradError
 from archgrad.parts import feasible
 from archgrad.parts.cost import ExpectedCost

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from archgrad.network import AuxiliaryHead, Cell, DropPath, Network, Nodes, reductions
-from archgrad.operations import FactorizedReduce
+from archgrad.networks.network import AuxiliaryHead, Cell, DropPath, Network, Nodes, reductions
+from archgrad.networks.operations import FactorizedReduce
 
 
 def images(*shape: int) -> Tensor:

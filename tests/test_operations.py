@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from archgrad.cost import count_parameters
-from archgrad.operations import (
+from archgrad.costing.cost import count_parameters
+from archgrad.networks.operations import (
     CANDIDATES,
     NAS_BENCH_201,
     OPERATIONS,
@@ -259,7 +259,7 @@ def test_preprocessing_is_relu_convolution_norm() -> None:
 def test_reduction_of_large_images_with_few_channels_does_not_corrupt_memory() -> None:
     """A strided 1x1 convolution would: torch 2.13 writes its weight gradient out of bounds."""
     code = (
-        "import torch; from archgrad.operations import FactorizedReduce\n"
+        "import torch; from archgrad.networks.operations import FactorizedReduce\n"
         "torch.set_num_threads(1)\n"
         "layer = FactorizedReduce(8, 8, True).to(memory_format=torch.channels_last)\n"
         "for _ in range(3): layer(torch.randn(16, 8, 64, 64)).square().sum().backward()\n"

@@ -22,17 +22,17 @@ from torch.utils.data import (
 )
 
 import archgrad
-from archgrad.callbacks import Callback, EpochEnd
-from archgrad.choice import Choice
-from archgrad.choices import InputChoice, Picked, Repeat, Width
 from archgrad.data.own import LoaderBatches, OwnData, batches
 from archgrad.errors import ArchgradError
 from archgrad.methods import RECIPES, Method
-from archgrad.operations import Zero
+from archgrad.networks.choice import Choice
+from archgrad.networks.choices import InputChoice, Picked, Repeat, Width
+from archgrad.networks.operations import Zero
 from archgrad.parts.augmentation import RandomCutout
 from archgrad.parts.discretization import Threshold
 from archgrad.parts.relaxation import EdgeNormalized, Sigmoid
 from archgrad.parts.stage import Stage
+from archgrad.searching.callbacks import Callback, EpochEnd
 from archgrad.spaces.own import OwnModel
 from helpers import same
 

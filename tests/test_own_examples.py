@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import archgrad
-from archgrad.choices import Picked
-from archgrad.operations import Zero
+from archgrad.networks.choices import Picked
+from archgrad.networks.operations import Zero
 
 FOLDER = Path(__file__).parent.parent / "examples" / "own_models"
 FACTORIES = {

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 import archgrad
-from archgrad.choice import Choice
-from archgrad.cli import main
+from archgrad.cli.main import main
 from archgrad.errors import ArchgradError
-from archgrad.operations import Zero
+from archgrad.networks.choice import Choice
+from archgrad.networks.operations import Zero
 
 TINY: dict[str, Any] = {"epochs": 1, "batch_size": 6, "guard": "off", "device": "cpu"}
 

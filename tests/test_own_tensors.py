@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 
 import archgrad
-from archgrad.callbacks import Callback
 from archgrad.errors import ArchgradError
-from archgrad.mixing import Mixing
+from archgrad.networks.mixing import Mixing
+from archgrad.networks.supernet import Supernet
 from archgrad.parts.derivatives import detached
+from archgrad.searching.callbacks import Callback
 from archgrad.spaces.own import OwnModel
-from archgrad.supernet import Supernet
 
 
 class Statistics(nn.Module):

@@ -16,19 +16,21 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import archgrad
-from archgrad import cli, memory, planning
-from archgrad.bilevel import BilevelSearch, bilevel_search
-from archgrad.config import SearchConfig
+from archgrad.cli import main as cli
 from archgrad.data import Augmentation, as_data
 from archgrad.errors import ArchgradError
-from archgrad.folder import Run
-from archgrad.loops import peak_memory_mb
 from archgrad.methods import method
 from archgrad.parts.stage import Stage
 from archgrad.parts.state import State
-from archgrad.planning import Option, Plan, summary
-from archgrad.probe import Need, Pair, Step, Wanted, measure
+from archgrad.resources import planning
+from archgrad.resources.planning import Option, Plan, summary
+from archgrad.resources.probe import Need, Pair, Step, Wanted, measure
+from archgrad.searching.bilevel import BilevelSearch, bilevel_search
+from archgrad.settings.config import SearchConfig
 from archgrad.spaces import space
+from archgrad.storage.folder import Run
+from archgrad.system import memory
+from archgrad.system.loops import peak_memory_mb
 from helpers import same
 
 CPU = torch.device("cpu")
@@ -297,7 +299,7 @@ def test_the_search_is_gone_before_others_are_measured(
         return ArchgradError(f"{scarce['search']()}: {reason}")
 
     scarce |= {"error": error, "epoch": 0}
-    monkeypatch.setattr("archgrad.prepared.ran_out", others)
+    monkeypatch.setattr("archgrad.preparing.prepared.ran_out", others)
     reason = (str(error).splitlines() or ["no memory left"])[0]
     with pytest.raises(ArchgradError, match=f"^None: {re.escape(reason)}$"):
         archgrad.search(data=images(), **TINY)

@@ -9,21 +9,21 @@ import torch
 from torch import Tensor, nn
 
 import archgrad
-from archgrad import precision
-from archgrad.choice import State as CellState
 from archgrad.errors import ArchgradError
 from archgrad.kernels import native
 from archgrad.kernels.branches import Branch, Pending, branches
 from archgrad.kernels.weighted_sum import Term, weighted_sum
+from archgrad.networks.choice import State as CellState
+from archgrad.networks.supernet import Supernet
 from archgrad.parts.hypergradient import Exact, FiniteDifference, Neumann, first_order
 from archgrad.parts.relaxation import Softmax
 from archgrad.parts.state import SGD, State
 from archgrad.parts.weight_gradient import AlignLayers
-from archgrad.precision import autocast, lowered, whole, without_tf32
-from archgrad.result import SearchResult
-from archgrad.retraining import load_data, retrain
+from archgrad.retraining.scratch import load_data, retrain
+from archgrad.searching.result import SearchResult
 from archgrad.spaces.darts_cnn import DartsCNN
-from archgrad.supernet import Supernet
+from archgrad.tensors import precision
+from archgrad.tensors.precision import autocast, lowered, whole, without_tf32
 from helpers import DATA, error, job, mixed_operation
 
 CPU = torch.device("cpu")
@@ -210,7 +210,7 @@ def test_a_search_in_bf16_measures_and_keeps_float32(method: str) -> None:
 def test_weights_and_statistics_of_a_bf16_search_are_float32(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from archgrad.bilevel import BilevelSearch
+    from archgrad.searching.bilevel import BilevelSearch
 
     kept: list[BilevelSearch] = []
     original = BilevelSearch.result

@@ -12,11 +12,11 @@ from torch import Tensor
 
 import archgrad
 from archgrad.architecture import Architecture
-from archgrad.config import SearchConfig
 from archgrad.errors import ArchgradError
 from archgrad.kernels import native
-from archgrad.prepared import search_space, space_options
-from archgrad.sizing import of_text
+from archgrad.preparing.prepared import search_space, space_options
+from archgrad.retraining.sizing import of_text
+from archgrad.settings.config import SearchConfig
 from archgrad.spaces import SPACES, space
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.spaces.nas_bench_201 import NasBench201, to_string

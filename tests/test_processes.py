@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from archgrad.errors import ArchgradError
-from archgrad.processes import epochs_done, parallel_jobs, retrain_all
-from archgrad.retraining import Paused, load_data, retrain
-from archgrad.train_config import TrainConfig
-from archgrad.training import Retraining
+from archgrad.retraining.processes import epochs_done, parallel_jobs, retrain_all
+from archgrad.retraining.scratch import Paused, load_data, retrain
+from archgrad.retraining.training import Retraining
+from archgrad.settings.train_config import TrainConfig
 from helpers import DATA, TINY, job
 
 

@@ -15,18 +15,18 @@ from torch import nn
 
 import archgrad
 from archgrad.architecture import Architecture, published
-from archgrad.config import RunConfig, SearchConfig, build, load, validated
-from archgrad.cost import cost, count_parameters
+from archgrad.costing.cost import cost, count_parameters
 from archgrad.data import Data, as_data
-from archgrad.data_config import DataConfig
 from archgrad.errors import ArchgradError
-from archgrad.experiment import prepare_main_job
-from archgrad.network import Network
-from archgrad.prepared import retraining_space
-from archgrad.recipes import RECIPES, changed, check, check_space, describe, rows, values
+from archgrad.networks.network import Network
+from archgrad.preparing.prepared import retraining_space
+from archgrad.settings.config import RunConfig, SearchConfig, build, load, validated
+from archgrad.settings.data_config import DataConfig
+from archgrad.settings.recipes import RECIPES, changed, check, check_space, describe, rows, values
+from archgrad.settings.train_config import OF_IMAGES, OF_TEXT, TrainConfig
+from archgrad.settings.units import LIMITS, OF_LIMITS
 from archgrad.spaces.nas_bench_201 import from_string
-from archgrad.train_config import OF_IMAGES, OF_TEXT, TrainConfig
-from archgrad.units import LIMITS, OF_LIMITS
+from archgrad.verbs.experiment import prepare_main_job
 from exports import imported
 
 MACHINE = {"seeds", "seed", "device", "threads", "precision", "memory_format", "compile", "jobs"}

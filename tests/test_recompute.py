@@ -15,11 +15,11 @@ import archgrad
 from archgrad import methods, spaces
 from archgrad.errors import ArchgradError
 from archgrad.kernels.normalization import forward_differentiable
-from archgrad.mixing import Mixing
+from archgrad.networks.mixing import Mixing
+from archgrad.networks.recompute import Recomputable
+from archgrad.networks.supernet import Supernet
 from archgrad.parts.derivatives import dual, gradient, hessian_vector, leaves
 from archgrad.parts.edge import EdgeDropPath
-from archgrad.recompute import Recomputable
-from archgrad.supernet import Supernet
 
 
 def supernet(space: str = "darts-cnn", edges: tuple[Any, ...] = (), recompute: bool = True) -> Any:

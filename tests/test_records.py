@@ -12,22 +12,22 @@ import pytest
 import torch
 
 import archgrad
-from archgrad import folder
-from archgrad.bilevel import BilevelSearch, bilevel_search
-from archgrad.config import RunConfig, SearchConfig
 from archgrad.data import Data, as_data
 from archgrad.errors import ArchgradError
-from archgrad.folder import Run, load_checkpoint
-from archgrad.guard import Finding, Guard
-from archgrad.loaders import Loaders
 from archgrad.methods import Method, Recovery
 from archgrad.parts.edge import AuxiliarySkip
 from archgrad.parts.relaxation import ALONE
 from archgrad.parts.stopping import History, Verdict
-from archgrad.result import SearchResult
+from archgrad.searching.bilevel import BilevelSearch, bilevel_search
+from archgrad.searching.guard import Finding, Guard
+from archgrad.searching.loaders import Loaders
+from archgrad.searching.result import SearchResult
+from archgrad.searching.tuning import Tuning
+from archgrad.settings.config import RunConfig, SearchConfig
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.spaces.nas_bench_201 import NasBench201
-from archgrad.tuning import Tuning
+from archgrad.storage import folder
+from archgrad.storage.folder import Run, load_checkpoint
 
 SPACE = DartsCNN(
     channels=4, cells=3, nodes=1, in_channels=1, image_size=(8, 8), classes=2,
@@ -107,7 +107,7 @@ def test_killed_before_a_checkpoint_is_kept_and_resumed_it_can_still_go_back(
     path, verdicts = tmp_path / "run", Verdicts([(3, 2)])
     method = Method(stopping=verdicts, recovery=Recovery(10.0, 1.0))
     with monkeypatch.context() as patch:
-        patch.setattr("archgrad.records.keep_checkpoint", keep)
+        patch.setattr("archgrad.searching.records.keep_checkpoint", keep)
         with pytest.raises(Killed):
             searched(two_digits, method, path)
     assert equal(searched(two_digits, method, path), searched(two_digits, adaptive((3, 2))))
@@ -120,7 +120,9 @@ def test_a_folder_of_an_older_version_can_go_back_as_well(
     """Its lines have no cells, so nothing is known of the epoch that it goes back to."""
     path, method = tmp_path / "run", Method(stopping=Verdicts([(3, 2)]), recovery=Recovery(10, 1))
     with monkeypatch.context() as patch:
-        patch.setattr("archgrad.bilevel.announce", lambda event, _: event.epoch < 3 or kill())
+        patch.setattr(
+            "archgrad.searching.bilevel.announce", lambda event, _: event.epoch < 3 or kill()
+        )
         with pytest.raises(Killed):
             searched(two_digits, method, path)
     lines = folder.read_lines(path / "alphas.jsonl")
@@ -137,7 +139,7 @@ def test_a_recovery_does_not_go_back_behind_an_earlier_one(
     two_digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whose checkpoints may be gone."""
-    monkeypatch.setattr("archgrad.records.KEPT", 2)
+    monkeypatch.setattr("archgrad.searching.records.KEPT", 2)
     found = searched(two_digits, adaptive((4, 3), (4, 1)), tmp_path / "run")
     assert [line["epoch"] for line in found.metrics] == [1, 2, 3, 4, 5]
     assert weight_decay(tmp_path / "run") == pytest.approx(3e-2)

@@ -14,7 +14,7 @@ import textbook_rnn
 from archgrad import methods
 from archgrad.data import text_data
 from archgrad.language import LANGUAGE, Memory, Segment
-from archgrad.recurrent import Regularization
+from archgrad.networks.recurrent import Regularization
 from recurrent import BOOKS, CELL, SEARCH, Size, derived_gap, search_gap, segments, space
 from steps import library
 from textbook_rnn import Book

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from archgrad.callbacks import Callback, EpochEnd
 from archgrad.data import ArraySource
 from archgrad.errors import ArchgradError, Diverged
-from archgrad.network import DropPath
-from archgrad.retraining import Paused, check, load_data, retrain
-from archgrad.schedules import learning_rate
-from archgrad.train_config import OF_TEXT, TrainConfig
-from archgrad.training import Training
+from archgrad.networks.network import DropPath
+from archgrad.retraining.schedules import learning_rate
+from archgrad.retraining.scratch import Paused, check, load_data, retrain
+from archgrad.retraining.training import Training
+from archgrad.searching.callbacks import Callback, EpochEnd
+from archgrad.settings.train_config import OF_TEXT, TrainConfig
 from helpers import CELL, DATA, job, same
 
 

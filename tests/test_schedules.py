@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archgrad.config import build
 from archgrad.errors import ArchgradError
-from archgrad.recipes import RECIPES
-from archgrad.schedules import learning_rate
-from archgrad.train_config import TrainConfig
+from archgrad.retraining.schedules import learning_rate
+from archgrad.settings.config import build
+from archgrad.settings.recipes import RECIPES
+from archgrad.settings.train_config import TrainConfig
 
 
 def rates(**options: Any) -> list[float]:

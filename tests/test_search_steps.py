@@ -12,7 +12,7 @@ from torch import Tensor
 import archgrad
 from archgrad import Method
 from archgrad.data import Data
-from archgrad.mixing import Mixing
+from archgrad.networks.mixing import Mixing
 from archgrad.parts.hypergradient import Estimate, Neumann, first_order
 from archgrad.parts.optimizer import Descent
 from archgrad.parts.regularizer import BetaDecay

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import archgrad
-from archgrad.cli import main
+from archgrad.cli.main import main
 from archgrad.data import as_data
 from archgrad.errors import ArchgradError
 from archgrad.spaces.darts_cnn import DartsCNN

@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archgrad.architecture import Architecture, Cell, published, published_names
-from archgrad.operations import NAS_BENCH_201, OPERATIONS
-from archgrad.source import live, source
+from archgrad.exporting.source import live, source
+from archgrad.exporting.trained import Trained
+from archgrad.networks.operations import NAS_BENCH_201, OPERATIONS
 from archgrad.spaces import space
 from archgrad.spaces.cells import CellSpace
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.spaces.mbconv import MBConv
 from archgrad.spaces.nas_bench_201 import NasBench201, from_string
-from archgrad.trained import Trained
 from exports import difference, imported, trained, well_written, written
 
 SOME = [name for name in OPERATIONS if name != "none"]

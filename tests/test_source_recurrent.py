@@ -16,10 +16,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from archgrad.architecture import Architecture, Cell, published
-from archgrad.rebuilding import TextSizes
-from archgrad.source import source
+from archgrad.exporting.rebuilding import TextSizes
+from archgrad.exporting.source import source
+from archgrad.exporting.trained import Trained, of_training
 from archgrad.spaces.darts_rnn import CELL, NAME, OPERATIONS, DartsRNN
-from archgrad.trained import Trained, of_training
 from exports import scrambled, text_score, well_written, written
 
 WORDS = ("<eos>", "the", "cat", 'sa"t\\', "grün", "up")

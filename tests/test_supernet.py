@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from archgrad.architecture import Architecture, Cell
-from archgrad.choice import Choice, Group
 from archgrad.errors import ArchgradError
-from archgrad.mixing import Mixing
-from archgrad.operations import OPERATIONS
+from archgrad.networks.choice import Choice, Group
+from archgrad.networks.mixing import Mixing
+from archgrad.networks.operations import OPERATIONS
+from archgrad.networks.supernet import Alpha, Supernet
 from archgrad.spaces.darts_cnn import DartsCNN
-from archgrad.supernet import Alpha, Supernet
 from archgrad.task import Task
 
 SPACE = DartsCNN(channels=2, cells=3, nodes=2, in_channels=1, image_size=(8, 8), classes=3)

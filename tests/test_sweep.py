@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import archgrad
-from archgrad import cli
+from archgrad.cli import main as cli
 from archgrad.errors import ArchgradError
 from archgrad.sweeping import grid
 from archgrad.sweeping.engine import Sweep, begun, opened

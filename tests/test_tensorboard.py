@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 import archgrad
-from archgrad.callbacks import Beginning, EpochEnd
-from archgrad.cli import main
-from archgrad.config import RunConfig, SearchConfig
+from archgrad.cli.main import main
 from archgrad.errors import ArchgradError
-from archgrad.files import read_lines
-from archgrad.folder import Run
-from archgrad.tensorboard import TensorBoard, tag
+from archgrad.progress.tensorboard import TensorBoard, tag
+from archgrad.searching.callbacks import Beginning, EpochEnd
+from archgrad.settings.config import RunConfig, SearchConfig
+from archgrad.storage.files import read_lines
+from archgrad.storage.folder import Run
 from small import data as digits
 from test_callbacks import LIVELY, RETRAINED, TINY, Heard, Killed, baseline
 
@@ -184,7 +184,7 @@ def test_retrainings_have_folders_of_their_own(tmp_path: Path) -> None:
 def test_without_matplotlib_the_cells_are_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("archgrad.tensorboard.png", lambda architecture: None)
+    monkeypatch.setattr("archgrad.progress.tensorboard.png", lambda architecture: None)
     archgrad.search("s2", digits(), callbacks=[TensorBoard(tmp_path)], **{**TINY, "epochs": 1})
     events = read(tmp_path)
     ((step, cells),) = texts(events, "cells")
@@ -243,7 +243,9 @@ def test_what_is_missing_is_said_before_a_folder_exists(
         TensorBoard(tmp_path / "events")
     a_folder = ModuleSpec("tensorboard", None, is_package=True)  # as in the folder of a run
     for missing in (None, a_folder):
-        monkeypatch.setattr("archgrad.terminal.find_spec", lambda name, found=missing: found)
+        monkeypatch.setattr(
+            "archgrad.progress.terminal.find_spec", lambda name, found=missing: found
+        )
         with pytest.raises(SystemExit):
             main([*SEARCH, "--tensorboard", "--out", str(tmp_path / "run")])
         assert 'pip install "archgrad[track]"' in capsys.readouterr().err
@@ -258,7 +260,7 @@ def test_trouble_with_it_ends_no_command(
 
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("archgrad.tensorboard.write_retrainings", fails)
+        patch.setattr("archgrad.progress.tensorboard.write_retrainings", fails)
         command(*SEARCH, "--epochs", "1", "--tensorboard", "--out", str(run))
     told = capsys.readouterr()
     assert "TensorBoard has not all of the retrainings (disk full)" in told.err

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archgrad.timeleft import (
+from archgrad.searching.timeleft import (
     BudgetTime,
     Kind,
     Left,

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import archgrad
-from archgrad import cli
+from archgrad.cli import main as cli
 from archgrad.data import Data, as_data
 from archgrad.errors import ArchgradError
-from archgrad.result import SearchResult
-from archgrad.trained import of_folder
+from archgrad.exporting.trained import of_folder
+from archgrad.searching.result import SearchResult
 
 SMALL: dict[str, Any] = {"channels": 2, "cells": 3, "epochs": 1, "batch_size": 8}
 TRAIN = {**SMALL, "seeds": 1, "cutout": 0, "drop_path": 0.0, "auxiliary_weight": 0.0}

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from archgrad.errors import ArchgradError
-from archgrad.pool_config import PoolConfig
+from archgrad.settings.pool_config import PoolConfig
 from archgrad.workers import HERE, Crew, LocalCrew, WorkerKilled, choosing, made, place
 from archgrad.workers.choosing import devices, share, slots, visible_gpus
 from archgrad.workers.on_ray import RayCrew, _refuse_silent, connect, installed

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from archgrad.config import SearchConfig
 from archgrad.data import Augmentation, Data
 from archgrad.language import LANGUAGE, Memory, Segment
-from archgrad.recurrent import Regularization
+from archgrad.networks.recurrent import Regularization
+from archgrad.settings.config import SearchConfig
 from archgrad.spaces import DartsRNN
 
 WORDS = ("a", "b", "c", "d", "e")

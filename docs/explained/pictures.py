@@ -29,7 +29,7 @@ from archgrad.architecture import Architecture, Cell
 from archgrad.parts.hypergradient import Exact, FiniteDifference, Neumann, first_order
 from archgrad.reporting.drawing import svg
 from archgrad.reporting.layout import style
-from archgrad.result import SearchResult
+from archgrad.searching.result import SearchResult
 from archgrad.spaces.darts_cnn import DartsCNN
 
 HERE = Path(__file__).parent

@@ -17,13 +17,13 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from archgrad.choice import Choice, Group
+from archgrad.networks.choice import Choice, Group
+from archgrad.networks.supernet import Supernet, Weights
 from archgrad.parts.derivatives import detached, gradient, leaves, norm
 from archgrad.parts.hypergradient import Estimate, Exact, FiniteDifference
 from archgrad.parts.relaxation import Softmax
 from archgrad.parts.state import SGD, State
 from archgrad.spaces.darts_cnn import DartsCNN
-from archgrad.supernet import Supernet, Weights
 
 Estimator = Callable[[Any, State], Estimate]
 

@@ -11,29 +11,29 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from archgrad import baselines, benchmarks, data, methods, spaces
-    from archgrad.api import build, derive, export, plan, run, search, train
     from archgrad.architecture import Architecture, Cell, published
-    from archgrad.callbacks import Beginning, Callback, EpochEnd
-    from archgrad.choice import Choice, Group
-    from archgrad.choices import InputChoice, Repeat, Width, insert_choices
-    from archgrad.comparing.verb import compare
     from archgrad.conversion import convert
-    from archgrad.costs import CostTable, cost_table
-    from archgrad.display import Display
+    from archgrad.costing.costs import CostTable, cost_table
+    from archgrad.costing.latency import measure_latency
     from archgrad.errors import ArchgradError, Diverged
     from archgrad.estimators import ArchgradClassifier, ArchgradRegressor
-    from archgrad.latency import measure_latency
+    from archgrad.exporting.trained import TrainResult
     from archgrad.methods import Method, method
-    from archgrad.model_summary import summary
-    from archgrad.operations import Zero
-    from archgrad.planning import Plan
+    from archgrad.networks.choice import Choice, Group
+    from archgrad.networks.choices import InputChoice, Repeat, Width, insert_choices
+    from archgrad.networks.operations import Zero
+    from archgrad.networks.supernet import Supernet
+    from archgrad.progress.display import Display
+    from archgrad.progress.tensorboard import TensorBoard
     from archgrad.reporting.page import report
-    from archgrad.result import SearchResult
+    from archgrad.resources.planning import Plan
+    from archgrad.searching.callbacks import Beginning, Callback, EpochEnd
+    from archgrad.searching.result import SearchResult
     from archgrad.spaces import space
-    from archgrad.supernet import Supernet
     from archgrad.sweeping.engine import sweep
-    from archgrad.tensorboard import TensorBoard
-    from archgrad.trained import TrainResult
+    from archgrad.verbs.api import build, derive, export, plan, run, search, train
+    from archgrad.verbs.compare_verb import compare
+    from archgrad.verbs.model_summary import summary
 
 __version__ = "0.1.0"
 
@@ -43,43 +43,43 @@ _HOMES = {
     "ArchgradError": "archgrad.errors",
     "ArchgradRegressor": "archgrad.estimators",
     "Architecture": "archgrad.architecture",
-    "Beginning": "archgrad.callbacks",
-    "Callback": "archgrad.callbacks",
+    "Beginning": "archgrad.searching.callbacks",
+    "Callback": "archgrad.searching.callbacks",
     "Cell": "archgrad.architecture",
-    "Choice": "archgrad.choice",
-    "CostTable": "archgrad.costs",
-    "Display": "archgrad.display",
+    "Choice": "archgrad.networks.choice",
+    "CostTable": "archgrad.costing.costs",
+    "Display": "archgrad.progress.display",
     "Diverged": "archgrad.errors",
-    "EpochEnd": "archgrad.callbacks",
-    "Group": "archgrad.choice",
-    "InputChoice": "archgrad.choices",
+    "EpochEnd": "archgrad.searching.callbacks",
+    "Group": "archgrad.networks.choice",
+    "InputChoice": "archgrad.networks.choices",
     "Method": "archgrad.methods",
-    "Plan": "archgrad.planning",
-    "Repeat": "archgrad.choices",
-    "SearchResult": "archgrad.result",
-    "Supernet": "archgrad.supernet",
-    "TensorBoard": "archgrad.tensorboard",
-    "TrainResult": "archgrad.trained",
-    "Width": "archgrad.choices",
-    "Zero": "archgrad.operations",
-    "build": "archgrad.api",
-    "compare": "archgrad.comparing.verb",
+    "Plan": "archgrad.resources.planning",
+    "Repeat": "archgrad.networks.choices",
+    "SearchResult": "archgrad.searching.result",
+    "Supernet": "archgrad.networks.supernet",
+    "TensorBoard": "archgrad.progress.tensorboard",
+    "TrainResult": "archgrad.exporting.trained",
+    "Width": "archgrad.networks.choices",
+    "Zero": "archgrad.networks.operations",
+    "build": "archgrad.verbs.api",
+    "compare": "archgrad.verbs.compare_verb",
     "convert": "archgrad.conversion",
-    "cost_table": "archgrad.costs",
-    "derive": "archgrad.api",
-    "export": "archgrad.api",
-    "insert_choices": "archgrad.choices",
-    "measure_latency": "archgrad.latency",
+    "cost_table": "archgrad.costing.costs",
+    "derive": "archgrad.verbs.api",
+    "export": "archgrad.verbs.api",
+    "insert_choices": "archgrad.networks.choices",
+    "measure_latency": "archgrad.costing.latency",
     "method": "archgrad.methods",
-    "plan": "archgrad.api",
+    "plan": "archgrad.verbs.api",
     "published": "archgrad.architecture",
     "report": "archgrad.reporting.page",
-    "run": "archgrad.api",
-    "search": "archgrad.api",
+    "run": "archgrad.verbs.api",
+    "search": "archgrad.verbs.api",
     "space": "archgrad.spaces",
-    "summary": "archgrad.model_summary",
+    "summary": "archgrad.verbs.model_summary",
     "sweep": "archgrad.sweeping.engine",
-    "train": "archgrad.api",
+    "train": "archgrad.verbs.api",
 }
 
 __all__ = [

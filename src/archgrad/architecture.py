@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from archgrad import untrusted
-from archgrad.config import OWN
 from archgrad.errors import ArchgradError, explain, printable, unknown
+from archgrad.settings.config import OWN
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from archgrad.choice import Choice
-from archgrad.choices import Width
 from archgrad.errors import ArchgradError
-from archgrad.operations import Zero
+from archgrad.networks.choice import Choice
+from archgrad.networks.choices import Width
+from archgrad.networks.operations import Zero
 from archgrad.spaces import SearchSpace
 from archgrad.spaces.darts_cnn import DartsCNN
 

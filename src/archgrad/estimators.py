@@ -16,22 +16,22 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
-from archgrad import config as configuration
-from archgrad.callbacks import Callback, Callbacks
-from archgrad.config import OWN, RunConfig
 from archgrad.data import Augmentation
 from archgrad.data.own import OwnData
 from archgrad.data.transform import Schedule, epoch_generator
 from archgrad.default_models import KINDS, ModelFactory, kind_of
 from archgrad.errors import ArchgradError, Diverged
-from archgrad.loops import cosine, placed, resolve_device, seeded
-from archgrad.methods.value import Method
-from archgrad.prepared import checked
+from archgrad.parts.method import Method
+from archgrad.preparing.prepared import checked
+from archgrad.searching.callbacks import Callback, Callbacks
+from archgrad.settings import config as configuration
+from archgrad.settings.config import OWN, RunConfig
+from archgrad.settings.train_config import TrainConfig
 from archgrad.spaces import SearchSpace
 from archgrad.spaces.own import OwnModel
+from archgrad.system.loops import cosine, placed, resolve_device, seeded
 from archgrad.task import CLASSIFICATION, Task
-from archgrad.train_config import TrainConfig
-from archgrad.trees import describe
+from archgrad.tensors.trees import describe
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 

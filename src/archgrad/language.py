@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from archgrad.division import present
 from archgrad.kernels.decoding import cross_entropy
+from archgrad.kernels.division import present
 from archgrad.kernels.duals import at_rest
 from archgrad.measure import PERPLEXITY, perplexity
 from archgrad.task import Model, Task
-from archgrad.trees import mapped
+from archgrad.tensors.trees import mapped
 
 
 class Memory:

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from archgrad.errors import ArchgradError
-from archgrad.loops import accuracy
 from archgrad.measure import ACCURACY, Measure
-from archgrad.trees import describe, leaves, mapped, size, tensors
+from archgrad.system.loops import accuracy
+from archgrad.tensors.trees import describe, leaves, mapped, size, tensors
 
 Model = Callable[..., Any]
 

@@ -13,16 +13,16 @@ import torch
 from torch import Tensor, nn
 
 import archgrad
-from archgrad import config as configuration
 from archgrad.baselines import BASELINES, Proposal
 from archgrad.baselines.beginning import EVALUATIONS, Baseline, LookUps
 from archgrad.benchmarks import Table, TableObjective
 from archgrad.benchmarks.numbering import CELLS, number, string
-from archgrad.cli import main
+from archgrad.cli.main import main
 from archgrad.data import Data
 from archgrad.errors import ArchgradError
-from archgrad.prepared import prepare
-from archgrad.result import SearchResult
+from archgrad.preparing.prepared import prepare
+from archgrad.searching.result import SearchResult
+from archgrad.settings import config as configuration
 from helpers import digits
 
 TINY: dict[str, Any] = {
@@ -80,7 +80,9 @@ def stable(result: SearchResult) -> list[dict[str, Any]]:
 def test_spaces(two_digits: Data, space: str, options: dict[str, Any]) -> None:
     sizes = {k: v for k, v in TINY.items() if k != "nodes"}
     found = archgrad.search(space, two_digits, method="random", **{**sizes, **options})
-    assert 1 <= len(found.metrics) and found.spent <= archgrad.units.work(found.config.budget)
+    assert 1 <= len(found.metrics) and found.spent <= archgrad.settings.units.work(
+        found.config.budget
+    )
     assert found.derive().eval()(torch.zeros(2, 1, 8, 8)).shape == (2, 2)
     assert found.origin is not None and found.origin.classes == two_digits.classes
 

@@ -15,14 +15,14 @@ import archgrad
 from archgrad.architecture import Architecture, Cell
 from archgrad.baselines import Proposal
 from archgrad.baselines.children import STREAM, Children
-from archgrad.config import SearchConfig
-from archgrad.cost import cost
+from archgrad.costing.cost import cost
 from archgrad.data import Data
 from archgrad.data.own import OwnData
-from archgrad.loaders import Loaders
-from archgrad.loops import cosine
+from archgrad.searching.loaders import Loaders
+from archgrad.settings.config import SearchConfig
 from archgrad.spaces import SearchSpace, space
 from archgrad.spaces.own import OwnModel
+from archgrad.system.loops import cosine
 from archgrad.task import Task
 from helpers import digits
 

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from archgrad.architecture import Architecture, published
 from archgrad.baselines.decisions import Branches, Change, Decision, Decisions, Draw
-from archgrad.choice import Choice, Group
-from archgrad.choices import InputChoice, Repeat, Width
 from archgrad.errors import ArchgradError
+from archgrad.networks.choice import Choice, Group
+from archgrad.networks.choices import InputChoice, Repeat, Width
 from archgrad.spaces import SPACES, SearchSpace, space
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.spaces.own import OwnModel

@@ -14,16 +14,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from archgrad import config as configuration
 from archgrad.baselines import BASELINES, Proposal, Search, Strategy
 from archgrad.baselines.searching import BEGUN, baseline_search
-from archgrad.callbacks import Callback
-from archgrad.config import SearchConfig
 from archgrad.errors import ArchgradError
-from archgrad.files import EVALUATIONS
-from archgrad.folder import Run
-from archgrad.result import SearchResult
+from archgrad.searching.callbacks import Callback
+from archgrad.searching.result import SearchResult
+from archgrad.settings import config as configuration
+from archgrad.settings.config import SearchConfig
 from archgrad.spaces import SearchSpace, space
+from archgrad.storage.files import EVALUATIONS
+from archgrad.storage.folder import Run
 
 NB201, CONFIG = space("nas-bench-201"), SearchConfig(space="nas-bench-201", seed=1)
 

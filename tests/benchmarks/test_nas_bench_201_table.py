@@ -16,7 +16,7 @@ from hypothesis import strategies as some
 from archgrad.architecture import published
 from archgrad.benchmarks import Table, nas_bench_201
 from archgrad.benchmarks.numbering import CELLS, number, string
-from archgrad.cost import cost
+from archgrad.costing.cost import cost
 from archgrad.errors import ArchgradError
 from archgrad.spaces.nas_bench_201 import NasBench201, from_string
 

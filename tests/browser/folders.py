@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from archgrad import config as configuration
+from archgrad.settings import config as configuration
 from comparisons import results
 
 DARTS = (

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from archgrad import cli
+from archgrad.cli import main as cli
 from archgrad.reporting.serving import Server
 from browser import folders
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archgrad.comparing.checklist import checklist, lines
-from archgrad.comparing.results import Budget, Costs, Phase, Results
+from archgrad.findings.checklist import checklist, lines
+from archgrad.findings.results import Budget, Costs, Phase, Results
 from comparisons import COSTS, CURVE, HERE, results
 
 WHOLE = results(

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import archgrad
-from archgrad import cli, interruption
-from archgrad.comparing.results import Results
+from archgrad.cli import main as cli
+from archgrad.findings.results import Results
+from archgrad.system import interruption
 from small import FLAGS, OPTIONS, arrays, timeless
 
 

@@ -15,11 +15,11 @@ import pytest
 
 import archgrad
 from archgrad.comparing import engine, final, jobs
-from archgrad.comparing.results import Results
 from archgrad.data import Data
 from archgrad.errors import ArchgradError
-from archgrad.folder import held
-from archgrad.loaders import Loaders
+from archgrad.findings.results import Results
+from archgrad.searching.loaders import Loaders
+from archgrad.storage.folder import held
 from small import OPTIONS, Watched, data, rows, timeless, watched
 
 METHODS = ("darts", "random")
@@ -149,11 +149,11 @@ def test_processes_that_differ_in_nothing_but_their_number_are_one(whole: Seen) 
 
 POINTS: list[tuple[str, Callable[..., bool]]] = [
     ("archgrad.comparing.jobs.Job.begin", lambda *_: True),
-    ("archgrad.records.Records.save", lambda _, search: search.done == 1),
-    ("archgrad.records.Records.save", lambda _, search: search.done == 2),
+    ("archgrad.searching.records.Records.save", lambda _, search: search.done == 1),
+    ("archgrad.searching.records.Records.save", lambda _, search: search.done == 2),
     ("archgrad.comparing.jobs.Job.begin", lambda *_: True),
-    ("archgrad.retraining.Training._save", lambda work, *_: work.job.label == "short"),
-    ("archgrad.retraining.Training._save", lambda work, *_: work.job.label == "full"),
+    ("archgrad.retraining.scratch.Training._save", lambda work, *_: work.job.label == "short"),
+    ("archgrad.retraining.scratch.Training._save", lambda work, *_: work.job.label == "full"),
     ("archgrad.baselines.searching.append", lambda _, line: line["evaluation"] == 1),
     ("archgrad.comparing.final._keep", lambda *_: False),  # the test part interrupts its first pass
     ("archgrad.comparing.final._keep", lambda *_: True),

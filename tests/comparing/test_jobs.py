@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from archgrad import config as configuration
 from archgrad.architecture import Architecture
 from archgrad.comparing.jobs import Finished, Job, worked
 from archgrad.comparing.parts import parts
 from archgrad.errors import ArchgradError
+from archgrad.settings import config as configuration
 from archgrad.spaces import space
 from small import data
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from archgrad.comparing import tables
-from archgrad.comparing.checklist import checklist
-from archgrad.comparing.results import Point, Results
-from archgrad.comparing.statistics import anytime, correlations, summaries
-from archgrad.comparing.writing import files, report
 from archgrad.errors import ArchgradError
+from archgrad.findings import tables
+from archgrad.findings.checklist import checklist
+from archgrad.findings.results import Point, Results
+from archgrad.findings.statistics import anytime, correlations, summaries
+from archgrad.findings.writing import files, report
 from comparisons import results
 
 KEPT = Path(__file__).parents[2] / "benchmarks" / "results" / "compare-digits"

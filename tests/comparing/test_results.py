@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archgrad.comparing.results import Budget, Costs, Entry, Phase, Point, Results, Settings
 from archgrad.errors import ArchgradError
+from archgrad.findings.results import Budget, Costs, Entry, Phase, Point, Results, Settings
 from comparisons import CELL, done, failed, results
 
 AMOUNT = st.floats(0, 1e18)

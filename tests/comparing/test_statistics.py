@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from archgrad.comparing.results import Budget, Phase, Point, Results
-from archgrad.comparing.statistics import (
+from archgrad.findings.results import Budget, Phase, Point, Results
+from archgrad.findings.statistics import (
     DRAWS,
     EXACT,
     anytime,

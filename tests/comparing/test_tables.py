@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archgrad.comparing import tables
-from archgrad.comparing.results import Budget, Results
-from archgrad.comparing.statistics import Summary, anytime, correlations, summaries
+from archgrad.findings import tables
+from archgrad.findings.results import Budget, Results
+from archgrad.findings.statistics import Summary, anytime, correlations, summaries
 from comparisons import done, results
 
 SHORT = {"darts": [0.5, 0.7, 0.6], "pc_darts": [0.5, 0.6, 0.7], "random": [0.5, 0.4, 0.3]}

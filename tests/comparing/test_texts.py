@@ -16,11 +16,11 @@ import archgrad
 from archgrad.comparing import jobs
 from archgrad.comparing.engine import opened
 from archgrad.comparing.parts import parts
-from archgrad.comparing.results import Results
 from archgrad.data import Data, TextSource, grammar, text_data
-from archgrad.data_config import DataConfig
 from archgrad.errors import ArchgradError
-from archgrad.loaders import Loaders
+from archgrad.findings.results import Results
+from archgrad.searching.loaders import Loaders
+from archgrad.settings.data_config import DataConfig
 from small import timeless
 
 METHODS = ("darts", "gdas", "random")

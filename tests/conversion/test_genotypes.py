@@ -12,7 +12,7 @@ import archgrad
 from archgrad.architecture import Architecture, Cell, published
 from archgrad.conversion import convert, written
 from archgrad.errors import ArchgradError
-from archgrad.operations import OPERATIONS
+from archgrad.networks.operations import OPERATIONS
 from archgrad.spaces import space
 from other_tools import PUBLISHED, RECURRENT, cells, genotype, nodes
 

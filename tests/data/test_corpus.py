@@ -13,10 +13,10 @@ import torch
 
 from archgrad.data import Data, TextSource, as_data, corpus, load, text_data
 from archgrad.data.corpus import EOS, UNKNOWN, check_vocabulary, numbered, read_text, tokens
-from archgrad.data_config import DataConfig
 from archgrad.errors import ArchgradError
-from archgrad.prepared import prepare_data
-from archgrad.retraining import load_data
+from archgrad.preparing.prepared import prepare_data
+from archgrad.retraining.scratch import load_data
+from archgrad.settings.data_config import DataConfig
 
 TRAIN, VALID, TEST = "b a b\nc a\n", "a c\n", "b b\n"
 

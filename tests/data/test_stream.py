@@ -14,14 +14,14 @@ import pytest
 import torch
 from PIL import Image
 
-from archgrad.callbacks import Callback, EpochEnd
 from archgrad.data import Augmentation, StreamSource, load
 from archgrad.data import files as data_files
 from archgrad.data.images import centered, randomly_cropped
 from archgrad.data.photographs import crop_boxes
-from archgrad.data_config import DataConfig
 from archgrad.errors import ArchgradError
-from archgrad.retraining import augmentation_of, load_data, retrain
+from archgrad.retraining.scratch import augmentation_of, load_data, retrain
+from archgrad.searching.callbacks import Callback, EpochEnd
+from archgrad.settings.data_config import DataConfig
 from helpers import job as retraining
 from helpers import same
 

@@ -13,12 +13,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archgrad.config import SearchConfig
 from archgrad.data import ArraySource, Augmentation, TextSource, text_data
 from archgrad.data.text import at
 from archgrad.errors import ArchgradError
 from archgrad.language import Segment
-from archgrad.loaders import Loaders
+from archgrad.searching.loaders import Loaders
+from archgrad.settings.config import SearchConfig
 
 CPU = torch.device("cpu")
 

@@ -14,11 +14,11 @@ import pytest
 import torch
 
 import archgrad
-from archgrad import cli
-from archgrad.callbacks import EpochEnd
+from archgrad.cli import main as cli
 from archgrad.errors import stored
-from archgrad.files import append, read_lines, write
-from archgrad.folder import load_checkpoint
+from archgrad.searching.callbacks import EpochEnd
+from archgrad.storage.files import append, read_lines, write
+from archgrad.storage.folder import load_checkpoint
 from breaking import SEARCH, TRAIN, full_disk, kept, searched
 from helpers import same
 from small import OPTIONS, arrays

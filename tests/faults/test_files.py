@@ -17,9 +17,9 @@ import archgrad
 from archgrad.comparing.jobs import JOB
 from archgrad.comparing.watching import Watching
 from archgrad.errors import ArchgradError
-from archgrad.folder import Run, held
-from archgrad.result import SearchResult
-from archgrad.timeleft import Outlook, SearchTime
+from archgrad.searching.result import SearchResult
+from archgrad.searching.timeleft import Outlook, SearchTime
+from archgrad.storage.folder import Run, held
 from breaking import SEARCH, At, searched
 from helpers import digits, same
 
@@ -106,7 +106,7 @@ def test_a_held_folder_is_refused_although_its_lock_file_is_gone(tmp_path: Path)
 def test_a_folder_is_held_where_folders_cannot_be_locked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = archgrad.folder.fcntl.flock
+    real = archgrad.storage.folder.fcntl.flock
 
     def flock(descriptor: int, operation: int) -> None:
         if os.path.isdir(f"/proc/self/fd/{descriptor}"):

@@ -11,8 +11,8 @@ import torch
 
 import archgrad
 import long_run
-from archgrad.callbacks import EpochEnd
-from archgrad.timeleft import Left, Outlook, SearchTime
+from archgrad.searching.callbacks import EpochEnd
+from archgrad.searching.timeleft import Left, Outlook, SearchTime
 from breaking import Model
 from helpers import digits
 
@@ -66,14 +66,14 @@ def test_memory_and_files_of_sixty_epochs(leaks: bool, tmp_path: Path) -> None:
 def test_time_left_looks_at_what_was_measured_once_however_many_epochs_are_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    calls, real = 0, archgrad.timeleft.median_low
+    calls, real = 0, archgrad.searching.timeleft.median_low
 
     def median_low(values: list[float]) -> float:
         nonlocal calls
         calls += 1
         return real(values)
 
-    monkeypatch.setattr("archgrad.timeleft.median_low", median_low)
+    monkeypatch.setattr("archgrad.searching.timeleft.median_low", median_low)
     clock = iter(range(10_000))
     search = SearchTime(Outlook((0, 2000)), lambda: float(next(clock)))
     for epoch in range(1000):

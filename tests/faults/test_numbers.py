@@ -16,11 +16,11 @@ import archgrad
 from archgrad.baselines.children import Children
 from archgrad.data import as_data
 from archgrad.errors import ArchgradError, Diverged
-from archgrad.files import read_lines
-from archgrad.image_learning import ImageLearning
-from archgrad.learning import Pass
-from archgrad.retraining import retrain
-from archgrad.training import Retraining
+from archgrad.retraining.image_learning import ImageLearning
+from archgrad.retraining.learning import Pass
+from archgrad.retraining.scratch import retrain
+from archgrad.retraining.training import Retraining
+from archgrad.storage.files import read_lines
 from breaking import SEARCH, At, Model, searched
 from helpers import digits, job, same
 

@@ -21,7 +21,6 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from archgrad import config as configuration
 from archgrad import untrusted
 from archgrad.architecture import Architecture, published
 from archgrad.benchmarks.reading import read_csv
@@ -31,11 +30,12 @@ from archgrad.data.corpus import read_text
 from archgrad.data.files import npz_parts, read_folder
 from archgrad.data.images import centered, class_files, read_image
 from archgrad.errors import ArchgradError, shown, unknown
-from archgrad.files import read_lines
-from archgrad.folder import environments, load_checkpoint
-from archgrad.rebuilding import Sizes
-from archgrad.trained import MODEL, rebuilt
-from archgrad.training import WEIGHTS
+from archgrad.exporting.rebuilding import Sizes
+from archgrad.exporting.trained import MODEL, rebuilt
+from archgrad.retraining.training import WEIGHTS
+from archgrad.settings import config as configuration
+from archgrad.storage.files import read_lines
+from archgrad.storage.folder import environments, load_checkpoint
 from fuzz_targets import GROUPS, light
 
 CPU = torch.device("cpu")

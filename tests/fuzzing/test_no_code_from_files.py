@@ -19,9 +19,9 @@ CALLS = {
 }  # fmt: skip
 ANYWHERE = {"extractall", "extract", "__reduce_ex__"}
 READERS = {  # the allow-list readers, and what else reads files in forms that could hold code
-    "plain_pickle.py": "plain data from pickles, without the module pickle",
-    "checkpoints.py": "torch.load, with weights_only and after a check by plain_pickle",
-    "distributed.py": "torch.load, with weights_only, of what another process sent",
+    "storage/plain_pickle.py": "plain data from pickles, without the module pickle",
+    "storage/checkpoints.py": "torch.load, with weights_only and after a check by plain_pickle",
+    "system/distributed.py": "torch.load, with weights_only, of what another process sent",
     "data/files.py": "numpy.load, with allow_pickle=False",
     "untrusted.py": "YAML, with SafeLoader and limits",
 }

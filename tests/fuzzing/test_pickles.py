@@ -20,7 +20,7 @@ from archgrad.benchmarks import official
 from archgrad.benchmarks.official import read_official
 from archgrad.data.cifar import unpickled
 from archgrad.errors import ArchgradError
-from archgrad.plain_pickle import DATA, Reader
+from archgrad.storage.plain_pickle import DATA, Reader
 
 scalars = st.none() | st.booleans() | st.integers() | st.text() | st.binary()
 scalars |= st.floats(allow_nan=False)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from archgrad import failures
 from archgrad.architecture import published
-from archgrad.cli import main
+from archgrad.cli.main import main
 from archgrad.errors import ArchgradError, printable
-from archgrad.terminal import console, print_result, table, tell
+from archgrad.progress.terminal import console, print_result, table, tell
+from archgrad.storage import failures
 
 BAD = "a\x1b]0;b\x07\x1b[2Jc\nd\re\x9bf\u202eg\udcff"
 SHOWN = r"a\x1b]0;b\x07\x1b[2Jc\nd\re\x9bf\u202eg\udcff"

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from archgrad.choice import Choice, Row, State, total
 from archgrad.kernels import native
 from archgrad.kernels.branches import Pending
 from archgrad.kernels.weighted_sum import Term, weighted_sum
-from archgrad.operations import OPERATIONS
+from archgrad.networks.choice import Choice, Row, State, total
+from archgrad.networks.operations import OPERATIONS
 
 NAMES = [name for name in OPERATIONS if name != "none"]
 KERNELS = ["torch", pytest.param("native", marks=pytest.mark.skipif(

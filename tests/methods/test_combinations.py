@@ -11,11 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from archgrad import Method, SearchResult
-from archgrad.bilevel import bilevel_search
-from archgrad.config import SearchConfig
 from archgrad.data import Data, as_data
 from archgrad.errors import ArchgradError
 from archgrad.methods import Recovery
+from archgrad.networks.supernet import Normal
 from archgrad.parts.augmentation import RandomCutout
 from archgrad.parts.discretization import SkipLimit, StrongestEdges, Threshold
 from archgrad.parts.edge import AuxiliarySkip, EdgeDropPath, PartialChannels, SkipDropout
@@ -44,8 +43,9 @@ from archgrad.parts.shapley import Shapley
 from archgrad.parts.stage import Stage
 from archgrad.parts.stopping import SkipCount, StableRanking
 from archgrad.parts.weight_gradient import AlignLayers, FreezeOverfitted
+from archgrad.searching.bilevel import bilevel_search
+from archgrad.settings.config import SearchConfig
 from archgrad.spaces.darts_cnn import DartsCNN
-from archgrad.supernet import Normal
 
 SPACE = DartsCNN(
     channels=8, cells=3, nodes=1, in_channels=1, image_size=(8, 8), classes=2,

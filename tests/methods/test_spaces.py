@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from archgrad import method
-from archgrad.bilevel import bilevel_search
-from archgrad.config import SearchConfig
 from archgrad.data import as_data
 from archgrad.errors import ArchgradError
 from archgrad.methods import RECIPES, Method
 from archgrad.parts.stopping import SkipCount
-from archgrad.result import SearchResult
-from archgrad.sizing import of_text
+from archgrad.retraining.sizing import of_text
+from archgrad.searching.bilevel import bilevel_search
+from archgrad.searching.result import SearchResult
+from archgrad.settings.config import SearchConfig
 from archgrad.spaces import SPACES, space
 from archgrad.spaces.robust import S1_NORMAL, S1_REDUCE
 

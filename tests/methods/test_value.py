@@ -10,7 +10,7 @@ import pytest
 from archgrad import Method, method
 from archgrad.errors import ArchgradError
 from archgrad.methods import Recovery, darts, darts_2nd
-from archgrad.methods.value import _contradictions
+from archgrad.networks.supernet import Normal
 from archgrad.parts.discretization import StrongestEdges, Threshold
 from archgrad.parts.edge import AuxiliarySkip, PartialChannels
 from archgrad.parts.hypergradient import (
@@ -20,6 +20,7 @@ from archgrad.parts.hypergradient import (
     first_order_and_weights,
     single_level,
 )
+from archgrad.parts.method import _contradictions
 from archgrad.parts.optimizer import Adam, ExponentiatedGradient
 from archgrad.parts.paths import TwoPaths, keep_other_probabilities
 from archgrad.parts.perturbation import AdversarialPerturbation, RandomPerturbation
@@ -39,7 +40,6 @@ from archgrad.parts.shapley import Shapley
 from archgrad.parts.stage import Stage
 from archgrad.parts.stopping import EigenvalueStop, SkipCount
 from archgrad.parts.weight_gradient import AlignLayers, FreezeOverfitted
-from archgrad.supernet import Normal
 
 
 def test_darts_is_every_slot_at_its_default() -> None:

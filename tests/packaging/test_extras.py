@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import archgrad
-from archgrad import cli
+from archgrad.cli import main as cli
 from smoke import EXTRAS, photographs
 
 ROOT = Path(__file__).parents[2]

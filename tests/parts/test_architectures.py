@@ -9,15 +9,15 @@ import torch
 from torch import nn
 
 from archgrad.architecture import Architecture
-from archgrad.choice import Choice
-from archgrad.choices import InputChoice
-from archgrad.operations import Zero
+from archgrad.networks.choice import Choice
+from archgrad.networks.choices import InputChoice
+from archgrad.networks.operations import Zero
+from archgrad.networks.supernet import Supernet
 from archgrad.parts.architectures import alone, drawn
 from archgrad.parts.relaxation import UniformPath
 from archgrad.parts.state import State
 from archgrad.spaces import SearchSpace, space
 from archgrad.spaces.own import OwnModel
-from archgrad.supernet import Supernet
 
 
 class Two(nn.Module):

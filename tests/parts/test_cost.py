@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from archgrad.choice import Group
-from archgrad.costs import CostTable, Place
+from archgrad.costing.costs import CostTable, Place
 from archgrad.errors import ArchgradError
+from archgrad.networks.choice import Group
+from archgrad.networks.supernet import Alpha
 from archgrad.parts.cost import CostPenalty, CostRatio, ExpectedCost
 from archgrad.parts.hypergradient import Estimate
 from archgrad.parts.relaxation import (
@@ -25,7 +26,6 @@ from archgrad.parts.relaxation import (
 )
 from archgrad.parts.schedule import Linear
 from archgrad.parts.state import State
-from archgrad.supernet import Alpha
 
 
 def table(group: Group, rows: list[list[float]], fixed: float = 0.0) -> CostTable:

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from archgrad.architecture import Architecture, Cell, published
-from archgrad.choice import Group
 from archgrad.errors import ArchgradError
-from archgrad.operations import OPERATIONS
+from archgrad.networks.choice import Group
+from archgrad.networks.operations import OPERATIONS
+from archgrad.networks.supernet import Alpha
 from archgrad.parts.discretization import SkipLimit, StrongestEdges, Threshold
 from archgrad.parts.relaxation import Sigmoid, Softmax
 from archgrad.parts.state import State
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.spaces.nas_bench_201 import NasBench201
-from archgrad.supernet import Alpha
 
 NAMES = tuple(OPERATIONS)
 EDGES = DartsCNN().groups[0].edges

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from archgrad.choice import Choice, Edge, Group, Parts, Row, State, build, total
 from archgrad.errors import ArchgradError
-from archgrad.operations import OPERATIONS, FactorizedReduce
+from archgrad.networks.choice import Choice, Edge, Group, Parts, Row, State, build, total
+from archgrad.networks.operations import OPERATIONS, FactorizedReduce
+from archgrad.networks.supernet import Supernet
 from archgrad.parts.edge import (
     AuxiliarySkip,
     EdgeDropPath,
@@ -25,7 +26,6 @@ from archgrad.parts.edge import (
 )
 from archgrad.parts.schedule import Fading, Linear
 from archgrad.spaces.darts_cnn import DartsCNN
-from archgrad.supernet import Supernet
 
 NAMES = ("none", "skip_connect", "max_pool_3x3")
 GROUP = Group("g", 1, ((0, 1),), (NAMES,), 1)

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archgrad.architecture import Cell
-from archgrad.choice import Group
-from archgrad.costs import CostTable, Place
+from archgrad.costing.costs import CostTable, Place
 from archgrad.errors import ArchgradError
+from archgrad.networks.choice import Group
 from archgrad.parts.discretization import StrongestEdges, Threshold
 from archgrad.parts.feasible import Feasible, cheapest, strongest_within, within
 from archgrad.parts.relaxation import Sigmoid, Softmax

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from archgrad.choice import Choice, Group
 from archgrad.errors import ArchgradError
+from archgrad.networks.choice import Choice, Group
+from archgrad.networks.supernet import Supernet
 from archgrad.parts.hypergradient import (
     Exact,
     FiniteDifference,
@@ -22,7 +23,6 @@ from archgrad.parts.hypergradient import (
 from archgrad.parts.relaxation import Softmax
 from archgrad.parts.state import SGD, State
 from archgrad.spaces.darts_cnn import DartsCNN
-from archgrad.supernet import Supernet
 
 SECOND_ORDER = [Exact(), FiniteDifference()]
 STEP = SGD(0.1, momentum=0.9, weight_decay=3e-2)

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from archgrad.choice import Choice, Group
 from archgrad.errors import ArchgradError
-from archgrad.operations import Zero
+from archgrad.networks.choice import Choice, Group
+from archgrad.networks.operations import Zero
+from archgrad.networks.supernet import Supernet
 from archgrad.parts.hypergradient import Estimate
 from archgrad.parts.paths import TwoPaths, keep_other_probabilities
 from archgrad.parts.relaxation import Gates
 from archgrad.parts.state import State
-from archgrad.supernet import Supernet
 from archgrad.task import Task
 
 TARGET = 1.7

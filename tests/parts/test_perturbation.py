@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from archgrad.errors import ArchgradError
-from archgrad.mixing import Mixing
+from archgrad.networks.mixing import Mixing
 from archgrad.parts.perturbation import AdversarialPerturbation, RandomPerturbation
 from archgrad.parts.relaxation import Softmax
 from archgrad.parts.schedule import Linear

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.distributions import Dirichlet as Distribution
 from torch.distributions import kl_divergence
 
-from archgrad.choice import Group
 from archgrad.errors import ArchgradError
+from archgrad.networks.choice import Group
 from archgrad.parts.regularizer import BetaDecay, DirichletAnchor, Entropy, ZeroOne
 from archgrad.parts.relaxation import Softmax
 from archgrad.parts.schedule import Cosine, Linear

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.distributions import Gamma
 
-from archgrad.choice import Choice, Group
 from archgrad.errors import ArchgradError
-from archgrad.mixing import Mixing
+from archgrad.networks.choice import Choice, Group
+from archgrad.networks.mixing import Mixing
+from archgrad.networks.supernet import Supernet
 from archgrad.parts.relaxation import (
     ALONE,
     Dirichlet,
@@ -28,7 +29,6 @@ from archgrad.parts.relaxation import (
 )
 from archgrad.parts.schedule import Linear
 from archgrad.parts.state import State
-from archgrad.supernet import Supernet
 
 STATE = State(None, Softmax())  # type: ignore[arg-type]
 MANY = 20_000  # rows of equal logits, as many draws

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from archgrad.architecture import Architecture, Cell
-from archgrad.choice import Group
 from archgrad.errors import ArchgradError
+from archgrad.networks.choice import Group
 from archgrad.parts.relaxation import ALONE
 from archgrad.parts.selection import Perturbation, RandomSearch
 from archgrad.spaces import space

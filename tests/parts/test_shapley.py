@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from archgrad.choice import Group
 from archgrad.errors import ArchgradError
-from archgrad.mixing import Mixing
+from archgrad.networks.choice import Group
+from archgrad.networks.mixing import Mixing
 from archgrad.parts.hypergradient import Estimate
 from archgrad.parts.relaxation import EdgeNormalized, Softmax
 from archgrad.parts.shapley import Shapley

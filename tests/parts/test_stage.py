@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archgrad.choice import Group
 from archgrad.errors import ArchgradError
+from archgrad.networks.choice import Group
 from archgrad.parts.stage import Stage, boundaries, shrink
 
 NAMES = ("none", "a", "b", "c")

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from archgrad.choice import Choice, Group
 from archgrad.errors import ArchgradError
+from archgrad.networks.choice import Choice, Group
+from archgrad.networks.supernet import Supernet
 from archgrad.parts.relaxation import GumbelSoftmax, Sigmoid, Softmax
 from archgrad.parts.state import SGD, State
-from archgrad.supernet import Supernet
 
 GROUP = Group("g", 1, ((0, 1),), (("a", "b"),), 1)
 

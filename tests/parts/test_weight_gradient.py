@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from archgrad.choice import Choice, Group
-from archgrad.diagnostics import layer_alignment
 from archgrad.errors import ArchgradError
-from archgrad.mixing import Mixing
+from archgrad.networks.choice import Choice, Group
+from archgrad.networks.mixing import Mixing
+from archgrad.networks.supernet import Supernet
 from archgrad.parts.relaxation import EdgeNormalized, GumbelSoftmax, Softmax
 from archgrad.parts.schedule import Linear
 from archgrad.parts.state import State
 from archgrad.parts.weight_gradient import AlignLayers, FreezeOverfitted, layer_gradients
-from archgrad.supernet import Supernet
+from archgrad.searching.diagnostics import layer_alignment
 
 # --- freezing ------------------------------------------------------------------------------------
 

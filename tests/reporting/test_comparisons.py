@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 import run_folders as folders
-from archgrad.comparing import tables
-from archgrad.comparing.results import Budget, Phase, Point, Results
-from archgrad.comparing.statistics import bands
+from archgrad.findings import tables
+from archgrad.findings.results import Budget, Phase, Point, Results
+from archgrad.findings.statistics import bands
 from archgrad.reporting.document import document
 from comparisons import COSTS, done, results
 

@@ -18,12 +18,12 @@ import pytest
 
 import archgrad
 from archgrad.architecture import Architecture, Cell, published
-from archgrad.comparing.results import Budget, Entry, Point, Results, Settings
 from archgrad.errors import ArchgradError
+from archgrad.findings.results import Budget, Entry, Point, Results, Settings
 from archgrad.reporting import panels
 from archgrad.reporting.cells import save_drawing
 from archgrad.reporting.figures import of_architecture
-from archgrad.result import SearchResult
+from archgrad.searching.result import SearchResult
 from helpers import digits
 from main_jobs import report
 

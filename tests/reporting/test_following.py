@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from archgrad import cli
-from archgrad.display import Display
+from archgrad.cli import main as cli
 from archgrad.errors import ArchgradError
+from archgrad.progress.display import Display
 from archgrad.reporting import serving
 from small import FLAGS
 

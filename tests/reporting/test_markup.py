@@ -14,15 +14,15 @@ from torch import nn
 
 import archgrad
 from archgrad.architecture import Architecture, Cell, published
-from archgrad.callbacks import Callback, EpochEnd
-from archgrad.choice import Choice
-from archgrad.choices import InputChoice, Repeat, Width
-from archgrad.comparing.results import Budget, Entry, Results, Settings
 from archgrad.errors import ArchgradError
+from archgrad.exporting.trained import TrainResult
+from archgrad.findings.results import Budget, Entry, Results, Settings
+from archgrad.networks.choice import Choice
+from archgrad.networks.choices import InputChoice, Repeat, Width
 from archgrad.reporting.drawing import svg
 from archgrad.reporting.layout import PAPER, layouts
-from archgrad.result import SearchResult
-from archgrad.trained import TrainResult
+from archgrad.searching.callbacks import Callback, EpochEnd
+from archgrad.searching.result import SearchResult
 from main_jobs import report
 
 EVIL = '"><script>alert(1)</script>'

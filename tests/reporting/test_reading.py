@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 import run_folders as folders
-from archgrad import decided, guard, monitor
 from archgrad.reporting import facts
 from archgrad.reporting.reading import read_run
+from archgrad.searching import decided, guard, monitor
 
 
 def read(path: Path) -> dict[str, Any]:

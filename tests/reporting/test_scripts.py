@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import get_args
 
 from archgrad import reporting
-from archgrad.guard import Kind
 from archgrad.reporting.page import SCRIPTS
+from archgrad.searching.guard import Kind
 
 DECLARED = re.compile(r"^(?:async )?(?:function\*?|const|let|class) (\w+)", re.MULTILINE)
 

@@ -10,15 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from archgrad import recompute
 from archgrad.architecture import Architecture, Cell, published
-from archgrad.choice import Edge
-from archgrad.cost import cost, count_parameters
-from archgrad.dimensions import FUNCTIONS, LAYERS
+from archgrad.costing.cost import cost, count_parameters
 from archgrad.errors import ArchgradError
-from archgrad.loops import placed
-from archgrad.mixing import Mixing
-from archgrad.operations import OPERATIONS
+from archgrad.networks import recompute
+from archgrad.networks.choice import Edge
+from archgrad.networks.mixing import Mixing
+from archgrad.networks.operations import OPERATIONS
+from archgrad.networks.supernet import Supernet
 from archgrad.parts import derivatives
 from archgrad.parts.edge import EdgeDropPath, PartialChannels
 from archgrad.parts.hypergradient import Exact, first_order
@@ -26,7 +25,8 @@ from archgrad.parts.relaxation import Softmax
 from archgrad.parts.state import SGD, State
 from archgrad.spaces import space
 from archgrad.spaces.darts_cnn import DartsCNN
-from archgrad.supernet import Supernet
+from archgrad.system.loops import placed
+from archgrad.tensors.dimensions import FUNCTIONS, LAYERS
 
 NAMES = tuple(OPERATIONS)
 SINGLE = [name for name in NAMES if "pool" not in name and name != "none"]  # no BatchNorm is added

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archgrad.choice import Choice
 from archgrad.errors import ArchgradError
-from archgrad.operations import OPERATIONS
+from archgrad.networks.choice import Choice
+from archgrad.networks.operations import OPERATIONS
 from archgrad.spaces.cells import CellSpace
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.spaces.nas_bench_201 import NasBench201

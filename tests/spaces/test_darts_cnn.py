@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from archgrad.architecture import Architecture, Cell, published
-from archgrad.choice import Choice
 from archgrad.errors import ArchgradError
-from archgrad.network import DropPath
-from archgrad.operations import OPERATIONS, FactorizedReduce
+from archgrad.networks.choice import Choice
+from archgrad.networks.network import DropPath
+from archgrad.networks.operations import OPERATIONS, FactorizedReduce
+from archgrad.networks.supernet import Supernet
 from archgrad.parts.relaxation import Softmax
 from archgrad.spaces.darts_cnn import DartsCNN
-from archgrad.supernet import Supernet
 
 V2 = published("DARTS_V2")
 TINY = DartsCNN(channels=2, cells=3, nodes=2, in_channels=1, image_size=(8, 8), classes=3)

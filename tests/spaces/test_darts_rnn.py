@@ -14,12 +14,12 @@ from torch import Tensor
 
 from archgrad import Architecture
 from archgrad.architecture import Cell, published
-from archgrad.cost import cost
+from archgrad.costing.cost import cost
 from archgrad.errors import ArchgradError
-from archgrad.mixing import Mixing
-from archgrad.recurrent import LanguageModel, Regularization
+from archgrad.networks.mixing import Mixing
+from archgrad.networks.recurrent import LanguageModel, Regularization
+from archgrad.networks.supernet import Supernet
 from archgrad.spaces.darts_rnn import OPERATIONS, DartsRNN
-from archgrad.supernet import Supernet
 
 OFF = Regularization(output=0, hidden=0, input=0, embedding=0, slowness=0)
 SMALL = DartsRNN(hidden=4, nodes=3, classes=7, regularization=OFF)

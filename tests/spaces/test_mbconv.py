@@ -16,22 +16,22 @@ from torch import Tensor, nn
 
 from archgrad import method
 from archgrad.architecture import Architecture, Cell
-from archgrad.bilevel import bilevel_search
-from archgrad.choice import Choice
-from archgrad.config import SearchConfig
-from archgrad.cost import Cost, cost, count_parameters
+from archgrad.costing.cost import Cost, cost, count_parameters
 from archgrad.data import as_data
 from archgrad.errors import ArchgradError
-from archgrad.leg import check
-from archgrad.mixing import Mixing
-from archgrad.network import DropPath
+from archgrad.networks.choice import Choice
+from archgrad.networks.mixing import Mixing
+from archgrad.networks.network import DropPath
+from archgrad.networks.supernet import Supernet
 from archgrad.parts.discretization import StrongestEdges, Threshold
 from archgrad.parts.edge import AuxiliarySkip, EdgeDropPath, PartialChannels, SkipDropout
 from archgrad.parts.relaxation import Softmax
 from archgrad.parts.state import State
 from archgrad.reporting.cells import save_drawing
+from archgrad.searching.bilevel import bilevel_search
+from archgrad.searching.leg import check
+from archgrad.settings.config import SearchConfig
 from archgrad.spaces.mbconv import Layer, MBConv, inverted_residual
-from archgrad.supernet import Supernet
 
 PAPER = MBConv()
 TINY = MBConv(channels=4, cells=2, in_channels=1, image_size=(8, 8), classes=3)

@@ -15,16 +15,16 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from archgrad.architecture import Architecture, Cell
-from archgrad.choice import Choice
-from archgrad.cost import Cost, cost
+from archgrad.costing.cost import Cost, cost
 from archgrad.errors import ArchgradError, printable
-from archgrad.mixing import Mixing
-from archgrad.network import DropPath
-from archgrad.operations import NAS_BENCH_201
+from archgrad.networks.choice import Choice
+from archgrad.networks.mixing import Mixing
+from archgrad.networks.network import DropPath
+from archgrad.networks.operations import NAS_BENCH_201
+from archgrad.networks.supernet import Supernet
 from archgrad.parts.relaxation import Softmax
 from archgrad.spaces import space
 from archgrad.spaces.nas_bench_201 import NasBench201, ResidualBlock, from_string, to_string
-from archgrad.supernet import Supernet
 
 NAMES = tuple(NAS_BENCH_201)
 TINY = NasBench201(channels=2, cells=1, in_channels=1, image_size=(8, 8), classes=3)

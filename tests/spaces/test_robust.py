@@ -10,12 +10,12 @@ import torch
 
 from archgrad.architecture import Architecture, Cell
 from archgrad.errors import ArchgradError
-from archgrad.operations import Noise
+from archgrad.networks.operations import Noise
+from archgrad.networks.supernet import Supernet
 from archgrad.parts.relaxation import Softmax
 from archgrad.spaces import space
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.spaces.robust import s1, s2, s3, s4
-from archgrad.supernet import Supernet
 
 TINY = {"channels": 2, "cells": 3, "in_channels": 1, "image_size": (8, 8), "classes": 3}
 NAMES = ("s1", "s2", "s3", "s4")

@@ -15,20 +15,20 @@ from archgrad.baselines.children import Children
 from archgrad.baselines.searching import Objective, baseline_search, too_small
 from archgrad.baselines.value import Proposal, Strategy
 from archgrad.benchmarks import Table, TableObjective, nas_bench_201
-from archgrad.budget import Limit
-from archgrad.callbacks import Callback
 from archgrad.columns import VALIDATION
-from archgrad.config import SearchConfig
 from archgrad.data import Augmentation, Data
 from archgrad.data.own import OwnData
 from archgrad.errors import ArchgradError
-from archgrad.folder import Run
-from archgrad.records import begun_with, warn_of_order
-from archgrad.result import SearchResult
+from archgrad.resources.budget import Limit
+from archgrad.resources.spending import amount, of_first_order
+from archgrad.searching.callbacks import Callback
+from archgrad.searching.records import begun_with, warn_of_order
+from archgrad.searching.result import SearchResult
+from archgrad.settings.config import SearchConfig
 from archgrad.spaces import SearchSpace
 from archgrad.spaces.nas_bench_201 import NAME
 from archgrad.spaces.own import OwnModel
-from archgrad.spending import amount, of_first_order
+from archgrad.storage.folder import Run
 from archgrad.task import CLASSIFICATION, Task
 
 EVALUATIONS = 100  # of a table, where nothing else is said

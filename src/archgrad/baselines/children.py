@@ -12,17 +12,17 @@ from torch import nn
 
 from archgrad.architecture import Architecture
 from archgrad.baselines.value import Proposal
-from archgrad.config import SearchConfig
-from archgrad.cost import cost
+from archgrad.costing.cost import cost
 from archgrad.data import Augmentation, Data
 from archgrad.data.own import OwnData
-from archgrad.distributed import refuse_apart
-from archgrad.division import add_gradients, divided
 from archgrad.kernels import native
-from archgrad.loaders import Loaders, several
-from archgrad.loops import cosine, placed, random_state, resolve_device, seeded
-from archgrad.precision import autocast, full, without_tf32
+from archgrad.kernels.division import add_gradients, divided
+from archgrad.searching.loaders import Loaders, several
+from archgrad.settings.config import SearchConfig
 from archgrad.spaces import SearchSpace
+from archgrad.system.distributed import refuse_apart
+from archgrad.system.loops import cosine, placed, random_state, resolve_device, seeded
+from archgrad.tensors.precision import autocast, full, without_tf32
 
 STREAM = 1_000_003  # keeps the seeds of children apart from one another
 

@@ -1,8 +1,8 @@
 """The architectures of any space as decisions: draws, probabilities and mutations of them.
 
 An architecture decides for every node of every cell which of its sources it keeps, and for every
-kept edge which of the offered operations it holds (`archgrad.choice.Group`). Both are decisions of
-one kind: so many of so many options.
+kept edge which of the offered operations it holds (`archgrad.networks.choice.Group`). Both are
+decisions of one kind: so many of so many options.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from archgrad.architecture import Architecture, Cell
-from archgrad.choice import Group
 from archgrad.errors import ArchgradError
+from archgrad.networks.choice import Group
 from archgrad.spaces import SearchSpace
 
 Option = TypeVar("Option")

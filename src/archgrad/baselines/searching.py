@@ -15,14 +15,14 @@ import torch
 from archgrad import untrusted
 from archgrad.architecture import Architecture
 from archgrad.baselines.value import Proposal, Scored, Search, Strategy, best
-from archgrad.callbacks import Beginning, Callback, EpochEnd, told
-from archgrad.config import SearchConfig
-from archgrad.distributed import from_first
 from archgrad.errors import ArchgradError, noted
-from archgrad.files import EVALUATIONS, append, read_lines, write
-from archgrad.folder import Run, fitting, refuse_other
-from archgrad.result import SearchResult
+from archgrad.searching.callbacks import Beginning, Callback, EpochEnd, told
+from archgrad.searching.result import SearchResult
+from archgrad.settings.config import SearchConfig
 from archgrad.spaces import SearchSpace
+from archgrad.storage.files import EVALUATIONS, append, read_lines, write
+from archgrad.storage.folder import Run, fitting, refuse_other
+from archgrad.system.distributed import from_first
 from archgrad.task import CLASSIFICATION, Task
 
 BEGUN = "begun_with.json"

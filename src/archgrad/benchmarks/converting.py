@@ -14,7 +14,7 @@ from archgrad.benchmarks.reading import ENCODING, read_csv, read_json, readable
 from archgrad.benchmarks.table import Table
 from archgrad.columns import ARCH
 from archgrad.errors import ArchgradError
-from archgrad.files import write
+from archgrad.storage.files import write
 
 
 class Conversion(NamedTuple):

@@ -6,7 +6,7 @@ from itertools import product
 
 from archgrad.architecture import Architecture
 from archgrad.errors import ArchgradError
-from archgrad.operations import NAS_BENCH_201
+from archgrad.networks.operations import NAS_BENCH_201
 from archgrad.spaces.nas_bench_201 import NAME, NODES, from_string, to_string
 
 # node by node, what its part of a cell's string may be

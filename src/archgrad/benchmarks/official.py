@@ -21,7 +21,7 @@ from archgrad import columns
 from archgrad.benchmarks.reading import Line, assemble, readable
 from archgrad.benchmarks.table import Table
 from archgrad.errors import ArchgradError, shown
-from archgrad.plain_pickle import DATA, Reader, nothing
+from archgrad.storage.plain_pickle import DATA, Reader, nothing
 from archgrad.untrusted import most_unpacked
 
 SHORT, FULL = ("less", "12"), ("full", "200")

@@ -14,29 +14,30 @@ import torch
 import yaml
 from pydantic import ValidationError
 
-from archgrad import failures, untrusted
+from archgrad import untrusted
 from archgrad.baselines import BASELINES
 from archgrad.baselines.beginning import EVALUATIONS
-from archgrad.compare_config import CompareConfig, ComparisonConfig
 from archgrad.comparing.final import final_test
 from archgrad.comparing.jobs import Finished, Job, worked
 from archgrad.comparing.parts import Own, Parts, parts, with_test
-from archgrad.comparing.results import Budget, Results, Settings
-from archgrad.comparing.writing import files
-from archgrad.config import RunConfig, SearchConfig, validated
 from archgrad.data import Data
 from archgrad.errors import ArchgradError, explain, unknown
-from archgrad.files import COMPARISON, RESULTS, write
-from archgrad.folder import environments, held, refuse_used
+from archgrad.findings.results import Budget, Results, Settings
+from archgrad.findings.writing import files
 from archgrad.methods import RECIPES
-from archgrad.pool_config import PoolConfig
-from archgrad.prepared import checked, search_space, section
-from archgrad.processes import Epochs
-from archgrad.retraining import check
-from archgrad.sizing import retrained
+from archgrad.preparing.prepared import checked, search_space, section
+from archgrad.resources.spending import amount, of_first_order
+from archgrad.retraining.processes import Epochs
+from archgrad.retraining.scratch import check
+from archgrad.retraining.sizing import retrained
+from archgrad.settings.compare_config import CompareConfig, ComparisonConfig
+from archgrad.settings.config import RunConfig, SearchConfig, validated
+from archgrad.settings.pool_config import PoolConfig
+from archgrad.settings.train_config import TrainConfig
 from archgrad.spaces import SearchSpace
-from archgrad.spending import amount, of_first_order
-from archgrad.train_config import TrainConfig
+from archgrad.storage import failures
+from archgrad.storage.files import COMPARISON, RESULTS, write
+from archgrad.storage.folder import environments, held, refuse_used
 from archgrad.workers import HERE, Place, made, place
 
 Progress = Callable[[Job, int, int], None]

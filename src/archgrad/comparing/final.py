@@ -13,11 +13,11 @@ import torch
 from archgrad.comparing.jobs import Job, objective
 from archgrad.comparing.parts import Own, parts, with_test
 from archgrad.data import Data
-from archgrad.files import TEST, write
-from archgrad.language_learning import tested
-from archgrad.loops import resolve_device, seeded
-from archgrad.precision import without_tf32
-from archgrad.train_config import TrainConfig
+from archgrad.retraining.language_learning import tested
+from archgrad.settings.train_config import TrainConfig
+from archgrad.storage.files import TEST, write
+from archgrad.system.loops import resolve_device, seeded
+from archgrad.tensors.precision import without_tf32
 
 
 class Tested(NamedTuple):

@@ -11,25 +11,35 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from archgrad import failures, untrusted
+from archgrad import untrusted
 from archgrad.architecture import Architecture
 from archgrad.baselines import BASELINES
 from archgrad.benchmarks import TableObjective, nas_bench_201
-from archgrad.callbacks import Callback
 from archgrad.comparing.parts import Own, Parts, parts
-from archgrad.comparing.results import Costs, Entry, Phase, Point
-from archgrad.config import RunConfig, SearchConfig
-from archgrad.cost import cost
+from archgrad.costing.cost import cost
 from archgrad.data import Data
-from archgrad.files import EVALUATIONS, FAILED, METRICS, RESULT, SELECTION, TEST, read_lines, write
-from archgrad.folder import Run, fitting, refuse_other
+from archgrad.findings.results import Costs, Entry, Phase, Point
 from archgrad.measure import Measure
-from archgrad.prepared import checked, search_space, section
-from archgrad.retraining import retrain, retrainings
-from archgrad.sizing import retrained
+from archgrad.preparing.prepared import checked, search_space, section
+from archgrad.retraining.scratch import retrain, retrainings
+from archgrad.retraining.sizing import retrained
+from archgrad.retraining.training import Retraining
+from archgrad.searching.callbacks import Callback
+from archgrad.settings.config import RunConfig, SearchConfig
+from archgrad.settings.train_config import TrainConfig
 from archgrad.spaces import SearchSpace
-from archgrad.train_config import TrainConfig
-from archgrad.training import Retraining
+from archgrad.storage import failures
+from archgrad.storage.files import (
+    EVALUATIONS,
+    FAILED,
+    METRICS,
+    RESULT,
+    SELECTION,
+    TEST,
+    read_lines,
+    write,
+)
+from archgrad.storage.folder import Run, fitting, refuse_other
 
 JOB = "job.json"
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
-from archgrad.config import OWN
 from archgrad.data import Augmentation, Data, TextSource
 from archgrad.data.base import Source
 from archgrad.data.splits import shuffled, stratified
-from archgrad.data_config import DataConfig
 from archgrad.errors import ArchgradError
 from archgrad.language import LANGUAGE
-from archgrad.retraining import load_data
+from archgrad.retraining.scratch import load_data
+from archgrad.settings.config import OWN
+from archgrad.settings.data_config import DataConfig
 
 Own = tuple[Data, Augmentation]  # data that came from Python
 

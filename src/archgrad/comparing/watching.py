@@ -11,11 +11,11 @@ from typing import Any, Self
 from archgrad.baselines import BASELINES
 from archgrad.comparing.engine import Comparison
 from archgrad.comparing.jobs import JOB, Job
-from archgrad.display import Lines
-from archgrad.files import EVALUATIONS, METRICS
-from archgrad.files import METRICS as TRAINED
-from archgrad.terminal import console
-from archgrad.timeleft import Left, of_jobs
+from archgrad.progress.display import Lines
+from archgrad.progress.terminal import console
+from archgrad.searching.timeleft import Left, of_jobs
+from archgrad.storage.files import EVALUATIONS, METRICS
+from archgrad.storage.files import METRICS as TRAINED
 
 
 class Watching:

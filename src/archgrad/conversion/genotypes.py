@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from archgrad.architecture import RECURRENT, Architecture, Cell
-from archgrad.choice import NONE
 from archgrad.errors import ArchgradError, explain, shown
+from archgrad.networks.choice import NONE
 from archgrad.spaces import darts_rnn, space
 
 CNN, INPUTS, MOST = "darts-cnn", 2, 100  # MOST: nodes of a cell

@@ -21,8 +21,8 @@ from archgrad.data.base import (
     is_dense,
 )
 from archgrad.data.transform import Schedule, Transform, epoch_generator
-from archgrad.dimensions import SIDES, functions, others
 from archgrad.errors import ArchgradError
+from archgrad.tensors.dimensions import SIDES, functions, others
 
 _CHUNK = 1024
 

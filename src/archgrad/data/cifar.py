@@ -21,7 +21,7 @@ from archgrad.data.base import Normalization
 from archgrad.data.dataset import Parts
 from archgrad.data.files import read_npz
 from archgrad.errors import ArchgradError, out_of_memory
-from archgrad.plain_pickle import ARRAYS, Reader
+from archgrad.storage.plain_pickle import ARRAYS, Reader
 
 CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",

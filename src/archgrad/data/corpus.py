@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from archgrad.errors import ArchgradError
-from archgrad.memory import available_mb
+from archgrad.system.memory import available_mb
 from archgrad.untrusted import limited
 
 Array: TypeAlias = "np.ndarray[Any, Any]"

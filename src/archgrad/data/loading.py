@@ -27,8 +27,8 @@ from archgrad.data.splits import balanced
 from archgrad.data.textdata import is_text, load_text
 from archgrad.data.torchdata import DatasetSource, LoaderSource, known_labels
 from archgrad.data.workers import TIMEOUT
-from archgrad.dimensions import SIDES
 from archgrad.errors import ArchgradError, unknown
+from archgrad.tensors.dimensions import SIDES
 
 DATASETS: dict[str, str] = {
     "digits": "1,797 handwritten digits, 8x8 gray (scikit-learn; nothing to download)",

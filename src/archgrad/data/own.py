@@ -20,7 +20,7 @@ from archgrad.data.transform import Schedule, epoch_generator
 from archgrad.data.workers import awaited
 from archgrad.errors import ArchgradError
 from archgrad.task import CLASSIFICATION, Task
-from archgrad.trees import describe, moved
+from archgrad.tensors.trees import describe, moved
 
 GENERATOR = "generator"  # its state, in a checkpoint
 

@@ -15,7 +15,7 @@ from archgrad.data.base import Augmentation, Indices, Normalization, Source, ind
 from archgrad.data.transform import epoch_generator
 from archgrad.errors import ArchgradError
 from archgrad.language import Memory, Segment
-from archgrad.text_config import TextOptions
+from archgrad.settings.text_config import TextOptions
 
 FEWEST = 3  # tokens of a stream: two steps, as one that has a single step would be left out
 _HALVED = 0.05  # how often a training segment has half the length

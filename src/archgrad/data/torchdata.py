@@ -25,8 +25,8 @@ from archgrad.data.base import (
 )
 from archgrad.data.transform import Schedule, Transform, epoch_generator
 from archgrad.data.workers import TIMEOUT, awaited
-from archgrad.dimensions import SIDES
 from archgrad.errors import ArchgradError
+from archgrad.tensors.dimensions import SIDES
 
 
 class DatasetSource:

@@ -13,8 +13,8 @@ from torch import Generator, Tensor
 
 from archgrad.data.base import Augmentation, Normalization, Shape
 from archgrad.data.photographs import crop, jitter
-from archgrad.dimensions import shown, wide
 from archgrad.errors import ArchgradError
+from archgrad.tensors.dimensions import shown, wide
 
 
 def epoch_generator(seed: int, epoch: int) -> Generator:

@@ -23,11 +23,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from archgrad.dimensions import functions, others, wide
-from archgrad.division import present
 from archgrad.kernels import native
+from archgrad.kernels.division import present
 from archgrad.kernels.duals import moves, primal
-from archgrad.precision import full_type, lowered
+from archgrad.tensors.dimensions import functions, others, wide
+from archgrad.tensors.precision import full_type, lowered
 
 Grad = Tensor | None
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from archgrad.precision import lowered
+from archgrad.tensors.precision import lowered
 
 ENTRIES = {"cpu": 1_400_000}  # logits at a time: what stays in a cache
 MOST = 1 << 25  # elsewhere, where launches cost more

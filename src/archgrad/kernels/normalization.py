@@ -24,8 +24,8 @@ from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
 from torch.overrides import TorchFunctionMode
 
-from archgrad.dimensions import wide
-from archgrad.precision import full_type
+from archgrad.tensors.dimensions import wide
+from archgrad.tensors.precision import full_type
 
 
 class forward_differentiable(TorchFunctionMode):

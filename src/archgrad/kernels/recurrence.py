@@ -22,9 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from archgrad.division import present
 from archgrad.kernels import native
-from archgrad.precision import lowered
+from archgrad.kernels.division import present
+from archgrad.tensors.precision import lowered
 
 EPS = 1e-5  # of batch normalization
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {

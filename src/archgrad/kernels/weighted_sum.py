@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from archgrad.dimensions import others, wide
 from archgrad.kernels import native
 from archgrad.kernels.branches import Pending
 from archgrad.kernels.duals import primal
-from archgrad.precision import full_type, lowered
+from archgrad.tensors.dimensions import others, wide
+from archgrad.tensors.precision import full_type, lowered
 
 
 class Term(NamedTuple):

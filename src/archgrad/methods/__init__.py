@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from archgrad.calling import made
 from archgrad.errors import ArchgradError
 from archgrad.methods.beyond_gradients import darts_pt, lambda_darts, oles, shapley
+from archgrad.methods.calling import made
 from archgrad.methods.darts import darts, darts_2nd, idarts, single_level_darts
 from archgrad.methods.fair_darts import fair_darts
 from archgrad.methods.p_darts import p_darts
@@ -18,7 +18,7 @@ from archgrad.methods.regularized import aer, beta_darts, darts_minus, gaea
 from archgrad.methods.robust_darts import robust_darts
 from archgrad.methods.sampling import drnas, gdas, snas
 from archgrad.methods.smooth_darts import sdarts_adv, sdarts_rs
-from archgrad.methods.value import Method, Recovery
+from archgrad.parts.method import Method, Recovery
 
 __all__ = ["RECIPES", "Method", "Recovery", "method"]
 

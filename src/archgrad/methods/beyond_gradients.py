@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from archgrad.methods.value import Method
 from archgrad.parts.hypergradient import first_order_and_weights
+from archgrad.parts.method import Method
 from archgrad.parts.optimizer import Adam, Descent
 from archgrad.parts.schedule import Linear
 from archgrad.parts.selection import Perturbation

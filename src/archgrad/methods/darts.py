@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from archgrad.errors import unknown
-from archgrad.methods.value import Method
 from archgrad.parts.hypergradient import (
     Exact,
     FiniteDifference,
@@ -13,6 +12,7 @@ from archgrad.parts.hypergradient import (
     first_order,
     single_level,
 )
+from archgrad.parts.method import Method
 from archgrad.parts.optimizer import Adam
 
 

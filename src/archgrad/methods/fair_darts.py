@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from archgrad.methods.value import Method
+from archgrad.networks.supernet import Normal
 from archgrad.parts.discretization import Threshold
+from archgrad.parts.method import Method
 from archgrad.parts.optimizer import Adam
 from archgrad.parts.regularizer import ZeroOne
 from archgrad.parts.relaxation import Sigmoid
-from archgrad.supernet import Normal
 
 
 def fair_darts(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from archgrad.methods.value import Method
 from archgrad.parts.discretization import SkipLimit
 from archgrad.parts.edge import SkipDropout
+from archgrad.parts.method import Method
 from archgrad.parts.optimizer import Adam
 from archgrad.parts.schedule import Fading
 from archgrad.parts.stage import Stage

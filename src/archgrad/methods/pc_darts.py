@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from archgrad.methods.value import Method
 from archgrad.parts.edge import PartialChannels
+from archgrad.parts.method import Method
 from archgrad.parts.optimizer import Adam
 from archgrad.parts.relaxation import EdgeNormalized
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archgrad.methods.value import Method
+from archgrad.parts.method import Method
 from archgrad.parts.optimizer import Adam
 from archgrad.parts.paths import TwoPaths, keep_other_probabilities
 from archgrad.parts.relaxation import Gates

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from archgrad.methods.value import Method
 from archgrad.parts.hypergradient import at_rest
+from archgrad.parts.method import Method
 from archgrad.parts.relaxation import UniformPath
 from archgrad.parts.selection import RandomSearch
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from archgrad.methods.value import Method
+from archgrad.networks.supernet import Normal
 from archgrad.parts.edge import AuxiliarySkip
 from archgrad.parts.hypergradient import first_order, single_level
+from archgrad.parts.method import Method
 from archgrad.parts.optimizer import Adam, ExponentiatedGradient
 from archgrad.parts.regularizer import BetaDecay, Entropy
 from archgrad.parts.schedule import Cosine, Linear
-from archgrad.supernet import Normal
 
 
 def darts_minus(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from archgrad.errors import unknown
-from archgrad.methods.value import Method, Recovery
 from archgrad.parts.augmentation import RandomCutout
 from archgrad.parts.edge import EdgeDropPath
 from archgrad.parts.hypergradient import Exact
+from archgrad.parts.method import Method, Recovery
 from archgrad.parts.schedule import Linear
 from archgrad.parts.stopping import EigenvalueStop
 

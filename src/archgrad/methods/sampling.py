@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from archgrad.methods.value import Method
 from archgrad.parts.edge import PartialChannels
 from archgrad.parts.hypergradient import single_level
+from archgrad.parts.method import Method
 from archgrad.parts.optimizer import Adam
 from archgrad.parts.regularizer import DirichletAnchor
 from archgrad.parts.relaxation import Dirichlet, GumbelSoftmax

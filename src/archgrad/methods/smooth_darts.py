@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archgrad.methods.value import Method
+from archgrad.parts.method import Method
 from archgrad.parts.optimizer import Adam
 from archgrad.parts.perturbation import AdversarialPerturbation, RandomPerturbation
 from archgrad.parts.schedule import Linear

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from archgrad.architecture import Cell
-from archgrad.choice import Group
-from archgrad.mixing import Mixing, one_hot
+from archgrad.networks.choice import Group
+from archgrad.networks.mixing import Mixing, one_hot
 
 
 def drawn(groups: Iterable[Group], generator: torch.Generator) -> tuple[Cell, ...]:

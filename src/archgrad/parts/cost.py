@@ -2,9 +2,9 @@ r"""The expected cost of an architecture, differentiable in alpha, and how a sea
 
 .. math:: E(\alpha) = \text{fixed} + \sum_{edges} s_e \sum_o p_{e,o}\, F_{e,o}
 
-(ProxylessNAS, arXiv:1812.00332, equation 6) with F from a `archgrad.costs.CostTable`, p the weights
-of the candidates without noise, and s the share of a derived network in which an edge is kept. What
-is inside candidates of other choices counts with the product of the weights of these.
+(ProxylessNAS, arXiv:1812.00332, equation 6) with F from a `archgrad.costing.costs.CostTable`, p the
+weights of the candidates without noise, and s the share of a derived network in which an edge is
+kept. What is inside candidates of other choices counts with the product of the weights of these.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from archgrad.choice import Group
-from archgrad.costs import CostTable
+from archgrad.costing.costs import CostTable
 from archgrad.errors import ArchgradError
-from archgrad.nesting import Path
+from archgrad.networks.choice import Group
+from archgrad.networks.nesting import Path
+from archgrad.networks.supernet import Alpha
 from archgrad.parts.derivatives import gradient
 from archgrad.parts.hypergradient import Estimate
 from archgrad.parts.schedule import Number, now
 from archgrad.parts.state import State
-from archgrad.supernet import Alpha
 
 __all__ = ["CostPenalty", "CostRatio", "ExpectedCost"]
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from archgrad.counting import second_derivative
 from archgrad.errors import ArchgradError, out_of_memory
 from archgrad.kernels.normalization import forward_differentiable
+from archgrad.networks.counting import second_derivative
 
 Tensors = Mapping[str, Tensor]
 

@@ -6,10 +6,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
 from archgrad.architecture import Cell
-from archgrad.choice import NONE, Group
 from archgrad.errors import ArchgradError
+from archgrad.networks.choice import NONE, Group
+from archgrad.networks.supernet import Alpha
 from archgrad.parts.state import State
-from archgrad.supernet import Alpha
 
 __all__ = ["ByGroup", "SkipLimit", "StrongestEdges", "Threshold"]
 

@@ -9,12 +9,12 @@ from math import inf
 import torch
 from torch import Tensor, nn
 
-from archgrad.choice import Around, Parts, State, Summand, term, total
-from archgrad.dimensions import functions
 from archgrad.errors import ArchgradError
-from archgrad.network import DropPath
-from archgrad.operations import FactorizedReduce
+from archgrad.networks.choice import Around, Parts, State, Summand, term, total
+from archgrad.networks.network import DropPath
+from archgrad.networks.operations import FactorizedReduce
 from archgrad.parts.schedule import Linear, Number, extremes, now
+from archgrad.tensors.dimensions import functions
 
 __all__ = ["AuxiliarySkip", "EdgeDropPath", "PartialChannels", "Plain", "SkipDropout"]
 
@@ -22,8 +22,8 @@ __all__ = ["AuxiliarySkip", "EdgeDropPath", "PartialChannels", "Plain", "SkipDro
 class Plain:
     """An edge part that changes nothing; the others say what they change.
 
-    One of your own is derived from it: a frozen dataclass, see `archgrad.choice.Edge` for what each
-    method is asked.
+    One of your own is derived from it: a frozen dataclass, see `archgrad.networks.choice.Edge` for
+    what each method is asked.
 
     >>> from torch import nn
     >>> from archgrad.parts.edge import Plain

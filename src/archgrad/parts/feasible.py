@@ -12,14 +12,14 @@ from typing import NamedTuple
 import numpy as np
 
 from archgrad.architecture import Cell
-from archgrad.choice import Group
-from archgrad.costs import CostTable
+from archgrad.costing.costs import CostTable
 from archgrad.errors import ArchgradError
-from archgrad.nesting import followed
+from archgrad.networks.choice import Group
+from archgrad.networks.nesting import followed
+from archgrad.networks.supernet import Alpha
 from archgrad.parts.discretization import Strength
 from archgrad.parts.front import Front, Numbers, by_node, edge, node, ways_of
 from archgrad.parts.state import State
-from archgrad.supernet import Alpha
 
 NESTED = 10**4  # ways to decide choices together that hold others, at most
 ROUNDING = 1e-9  # of sums of costs, relative

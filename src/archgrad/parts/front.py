@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from archgrad.choice import Group
 from archgrad.errors import ArchgradError
+from archgrad.networks.choice import Group
 
 Numbers = NDArray[Any]
 WEAKEST = 1e-30  # a strength of 0 has no logarithm

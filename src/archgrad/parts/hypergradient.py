@@ -28,10 +28,10 @@ import torch
 from torch import Tensor
 
 from archgrad.errors import ArchgradError
+from archgrad.networks.supernet import Alpha, Weights
 from archgrad.parts.derivatives import detached, gradient, hessian_vector, leaves, norm
 from archgrad.parts.state import State
-from archgrad.precision import whole
-from archgrad.supernet import Alpha, Weights
+from archgrad.tensors.precision import whole
 
 __all__ = [
     "Estimate",

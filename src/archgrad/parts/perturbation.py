@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from archgrad.errors import ArchgradError
-from archgrad.mixing import Mixing
+from archgrad.networks.mixing import Mixing
 from archgrad.parts.derivatives import detached, gradient, leaves
 from archgrad.parts.schedule import Linear, Number, extremes, now
 from archgrad.parts.state import State
@@ -24,7 +24,7 @@ class RandomPerturbation:
     (`ArchgradError`).
 
     >>> import torch
-    >>> from archgrad.mixing import Mixing
+    >>> from archgrad.networks.mixing import Mixing
     >>> from archgrad.parts.perturbation import RandomPerturbation
     >>> from archgrad.parts.relaxation import Softmax
     >>> from archgrad.parts.state import State

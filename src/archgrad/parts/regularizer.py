@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.distributions import Dirichlet as DirichletDistribution
 from torch.distributions import kl_divergence
 
-from archgrad.choice import NONE
 from archgrad.errors import ArchgradError
+from archgrad.networks.choice import NONE
+from archgrad.networks.supernet import Alpha
 from archgrad.parts.relaxation import Dirichlet
 from archgrad.parts.schedule import Cosine, Linear, Number, now
 from archgrad.parts.state import State
-from archgrad.supernet import Alpha
 
 __all__ = ["BetaDecay", "DirichletAnchor", "Entropy", "ZeroOne"]
 

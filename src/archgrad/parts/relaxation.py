@@ -15,14 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from archgrad.choice import Group
 from archgrad.errors import ArchgradError
-from archgrad.mixing import Mixing, Paths
+from archgrad.networks.choice import Group
+from archgrad.networks.mixing import Mixing, Paths
+from archgrad.networks.supernet import Alpha
 from archgrad.parts.architectures import alone, drawn
 from archgrad.parts.discretization import StrongestEdges
 from archgrad.parts.schedule import Linear, Number, extremes, now
 from archgrad.parts.state import State
-from archgrad.supernet import Alpha
 
 __all__ = [
     "Dirichlet",

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from archgrad.architecture import Cell
-from archgrad.choice import Group
 from archgrad.errors import ArchgradError
+from archgrad.networks.choice import Group
 from archgrad.parts.architectures import drawn
 from archgrad.parts.relaxation import ALONE
 

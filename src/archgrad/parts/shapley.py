@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from archgrad.errors import ArchgradError
-from archgrad.mixing import Mixing
+from archgrad.networks.mixing import Mixing
+from archgrad.networks.supernet import Alpha
 from archgrad.parts.hypergradient import Estimate
 from archgrad.parts.state import State
-from archgrad.supernet import Alpha
 
 __all__ = ["Shapley"]
 

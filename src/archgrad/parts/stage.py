@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from archgrad.choice import Edge, Group
 from archgrad.errors import ArchgradError
+from archgrad.networks.choice import Edge, Group
 
 __all__ = ["Stage"]
 

@@ -10,11 +10,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from archgrad.choice import Group, Row
 from archgrad.errors import ArchgradError
-from archgrad.mixing import Mixing
+from archgrad.networks.choice import Group, Row
+from archgrad.networks.mixing import Mixing
+from archgrad.networks.supernet import Alpha, Weights
 from archgrad.parts.derivatives import norm
-from archgrad.supernet import Alpha, Weights
 
 __all__ = ["SGD", "Problem", "State"]
 

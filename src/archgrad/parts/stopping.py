@@ -132,9 +132,9 @@ class StableRanking:
     """Stop when the ranking of the operations has not changed for `epochs` epochs.
 
     The second criterion of DARTS+ (arXiv:1909.06035). Reads `ranking`, as
-    `archgrad.diagnostics.ranking` gives it, and compares for equality alone: it must be the same
-    now, `epochs` epochs ago and at every reading between. The alpha of the last one is returned.
-    `ArchgradError` for `epochs` below 1.
+    `archgrad.searching.diagnostics.ranking` gives it, and compares for equality alone: it must be
+    the same now, `epochs` epochs ago and at every reading between. The alpha of the last one is
+    returned. `ArchgradError` for `epochs` below 1.
 
     >>> from archgrad.parts.stopping import StableRanking
     >>> history = [{"epoch": n, "ranking": [["sep_conv_3x3"]]} for n in range(1, 12)]

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from archgrad.choice import Row
 from archgrad.errors import ArchgradError
-from archgrad.mixing import Mixing
+from archgrad.networks.choice import Row
+from archgrad.networks.mixing import Mixing
+from archgrad.networks.supernet import Alpha, Supernet
 from archgrad.parts.derivatives import detached, gradient, leaves
 from archgrad.parts.schedule import Linear, Number, now
 from archgrad.parts.state import State
-from archgrad.precision import whole
-from archgrad.supernet import Alpha, Supernet
+from archgrad.tensors.precision import whole
 
 __all__ = ["AlignLayers", "FreezeOverfitted"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from archgrad.architecture import Architecture
-from archgrad.files import write
 from archgrad.reporting.drawing import png, svg
 from archgrad.reporting.layout import Strength
+from archgrad.storage.files import write
 
 
 def save_drawing(

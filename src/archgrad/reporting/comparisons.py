@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from archgrad.comparing import tables
-from archgrad.comparing.checklist import checklist
-from archgrad.comparing.results import Results
-from archgrad.comparing.statistics import bands
 from archgrad.errors import ArchgradError
-from archgrad.files import COMPARISON, RESULTS
+from archgrad.findings import tables
+from archgrad.findings.checklist import checklist
+from archgrad.findings.results import Results
+from archgrad.findings.statistics import bands
 from archgrad.reporting import facts
 from archgrad.reporting.source import Source
 from archgrad.reporting.values import Value, items, mapping, text, whole
+from archgrad.storage.files import COMPARISON, RESULTS
 from archgrad.untrusted import LIMIT_YAML
 
 FORMAT = "archgrad-comparison/1"

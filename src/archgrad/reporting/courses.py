@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from archgrad.choice import Group
-    from archgrad.result import SearchResult
+    from archgrad.networks.choice import Group
+    from archgrad.searching.result import SearchResult
 
 
 class Course(NamedTuple):
@@ -35,8 +35,8 @@ def courses(result: SearchResult) -> list[Course]:
     lines = [line for line in result.replay if "strength" in line]  # older ones have none
     if not lines:
         return []
-    from archgrad.groups import Groups
-    from archgrad.methods.value import Method
+    from archgrad.parts.method import Method
+    from archgrad.searching.groups import Groups
 
     assert isinstance(result.method, Method)
     groups = {group.name: group for group in Groups.of(result.space, result.method).groups}

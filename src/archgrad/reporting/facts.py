@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from archgrad import __version__
-from archgrad.config import OWN, SearchConfig
-from archgrad.data_config import DataConfig
-from archgrad.decided import decided_nothing
-from archgrad.files import ARCHITECTURE, CONFIG, ENVIRONMENT
 from archgrad.reporting.source import Source
 from archgrad.reporting.values import Value, items, mapping, number, text
-from archgrad.section import Section
-from archgrad.train_config import TrainConfig
+from archgrad.searching.decided import decided_nothing
+from archgrad.settings.config import OWN, SearchConfig
+from archgrad.settings.data_config import DataConfig
+from archgrad.settings.section import Section
+from archgrad.settings.train_config import TrainConfig
+from archgrad.storage.files import ARCHITECTURE, CONFIG, ENVIRONMENT
 
 LIMIT = "limit.json"
 KNOWN: dict[str, type[Section]] = {
@@ -200,7 +200,7 @@ def _warnings(line: Value) -> list[Value]:
 
 
 def _undecided(line: Value) -> list[Value]:
-    """What `archgrad.monitor.undecided` tells at the end of a search."""
+    """What `archgrad.searching.monitor.undecided` tells at the end of a search."""
     moved = number(line.get("moved"))
     sentence = None if moved is None else decided_nothing(moved)
     if sentence is None or number(line.get("alpha_loss")) is None:

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from archgrad.comparing.results import Results
-    from archgrad.experiment import Report
-    from archgrad.result import SearchResult
+    from archgrad.findings.results import Results
+    from archgrad.searching.result import SearchResult
+    from archgrad.verbs.experiment import Report
 
 POINTS = 72  # an inch
 SIZE, SMALL = 7.0, 6.0  # points: text, and what stands at ticks and in legends

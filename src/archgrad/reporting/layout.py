@@ -20,7 +20,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from archgrad.architecture import RECURRENT, Architecture, Cell
-from archgrad.config import OWN
+from archgrad.settings.config import OWN
 
 FONT, TITLE, EM_PER_CHARACTER = 12.0, 16.0, 0.6  # lengths are in SVG user units (px)
 MARGIN, HEIGHT = 20.0, 34.0  # of the picture; the least height of a node

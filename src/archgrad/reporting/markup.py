@@ -10,18 +10,18 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from archgrad.architecture import Architecture, Cell
-from archgrad.config import OWN
 from archgrad.measure import MEASURES
 from archgrad.reporting.drawing import svg
 from archgrad.reporting.layout import Strength, printable
+from archgrad.settings.config import OWN
 
 if TYPE_CHECKING:
-    from archgrad.callbacks import EpochEnd
-    from archgrad.choice import Choice
-    from archgrad.comparing.results import Results
-    from archgrad.experiment import Report
-    from archgrad.result import SearchResult
-    from archgrad.trained import TrainResult
+    from archgrad.exporting.trained import TrainResult
+    from archgrad.findings.results import Results
+    from archgrad.networks.choice import Choice
+    from archgrad.searching.callbacks import EpochEnd
+    from archgrad.searching.result import SearchResult
+    from archgrad.verbs.experiment import Report
 
 FRAME = (
     "background:#fff;color:#222;border:1px solid #c8ced6;border-radius:6px;padding:10px 14px;"
@@ -173,7 +173,7 @@ def of_retraining(result: TrainResult) -> str:
 
 def of_comparison(results: Results) -> str:
     """The table of a comparison, and what has to be said with it."""
-    from archgrad.comparing import tables
+    from archgrad.findings import tables
 
     title = f"Comparison on {', '.join(results.settings.data)}, space {results.settings.space}"
     header, body = _headed(tables.rows(results))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from archgrad.errors import ArchgradError
-from archgrad.files import ARCHITECTURE, METRICS, RESULT, TEST
 from archgrad.measure import MEASURES
 from archgrad.reporting.source import Source
 from archgrad.reporting.values import Value, architecture, columns, items, number, whole
+from archgrad.storage.files import ARCHITECTURE, METRICS, RESULT, TEST
 
 OF_SEARCH = SHORT, FULL = "short", "full"  # retrainings of a comparison's search
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from itertools import takewhile
 
-from archgrad.files import FAILED, RESULTS, SUMMARY
 from archgrad.reporting.source import Source
 from archgrad.reporting.values import Value, text
+from archgrad.storage.files import FAILED, RESULTS, SUMMARY
 
 LIMIT = 2**18  # characters of a summary
 COLUMNS = re.compile(r"\S {2,}\S|^ {2,}\S")

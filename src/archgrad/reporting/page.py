@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from archgrad.errors import ArchgradError
-from archgrad.files import REPORT, write
 from archgrad.reporting.document import document
+from archgrad.storage.files import REPORT, write
 
 LIBRARIES = ("d3", "plot", "dagre")
 SCRIPTS = (

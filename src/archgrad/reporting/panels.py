@@ -12,9 +12,9 @@ from archgrad.reporting.courses import Course, courses
 from archgrad.reporting.layout import NEUTRAL, brief, style
 
 if TYPE_CHECKING:
-    from archgrad.comparing.results import Results
-    from archgrad.experiment import Report
-    from archgrad.result import SearchResult
+    from archgrad.findings.results import Results
+    from archgrad.searching.result import SearchResult
+    from archgrad.verbs.experiment import Report
 
 # Okabe and Ito, "Color Universal Design" (2008), without the yellow, which white paper swallows
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#000000", "#cc79a7", "#e69f00", "#56b4e9")
@@ -163,7 +163,7 @@ def of_run(report: Report) -> tuple[list[Row], Panel]:
 
 def of_comparison(results: Results, data: str) -> tuple[list[Row], Panel]:
     """The methods on a data set: a row each, and the best validation value over spending."""
-    from archgrad.comparing.statistics import anytime, summaries
+    from archgrad.findings.statistics import anytime, summaries
 
     factor = results.judge.factor
     rows = []

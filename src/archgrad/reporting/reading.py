@@ -7,20 +7,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from archgrad.config import OWN
 from archgrad.errors import ArchgradError
-from archgrad.files import (
-    ALPHAS,
-    ARCHITECTURE,
-    CONFIG,
-    ENVIRONMENT,
-    EVALUATIONS,
-    FAILED,
-    GROUPS,
-    METRICS,
-    RESULTS,
-    SELECTION,
-)
 from archgrad.measure import MEASURES
 from archgrad.reporting import facts
 from archgrad.reporting.networks import OF_SEARCH, found, networks
@@ -36,6 +23,19 @@ from archgrad.reporting.values import (
     strange,
     text,
     whole,
+)
+from archgrad.settings.config import OWN
+from archgrad.storage.files import (
+    ALPHAS,
+    ARCHITECTURE,
+    CONFIG,
+    ENVIRONMENT,
+    EVALUATIONS,
+    FAILED,
+    GROUPS,
+    METRICS,
+    RESULTS,
+    SELECTION,
 )
 from archgrad.untrusted import LIMIT_YAML
 

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 from archgrad.architecture import RECURRENT
 from archgrad.errors import ArchgradError
-from archgrad.files import ALPHAS, GROUPS
 from archgrad.reporting.packing import pack
 from archgrad.reporting.source import Source
 from archgrad.reporting.values import Value, architecture, items, mapping, number, text, whole
+from archgrad.storage.files import ALPHAS, GROUPS
 
 FORMAT = "archgrad-groups/1"
 EPOCHS = 2000  # of a replay

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from archgrad import files
 from archgrad.reporting.values import Value, mapping
+from archgrad.storage import files
 from archgrad.untrusted import LIMIT, from_json, from_yaml
 
 SHOWN = {

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from archgrad.architecture import Architecture
-from archgrad.choice import Edge, Group
 from archgrad.errors import unknown
+from archgrad.networks.choice import Edge, Group
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.spaces.darts_rnn import DartsRNN
 from archgrad.spaces.mbconv import MBConv

@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from archgrad.architecture import Architecture
-from archgrad.choice import Edge, build
-from archgrad.dimensions import LAYERS, shown
 from archgrad.errors import ArchgradError
-from archgrad.network import Classifier, DropPath, EdgeFactory, Wiring
-from archgrad.operations import Factory
+from archgrad.networks.choice import Edge, build
+from archgrad.networks.network import Classifier, DropPath, EdgeFactory, Wiring
+from archgrad.networks.operations import Factory
 from archgrad.spaces.grouped import Edges, Grouped
+from archgrad.tensors.dimensions import LAYERS, shown
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from typing import ClassVar
 import torch
 
 from archgrad.architecture import Architecture, Cell
-from archgrad.choice import Edge, Group
-from archgrad.dimensions import shown
 from archgrad.errors import ArchgradError
-from archgrad.network import Network, Wiring, reductions
-from archgrad.operations import OPERATIONS, Factory, candidates
+from archgrad.networks.choice import Edge, Group
+from archgrad.networks.network import Network, Wiring, reductions
+from archgrad.networks.operations import OPERATIONS, Factory, candidates
 from archgrad.spaces.cells import CellSpace
+from archgrad.tensors.dimensions import shown
 
 INPUTS = 2
 

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from archgrad.architecture import RECURRENT, Architecture, Cell
-from archgrad.choice import Choice, Edge, Group
 from archgrad.errors import ArchgradError
-from archgrad.recurrent import LanguageModel, RecurrentCell, Regularization, operation
+from archgrad.networks.choice import Choice, Edge, Group
+from archgrad.networks.recurrent import LanguageModel, RecurrentCell, Regularization, operation
 from archgrad.spaces.grouped import Edges, Grouped
 
 NAME, CELL = "darts-rnn", RECURRENT

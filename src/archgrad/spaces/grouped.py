@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Self
 
 from archgrad.architecture import Architecture, Cell
-from archgrad.choice import NONE, Group
 from archgrad.errors import ArchgradError, unknown
+from archgrad.networks.choice import NONE, Group
 
 Edges = tuple[tuple[str, ...], ...]  # for each edge of a group the names of its candidates
 

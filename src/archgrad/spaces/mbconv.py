@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from archgrad.architecture import Architecture, Cell
-from archgrad.choice import NONE, Edge, Group, build
 from archgrad.errors import ArchgradError
-from archgrad.network import Classifier, DropPath
-from archgrad.operations import Zero
-from archgrad.recompute import Recomputable
+from archgrad.networks.choice import NONE, Edge, Group, build
+from archgrad.networks.network import Classifier, DropPath
+from archgrad.networks.operations import Zero
+from archgrad.networks.recompute import Recomputable
 from archgrad.spaces.cells import CellSpace
 
 NAME, EDGE = "mbconv", (0, 1)

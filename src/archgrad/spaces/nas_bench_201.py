@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from archgrad.architecture import Architecture, Cell
-from archgrad.choice import Edge, Group
 from archgrad.errors import ArchgradError, unknown
-from archgrad.network import Classifier, Nodes, Wiring
-from archgrad.operations import NAS_BENCH_201, relu_conv_norm
+from archgrad.networks.choice import Edge, Group
+from archgrad.networks.network import Classifier, Nodes, Wiring
+from archgrad.networks.operations import NAS_BENCH_201, relu_conv_norm
 from archgrad.spaces.cells import CellSpace
 
 NAME, CELL, STAGES, NODES = "nas-bench-201", "cell", 3, (1, 2, 3)

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from archgrad.architecture import Architecture, Cell
-from archgrad.choice import Choice, Edge, Group
-from archgrad.choices import replaced
-from archgrad.config import OWN
 from archgrad.errors import ArchgradError, unknown
+from archgrad.networks.choice import Choice, Edge, Group
+from archgrad.networks.choices import replaced
+from archgrad.settings.config import OWN
 from archgrad.task import Task
-from archgrad.trees import cut, moved, size
+from archgrad.tensors.trees import cut, moved, size
 
 
 class OwnModel:

@@ -11,16 +11,17 @@ from typing import Any
 import yaml
 from pydantic import Field, JsonValue, ValidationError
 
-from archgrad import failures, untrusted
+from archgrad import untrusted
 from archgrad.comparing.parts import Own
-from archgrad.config import RunConfig
 from archgrad.errors import ArchgradError, explain
-from archgrad.files import write
-from archgrad.folder import free_folder, held, refuse_used
-from archgrad.pool_config import SweepPool, pool_of
-from archgrad.prepared import prepare_data, section
-from archgrad.processes import Epochs
-from archgrad.section import Section
+from archgrad.preparing.prepared import prepare_data, section
+from archgrad.retraining.processes import Epochs
+from archgrad.settings.config import RunConfig
+from archgrad.settings.pool_config import SweepPool, pool_of
+from archgrad.settings.section import Section
+from archgrad.storage import failures
+from archgrad.storage.files import write
+from archgrad.storage.folder import free_folder, held, refuse_used
 from archgrad.sweeping import grid
 from archgrad.sweeping.table import Swept
 from archgrad.sweeping.trial import Trial, ready, worked
@@ -181,13 +182,14 @@ def sweep(
     """Make many searches whose options vary; validation sorts them, the test part is not read.
 
     - `vary`: option -> its values, every combination of which is a trial; an option is a field of
-      `archgrad.config.SearchConfig` or `archgrad.data_config.DataConfig`, or "method_options.NAME".
+      `archgrad.settings.config.SearchConfig` or `archgrad.settings.data_config.DataConfig`, or
+      "method_options.NAME".
     - `data`, `classes`: as for `archgrad.search`.
     - `trials`: that many combinations alone, drawn with the `seed` of the options.
     - `out`: a new folder (default: one under runs/), with a run folder a trial under trials/.
     - `resume`: such a folder, to do what is left in it and what failed.
-    - `options`: as for `archgrad.search`, and those of `archgrad.pool_config.SweepPool`, which say
-      where searches run and may be others with `resume`.
+    - `options`: as for `archgrad.search`, and those of `archgrad.settings.pool_config.SweepPool`,
+    which say where searches run and may be others with `resume`.
 
     Returns `archgrad.sweeping.table.Swept`: print it for the table. Raises `ArchgradError` for
     wrong input, before anything is searched.
@@ -199,7 +201,7 @@ def sweep(
     >>> sorted(row["options"]["seed"] for row in swept.rows), swept.failed
     ([0, 1], 0)
     """
-    from archgrad.arguments import SEARCH, sections_of
+    from archgrad.verbs.arguments import SEARCH, sections_of
 
     pool, named = pool_of(options, SweepPool), isinstance(data, str | Path | None)
     if resume is not None:
@@ -211,7 +213,7 @@ def sweep(
     sections = sections_of(options, SEARCH, data)
     own = None
     if not named:
-        from archgrad.data_config import DataConfig
+        from archgrad.settings.data_config import DataConfig
 
         own = prepare_data(DataConfig.model_validate(sections["data"]), data, classes=classes)
     return begun(sections, vary or {}, trials=trials, out=out, own=own, pool=pool).run()

@@ -6,10 +6,10 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from archgrad.config import FILLED_IN, RunConfig, SearchConfig, build
-from archgrad.data_config import DataConfig
 from archgrad.errors import ArchgradError, unknown
-from archgrad.section import Section
+from archgrad.settings.config import FILLED_IN, RunConfig, SearchConfig, build
+from archgrad.settings.data_config import DataConfig
+from archgrad.settings.section import Section
 
 HOMES: dict[str, type[Section]] = {"data": DataConfig, "search": SearchConfig}
 OF_METHOD = "method_options."

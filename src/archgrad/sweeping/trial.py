@@ -8,21 +8,22 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from archgrad import failures, untrusted
-from archgrad.callbacks import Callback
+from archgrad import untrusted
 from archgrad.comparing.jobs import search_value
 from archgrad.comparing.parts import Own
-from archgrad.config import OWN, RunConfig
-from archgrad.cost import cost
+from archgrad.costing.cost import cost
 from archgrad.data import Data
-from archgrad.data_config import DataConfig
 from archgrad.errors import ArchgradError
-from archgrad.files import CONFIG, write
-from archgrad.folder import Run, fitting
 from archgrad.measure import Measure
-from archgrad.prepared import Prepared, checked, prepare_data, search_space, section
+from archgrad.preparing.prepared import Prepared, checked, prepare_data, search_space, section
 from archgrad.reporting.cells import save_drawing
-from archgrad.result import SearchResult
+from archgrad.searching.callbacks import Callback
+from archgrad.searching.result import SearchResult
+from archgrad.settings.config import OWN, RunConfig
+from archgrad.settings.data_config import DataConfig
+from archgrad.storage import failures
+from archgrad.storage.files import CONFIG, write
+from archgrad.storage.folder import Run, fitting
 
 ENDED = "trial.json"
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from rich.console import Console
 
 from archgrad.measure import MEASURES
+from archgrad.searching.timeleft import clock
 from archgrad.sweeping import grid
 from archgrad.sweeping.engine import Sweep
 from archgrad.sweeping.trial import Trial
-from archgrad.timeleft import clock
 
 
 class Watching:

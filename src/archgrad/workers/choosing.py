@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from archgrad.errors import ArchgradError
-from archgrad.pool_config import PoolConfig
+from archgrad.settings.pool_config import PoolConfig
 from archgrad.workers.calls import Crew
 from archgrad.workers.local import VISIBLE, LocalCrew
 from archgrad.workers.on_ray import RayCrew, connect, installed

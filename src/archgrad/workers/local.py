@@ -15,9 +15,9 @@ from multiprocessing.context import SpawnProcess
 from types import TracebackType
 from typing import Any, Self
 
-from archgrad.allocation import keep_freed_memory
 from archgrad.errors import ArchgradError
-from archgrad.interruption import held_back
+from archgrad.system.allocation import keep_freed_memory
+from archgrad.system.interruption import held_back
 from archgrad.workers.calls import done, failed
 
 CONTEXT = get_context("spawn")

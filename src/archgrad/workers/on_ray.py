@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from archgrad.allocation import keep_freed_memory
 from archgrad.errors import ArchgradError
+from archgrad.system.allocation import keep_freed_memory
 from archgrad.workers.calls import done, failed
 
 ANSWER = 10.0  # seconds

@@ -1,0 +1,1 @@
+"""What candidates and networks cost: parameters, multiply-adds, latency."""

@@ -1,0 +1,1 @@
+"""What a comparison measured: values, statistics, tables, the checklist. No torch."""

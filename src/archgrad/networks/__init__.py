@@ -1,0 +1,1 @@
+"""Models with choices: operations, choices, mixing weights, the supernet, the network."""

@@ -1,0 +1,1 @@
+"""What commands share in the terminal: options, progress, how they end."""

@@ -1,0 +1,1 @@
+"""Training a discrete architecture from scratch, and its one test."""

@@ -1,0 +1,1 @@
+"""The search loop and what it needs; it names no method."""

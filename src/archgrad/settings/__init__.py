@@ -1,0 +1,1 @@
+"""The options of every command: names, defaults, ranges, units, sources. No torch."""

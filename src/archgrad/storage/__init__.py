@@ -1,0 +1,1 @@
+"""Files of a run: folders, checkpoints, what was kept of a failure."""

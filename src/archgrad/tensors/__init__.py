@@ -1,0 +1,1 @@
+"""Tensors in structures, in one to three dimensions, in two precisions."""

@@ -1,0 +1,1 @@
+"""The verbs in Python, as on the command line."""
