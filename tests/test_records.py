@@ -26,7 +26,7 @@ from archgrad.searching.tuning import Tuning
 from archgrad.settings.config import RunConfig, SearchConfig
 from archgrad.spaces.darts_cnn import DartsCNN
 from archgrad.spaces.nas_bench_201 import NasBench201
-from archgrad.storage import folder
+from archgrad.storage import files, folder
 from archgrad.storage.folder import Run, load_checkpoint
 
 SPACE = DartsCNN(
@@ -125,7 +125,7 @@ def test_a_folder_of_an_older_version_can_go_back_as_well(
         )
         with pytest.raises(Killed):
             searched(two_digits, method, path)
-    lines = folder.read_lines(path / "alphas.jsonl")
+    lines = files.read_lines(path / "alphas.jsonl")
     older = ({"epoch": line["epoch"], "alpha": line["alpha"]} for line in lines)
     (path / "alphas.jsonl").write_text("".join(json.dumps(line) + "\n" for line in older))
     assert equal(searched(two_digits, method, path), searched(two_digits, adaptive((3, 2))))

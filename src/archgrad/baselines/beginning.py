@@ -28,10 +28,11 @@ from archgrad.settings.config import SearchConfig
 from archgrad.spaces import SearchSpace
 from archgrad.spaces.nas_bench_201 import NAME
 from archgrad.spaces.own import OwnModel
+from archgrad.storage.files import EVALUATIONS
 from archgrad.storage.folder import Run
 from archgrad.task import CLASSIFICATION, Task
 
-EVALUATIONS = 100  # of a table, where nothing else is said
+TABLE_EVALUATIONS = 100  # of a table, where nothing else is said
 OF_TRAINING = ("budget", "budget_seconds", "child_epochs")
 OF_BASELINES = ("child_epochs", "table", "evaluations")
 
@@ -91,7 +92,7 @@ class Baseline:
         if config.table is not None:
             look_ups = LookUps.of(config.table)
             objective: Objective = look_ups
-            budget = config.evaluations or EVALUATIONS
+            budget = config.evaluations or TABLE_EVALUATIONS
             begun["data"] = look_ups.fingerprint()
         else:
             objective = Children(space, data, config, augmentation)
@@ -116,7 +117,7 @@ class Baseline:
                 f"budget_seconds {seconds:g} ends the search by the time that evaluations take; "
                 "begun anew, it may make another number of them"
             )
-        kept = run is not None and (run.path / searching.EVALUATIONS).is_file()
+        kept = run is not None and (run.path / EVALUATIONS).is_file()
         if kept and isinstance(self.objective, Children) and not self.objective.exact_resume:
             warn_of_order("the evaluations that are kept")
         return baseline_search(

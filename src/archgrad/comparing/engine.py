@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from archgrad import untrusted
 from archgrad.baselines import BASELINES
-from archgrad.baselines.beginning import EVALUATIONS
+from archgrad.baselines.beginning import TABLE_EVALUATIONS
 from archgrad.comparing.final import final_test
 from archgrad.comparing.jobs import Finished, Job, worked
 from archgrad.comparing.parts import Own, Parts, parts, with_test
@@ -238,7 +238,7 @@ def _same_budget(
     table gives the final accuracies alone.
     """
     if search.table is not None and set(compare.names) <= BASELINES.keys():
-        return {"evaluations": search.evaluations or EVALUATIONS}
+        return {"evaluations": search.evaluations or TABLE_EVALUATIONS}
     if search.table is not None and search.evaluations is not None:
         others = ", ".join(name for name in compare.names if name not in BASELINES)
         raise ArchgradError(
