@@ -27,7 +27,7 @@ import torch
 import archgrad
 from archgrad.architecture import Architecture
 from archgrad.baselines import BASELINES
-from archgrad.baselines.beginning import EVALUATIONS, LookUps
+from archgrad.baselines.beginning import TABLE_EVALUATIONS, LookUps
 from archgrad.baselines.searching import baseline_search
 from archgrad.benchmarks import Table, TableObjective, nas_bench_201
 from archgrad.benchmarks.numbering import number
@@ -62,7 +62,9 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data-root", default=os.environ.get("ARCHGRAD_DATA"))
     parser.add_argument("--runs", type=int, default=500, help="searches a method, one a seed")
-    parser.add_argument("--evaluations", type=int, default=EVALUATIONS, help="look-ups a search")
+    parser.add_argument(
+        "--evaluations", type=int, default=TABLE_EVALUATIONS, help="look-ups a search"
+    )
     parser.add_argument("--quick", action="store_true", help="3 runs a method")
     parser.add_argument("--report", action="store_true", help="the table of what was measured")
     parser.add_argument("--out", type=Path, help="the folder of results")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import archgrad
 from archgrad.baselines import BASELINES, Proposal
-from archgrad.baselines.beginning import EVALUATIONS, Baseline, LookUps
+from archgrad.baselines.beginning import TABLE_EVALUATIONS, Baseline, LookUps
 from archgrad.benchmarks import Table, TableObjective
 from archgrad.benchmarks.numbering import CELLS, number, string
 from archgrad.cli.main import main
@@ -374,7 +374,7 @@ def test_a_table_is_asked_as_often_as_was_said(file: dict[str, Table], name: str
              for line in found.metrics]  # fmt: skip
     assert scores == [values()[number(cell)] / 100 for cell in cells]
     assert scores[cells.index(found.architecture)] == max(scores) or name == "halving"
-    assert len(looked_up(method=name).metrics) == EVALUATIONS == 100
+    assert len(looked_up(method=name).metrics) == TABLE_EVALUATIONS == 100
 
 
 def test_a_search_reads_no_column_of_the_test(file: dict[str, Table]) -> None:

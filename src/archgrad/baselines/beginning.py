@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from archgrad.baselines import searching
 from archgrad.baselines.children import Children
 from archgrad.baselines.searching import Objective, baseline_search, too_small
 from archgrad.baselines.value import Proposal, Strategy
