@@ -56,12 +56,12 @@ from archgrad.data import Data, as_data, load
 from archgrad.errors import ArchgradError
 from archgrad.methods import Method, method
 from archgrad.parts.hypergradient import first_order
-from archgrad.retraining.processes import _end_with_parent
 from archgrad.searching.diagnostics import PARAMETER_FREE, SKIP
 from archgrad.searching.guard import Guard
 from archgrad.searching.result import SearchResult
 from archgrad.storage.files import write
 from archgrad.storage.folder import environment
+from archgrad.workers.local import end_with_parent
 
 SPACES = ("s2", "s4", "nas-bench-201")
 SEARCH_STEPS = 50 * 391  # published: 25,000 images in batches of 64
@@ -257,7 +257,7 @@ def main() -> None:
     waiting = [job for job in jobs if not (options.out / f"{job.name}.json").is_file()]
     print(f"{len(jobs) - len(waiting)} of {len(jobs)} done; searches in {options.work}", flush=True)
     context = get_context("spawn")
-    with ProcessPoolExecutor(options.jobs, context, _end_with_parent) as pool:
+    with ProcessPoolExecutor(options.jobs, context, end_with_parent) as pool:
         for line in as_completed([pool.submit(attempt, job, size, options) for job in waiting]):
             print(line.result(), flush=True)
 

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from archgrad.errors import ArchgradError
-from archgrad.settings.config import SECTIONS, RunConfig, SearchConfig, build, load, validated
+from archgrad.settings.config import RunConfig, SearchConfig, build, load, validated
 from archgrad.settings.data_config import DataConfig
 from archgrad.settings.presets import PRESETS
 from archgrad.settings.train_config import TrainConfig
 
 Sections = dict[str, dict[str, Any]]
+SECTIONS = {"data": DataConfig, "search": SearchConfig, "train": TrainConfig}
 CIFAR: Sections = {"data": {"data": "cifar10"}}
 ALL: Sections = {"data": {}, "search": {}, "train": {}}
 

@@ -121,7 +121,7 @@ def _serve(line: Connection, device: str | None) -> None:
     if device is not None:
         os.environ[VISIBLE] = device  # before torch looks for GPUs
     keep_freed_memory()
-    _end_with_parent()
+    end_with_parent()
     while True:
         try:
             work, call = line.recv()
@@ -143,7 +143,7 @@ def _send(line: Connection, answer: tuple[Any, Exception | None]) -> None:
         line.send((None, RuntimeError(f"what a worker gave cannot be sent ({error}): {answer}")))
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Let this worker die with the process that started it, however that one dies."""
     parent = parent_process()
     assert parent is not None
