@@ -67,9 +67,9 @@ def begin(arguments: Sequence[str], err: Path, new: bool) -> Child:
             )  # fmt: skip
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["archgrad.cli.main", "archgrad.verbs.compare_verb", "archgrad.verbs.experiment",
+        ["archgrad.cli.main", "archgrad.verbs.compare", "archgrad.verbs.experiment",
          "archgrad.progress.display", "archgrad.progress.session", "archgrad.cli.answers",
-         "archgrad.verbs.api", "archgrad.reporting.page", "archgrad.reporting.cells",
+         "archgrad.verbs.search", "archgrad.reporting.page", "archgrad.reporting.cells",
          "sklearn.datasets", "torch._dynamo"]
     )  # fmt: skip
     process = context.Process(target=forked, args=(list(arguments), str(err)))

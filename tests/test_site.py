@@ -66,7 +66,7 @@ def test_files_of_the_repository_are_shown(site: Path) -> None:
     assert 'href="files/src/archgrad/networks/counting.py.html"' in page
     shown = (site / "files" / "src" / "archgrad" / "counting.py.html").read_text(encoding="utf-8")
     assert re.sub("<[^>]+>", "", shown).count("def ") > 5
-    assert 'href="../../files/src/archgrad/verbs/api.py.html#L-' in (
+    assert 'href="../../files/src/archgrad/verbs/search.py.html#L-' in (
         site / "reference" / "api" / "verbs.html"
     ).read_text(encoding="utf-8")
     folder = (site / "files" / "examples" / "own_models.html").read_text(encoding="utf-8")

@@ -31,9 +31,13 @@ if TYPE_CHECKING:
     from archgrad.searching.result import SearchResult
     from archgrad.spaces import space
     from archgrad.sweeping.engine import sweep
-    from archgrad.verbs.api import build, derive, export, plan, run, search, train
-    from archgrad.verbs.compare_verb import compare
+    from archgrad.verbs.compare import compare
+    from archgrad.verbs.derive import build, derive
+    from archgrad.verbs.export import export
     from archgrad.verbs.model_summary import summary
+    from archgrad.verbs.run import run
+    from archgrad.verbs.search import plan, search
+    from archgrad.verbs.train import train
 
 __version__ = "0.1.0"
 
@@ -62,24 +66,24 @@ _HOMES = {
     "TrainResult": "archgrad.exporting.trained",
     "Width": "archgrad.networks.choices",
     "Zero": "archgrad.networks.operations",
-    "build": "archgrad.verbs.api",
-    "compare": "archgrad.verbs.compare_verb",
+    "build": "archgrad.verbs.derive",
+    "compare": "archgrad.verbs.compare",
     "convert": "archgrad.conversion",
     "cost_table": "archgrad.costing.costs",
-    "derive": "archgrad.verbs.api",
-    "export": "archgrad.verbs.api",
+    "derive": "archgrad.verbs.derive",
+    "export": "archgrad.verbs.export",
     "insert_choices": "archgrad.networks.choices",
     "measure_latency": "archgrad.costing.latency",
     "method": "archgrad.methods",
-    "plan": "archgrad.verbs.api",
+    "plan": "archgrad.verbs.search",
     "published": "archgrad.architecture",
     "report": "archgrad.reporting.page",
-    "run": "archgrad.verbs.api",
-    "search": "archgrad.verbs.api",
+    "run": "archgrad.verbs.run",
+    "search": "archgrad.verbs.search",
     "space": "archgrad.spaces",
     "summary": "archgrad.verbs.model_summary",
     "sweep": "archgrad.sweeping.engine",
-    "train": "archgrad.verbs.api",
+    "train": "archgrad.verbs.train",
 }
 
 __all__ = [

@@ -53,7 +53,7 @@ def compare_command(
     from archgrad.comparing.engine import opened
     from archgrad.comparing.watching import Watching
     from archgrad.findings.writing import report
-    from archgrad.verbs.compare_verb import begun, refuse_changes
+    from archgrad.verbs.compare import begun, refuse_changes
 
     pool = checked(given.pop("pool"), PoolConfig)
     if resume is not None:

@@ -264,7 +264,7 @@ def derive_command(
     """
     from archgrad.cli import answers
     from archgrad.storage.files import write
-    from archgrad.verbs.api import derive
+    from archgrad.verbs.derive import derive
 
     if out is not None and out.exists():
         raise ArchgradError(f"file {out} already exists; choose another --out")
@@ -295,7 +295,7 @@ def export_command(
 
     They are loaded and compared with the network before the command ends.
     """
-    from archgrad.verbs.api import export
+    from archgrad.verbs.export import export
 
     exported = export(run, format, out, seed=seed)
     print_result(exported, str(exported), as_json)
