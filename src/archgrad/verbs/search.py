@@ -63,8 +63,8 @@ def search(
       option as it was.
     - `callbacks`: hear of it as it goes, each an `archgrad.Callback` (docs/callbacks.md).
     - `options`: any field of `archgrad.settings.config.SearchConfig` or
-    `archgrad.settings.data_config.DataConfig`, as `epochs=5`, or `dims=1` for signals (N, channels,
-    length), `dims=3` for volumes.
+      `archgrad.settings.data_config.DataConfig`, as `epochs=5`, or `dims=1` for signals
+      (N, channels, length), `dims=3` for volumes.
 
     Returns an `archgrad.SearchResult`; of an own model `result.derive()` is the model with what was
     chosen in place of its choices. Raises `ArchgradError` for wrong input, before anything is

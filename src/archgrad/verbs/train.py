@@ -54,9 +54,9 @@ def train(
       without it; each score notes the search's data as "transferred_from".
     - `callbacks`: hear of every retraining.
     - `options`: any field of `archgrad.settings.train_config.TrainConfig` or
-    `archgrad.settings.data_config.DataConfig`, as `epochs=20, seeds=1`, or
-    `recipe="darts-cifar10"`: the options of a paper (`archgrad.settings.recipes`), which others
-    override.
+      `archgrad.settings.data_config.DataConfig`, as `epochs=20, seeds=1`, or
+      `recipe="darts-cifar10"`: the options of a paper (`archgrad.settings.recipes`), which others
+      override.
 
     Retrainings run one after the other. Raises `ArchgradError` for wrong input, for data without a
     test part and for an architecture of an own model, and `Diverged` when a loss is not finite.
