@@ -16,7 +16,7 @@ from archgrad.cli.report import report_command
 from archgrad.cli.sweep import sweep_command
 from archgrad.cli.train import train_command
 from archgrad.errors import ArchgradError, out_of_memory, reason, stored, unwritable
-from archgrad.progress.options import Given, with_options
+from archgrad.progress.options import Given, Grouped, with_options
 from archgrad.progress.terminal import (
     AsJson,
     Config,
@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(2)
 
 
-@app.command("run")
+@app.command("run", cls=Grouped)
 @with_options(
     {"data": (DataConfig, ""), "search": (SearchConfig, ""), "train": (TrainConfig, "train-")}
 )
@@ -124,7 +124,7 @@ def run_command(
     print_result(value, "\n".join([*told, *line]), as_json)
 
 
-@app.command("plan")
+@app.command("plan", cls=Grouped)
 @with_options({"data": (DataConfig, ""), "search": (SearchConfig, "")})
 def plan_command(
     given: Given,
@@ -146,7 +146,7 @@ def plan_command(
     print_result(found, summary(found), as_json)
 
 
-@app.command("measure-latency")
+@app.command("measure-latency", cls=Grouped)
 @with_options({"data": (DataConfig, ""), "search": (SearchConfig, "")})
 def measure_latency_command(
     given: Given,
@@ -187,7 +187,7 @@ def measure_latency_command(
     print_result(value, f"{summary(table)}\n{limits}\n{after}", as_json)
 
 
-@app.command("search")
+@app.command("search", cls=Grouped)
 @with_options({"data": (DataConfig, ""), "search": (SearchConfig, "")})
 def search_command(
     given: Given,
@@ -237,7 +237,7 @@ def search_command(
     print_result(value, "\n".join(told), as_json)
 
 
-@app.command("derive")
+@app.command("derive", cls=Grouped)
 def derive_command(
     run: Annotated[Path, typer.Argument(help="folder of a search")],
     epoch: Annotated[
@@ -275,13 +275,13 @@ def derive_command(
     print_result(answers.derive(architecture, run, epoch, out), told, as_json)
 
 
-app.command("train")(train_command)
-app.command("compare")(compare_command)
-app.command("sweep")(sweep_command)
-app.command("report")(report_command)
+app.command("train", cls=Grouped)(train_command)
+app.command("compare", cls=Grouped)(compare_command)
+app.command("sweep", cls=Grouped)(sweep_command)
+app.command("report", cls=Grouped)(report_command)
 
 
-@app.command("export")
+@app.command("export", cls=Grouped)
 def export_command(
     run: Annotated[Path, typer.Argument(help="folder of a main job or of a retraining")],
     format: Annotated[
@@ -301,11 +301,11 @@ def export_command(
     print_result(exported, str(exported), as_json)
 
 
-app.command("convert")(convert_command)
-app.command("methods")(methods_command)
-app.command("spaces")(spaces_command)
-app.command("data")(data_command)
-app.command("recipes")(recipes_command)
+app.command("convert", cls=Grouped)(convert_command)
+app.command("methods", cls=Grouped)(methods_command)
+app.command("spaces", cls=Grouped)(spaces_command)
+app.command("data", cls=Grouped)(data_command)
+app.command("recipes", cls=Grouped)(recipes_command)
 
 
 START = """\

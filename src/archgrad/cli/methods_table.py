@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -13,6 +15,11 @@ from archgrad.baselines import BASELINES
 from archgrad.errors import unknown
 from archgrad.methods import RECIPES, Method
 from archgrad.methods.calling import defaults
+
+SIGNS = {  # of formulas, but for Greek letters
+    "partial": "∂", "nabla": "∇", "sum": "Σ", "infty": "∞", "le": "≤", "approx": "≈", "sim": "~",
+    "leftarrow": "←", "cdot": "·", "|": "‖", "quad": "  ", "\\": "\n   ", ",": " ", ";": " ",
+}  # fmt: skip
 
 
 def table() -> str:
@@ -48,11 +55,27 @@ def describe(name: str) -> str:
     if name not in RECIPES and name not in BASELINES:
         raise unknown("method", name, [*RECIPES, *BASELINES])
     if name in BASELINES:
-        return "\n".join([f"{name}: {inspect.getdoc(BASELINES[name])}", "", *_options(name)])
+        return "\n".join([f"{name}: {_told(BASELINES[name])}", "", *_options(name)])
     recipe = RECIPES[name]
     filled = [f"  {slot}: {part}" for slot, part in recipe().filled().items()]
-    lines = [f"{name}: {inspect.getdoc(recipe)}", "", "Slots that are not those of plain DARTS:"]
+    lines = [f"{name}: {_told(recipe)}", "", "Slots that are not those of plain DARTS:"]
     return "\n".join([*lines, *(filled or ["  (none)"]), "", *_options(name)])
+
+
+def _told(recipe: Callable[..., Any]) -> str:
+    """A docstring for the terminal: formulas without markup, in signs."""
+    text = re.sub(r":math:`([^`]*)`|\.\. math:: ?", r"\1", inspect.getdoc(recipe) or "")
+    return re.sub(r"\\([a-zA-Z]+|[,|\\;])", _sign, text)
+
+
+def _sign(command: re.Match[str]) -> str:
+    name = command[1]
+    if name in SIGNS:
+        return SIGNS[name]
+    case, letter = "SMALL" if name.islower() else "CAPITAL", name.upper().replace("BDA", "DA")
+    with suppress(KeyError):
+        return unicodedata.lookup(f"GREEK {case} LETTER {letter}")
+    return command[0].removeprefix("\\")
 
 
 def _options(name: str) -> list[str]:

@@ -9,12 +9,42 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import typer
 from pydantic import BaseModel
+from typer.core import TyperCommand
 
 from archgrad.errors import ArchgradError
 from archgrad.settings.config import FILLED_IN
 from archgrad.settings.presets import PRESETS
+from archgrad.settings.text_config import TextOptions
 
 Given = dict[str, dict[str, Any]]  # section -> the options that were given explicitly
+TITLES = {
+    "data": "Data", "search": "Search", "train": "Retraining", "compare": "Comparison",
+    "pool": "Where searches run",
+}  # fmt: skip
+
+
+class Grouped(TyperCommand):
+    """A command whose help lists options by what they are about: its own first, text last."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the arguments and options, a heading a group."""
+        groups: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        text = []
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            section, _, field = (param.name or "").partition("__")
+            if record is None:
+                continue
+            if field in TextOptions.model_fields:
+                text.append(record)
+            elif param.param_type_name == "argument":
+                groups["Arguments"].append(record)
+            else:
+                groups.setdefault(TITLES[section] if field else "Options", []).append(record)
+        for title, records in {**groups, "Language models": text}.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
 
 
 def with_options(
