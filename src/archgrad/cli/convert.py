@@ -47,7 +47,7 @@ def convert_command(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Turn architectures and logs of other tools into ours, or back.
+    """Turn architectures of other tools into ours, or back.
 
     Reads what DARTS and its descendants, NNI, NASLib and AutoDL-Projects print and export, as text:
     nothing of it is run. Weights are not converted. See docs/coming_from/index.md.
