@@ -1,7 +1,7 @@
 """Time and memory of one search step, the library against the textbook form of DARTS.
 
 A step is an alpha step and a weight step. Cases take turns, each in a fresh process, with one
-thread, kept memory (`archgrad.system.loops.keep_freed_memory`), the same batches and the same
+thread, kept memory (`archgrad.system.allocation.keep_freed_memory`), the same batches and the same
 warm-up; ratios are taken within a turn. A case that would not end within --seconds, by what it took
 before, is left out of a later turn. Default: the paper's size (16 channels, 8 cells, batch 64,
 3x32x32, float32).

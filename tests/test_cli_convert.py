@@ -60,6 +60,16 @@ def test_files_are_not_overwritten(option: str, tmp_path: Path) -> None:
     assert path.read_text() == "kept"
 
 
+def test_nothing_is_written_where_something_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "cell.json"
+    both = ["convert", "DARTS_V2", "--out", path, "--table"]
+    assert "choose two names" in run(*both, path, status=2)[1]
+    assert "no epochs, so no table" in run(*both, tmp_path / "epochs.csv", status=2)[1]
+    wrong = run("convert", "DARTS_V2", "--space", "s9", "--out", path, status=2)[1]
+    assert 'space of these cells "s9" is not known; Known: darts-cnn' in wrong
+    assert not [*tmp_path.iterdir()]
+
+
 def test_nothing_of_a_text_is_run(tmp_path: Path) -> None:
     made = tmp_path / "made"
     for call in (f"__import__('os').mkdir('{made}')", f"(lambda: mkdir('{made}'))()", "open(0)"):

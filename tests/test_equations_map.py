@@ -84,17 +84,18 @@ def test_every_method_and_baseline_is_in_the_map() -> None:
 
 
 def sources() -> list[str]:
-    """Public classes and functions that name a paper or a formula, of the parts and beside them."""
+    """Public classes and functions that name a paper or a formula, of the slots and beside them."""
     source = ROOT / "src" / "archgrad"
     files = (
-        "diagnostics",
+        "findings/statistics",
+        "networks/network",
+        "retraining/averaging",
+        "retraining/schedules",
+        "searching/diagnostics",
         "statistics",
-        "averaging",
-        "network",
-        "schedules",
-        "comparing/statistics",
     )
-    paths = [*(source / "parts").glob("*.py"), *(source / "baselines").glob("*.py")]
+    slots = [path for path in (source / "parts").glob("*.py") if path.stem != "method"]
+    paths = [*slots, *(source / "baselines").glob("*.py")]
     found = []
     for path in [*paths, *(source / f"{name}.py" for name in files)]:
         short = str(path.relative_to(ROOT))

@@ -64,9 +64,8 @@ def test_every_link_within_the_site_leads_somewhere(site: Path) -> None:
 def test_files_of_the_repository_are_shown(site: Path) -> None:
     page = (site / "comparing.html").read_text(encoding="utf-8")
     assert 'href="files/src/archgrad/networks/counting.py.html"' in page
-    shown = (site / "files" / "src" / "archgrad" / "networks" / "counting.py.html").read_text(
-        encoding="utf-8"
-    )
+    counting = site / "files" / "src" / "archgrad" / "networks" / "counting.py.html"
+    shown = counting.read_text(encoding="utf-8")
     assert re.sub("<[^>]+>", "", shown).count("def ") > 5
     assert 'href="../../files/src/archgrad/verbs/search.py.html#L-' in (
         site / "reference" / "api" / "verbs.html"

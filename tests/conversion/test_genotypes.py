@@ -157,7 +157,7 @@ AMOEBANET = (
         (genotype("DARTS_V1").replace("'sep_conv_3x3', 1", "1, 1", 1), "found (1, 1), expected"),
         (genotype("DARTS_V1").replace("normal=", "norm=", 1), "found the fields"),
         (genotype("DARTS_V1").replace("normal=", "", 1), "expected lists, tuples"),
-        (genotype("DARTS_V1")[:-30], "is the file cut off?"),
+        (genotype("DARTS_V1")[:-30], "as where a file is cut off"),
         ("Genotype(recurrent=[('tanh', 0), ('relu', 1)], concat=[2])", "as output all"),
         ("Genotype(recurrent=[('tanh', 0), ('relu', 2)], concat=[1, 2])", "source 2"),
         ("Genotype(**fields)", "notation"),

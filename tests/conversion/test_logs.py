@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import time
+import tracemalloc
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -37,9 +40,9 @@ def test_a_log_that_is_cut_off_keeps_what_is_whole() -> None:
     text = darts_log(NAMES, "11/23 04:05:08 PM epoch 3 lr 1e-3\nPM genotype = Genotype(normal=[(")
     found = convert(text)
     assert found.chosen(epoch=2) == published("PC_DARTS")
-    with pytest.raises(ArchgradError, match="is the file cut off"):
+    with pytest.raises(ArchgradError, match="as where a file is cut off"):
         _ = found.architecture
-    with pytest.raises(ArchgradError, match="has epochs 0 to 3, not epoch 9; choose one it has"):
+    with pytest.raises(ArchgradError, match="has epochs 0 to 3, not epoch 9; choose one that it has"):
         found.chosen(epoch=9)
 
 
@@ -153,9 +156,15 @@ def test_a_file_without_any_is_told(tmp_path: Path) -> None:
         convert(path)
     with pytest.raises(ArchgradError, match=r"missing\.txt cannot be read: No such file"):
         convert(tmp_path / "missing.txt")
-    for text in ("", "\x00", "x" * 5000, "log.txt"):
+    for text in ("", "\x00", "x" * 5000, "{}"):
         with pytest.raises(ArchgradError, match="found no architecture in the text"):
             convert(text)
+    with pytest.raises(ArchgradError, match=r'no file or folder "log\.txt", and published'):
+        convert("log.txt")
+    with pytest.raises(ArchgradError, match=r'no file or folder "DARTSV2".* mean "DARTS_V2"\?'):
+        convert("DARTSV2")
+    with pytest.raises(ArchgradError, match="no architecture of the form archgrad in"):
+        convert(darts_log(NAMES), form="archgrad")
     with pytest.raises(ArchgradError, match="it is no Python value"):
         convert("{1, 2")
 
@@ -165,5 +174,40 @@ def test_more_than_a_file_should_hold_is_refused(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ArchgradError, match="holds more than 2 architectures"):
         convert(darts_log(NAMES))
     monkeypatch.undo()
-    with pytest.raises(ArchgradError, match=r'the text "Genotype.*is the file cut off'):
+    with pytest.raises(ArchgradError, match=r'the text "Genotype.*as where a file is cut off'):
         convert("Genotype(\n" * 101)
+
+
+def test_a_large_log_takes_little_more_than_its_size() -> None:
+    tracemalloc.start()
+    convert("epoch 1 lr 0.1\n" + "train_acc 50.0\n" * 100_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * 2**20
+
+
+def test_one_long_line_takes_time_in_proportion() -> None:
+    """Each genotype of a line, and each in a comment, once meant to look at all that is before."""
+    for text in ("#" + "Genotype(" * 400_000, " " * 4_000_000 + "Genotype()" * 10_000):
+        began = time.process_time()
+        with suppress(ArchgradError):
+            convert(text)
+        assert time.process_time() - began < 8
+
+
+def test_what_is_a_comment_is_no_architecture() -> None:
+    kept, left = genotype("DARTS_V1"), genotype("DARTS_V2")
+    for text in (f"# {left} {left}\n{kept}", f"{kept} # {left}, {left}", f"{kept}\n\n  # {left}"):
+        assert [one.architecture for one in convert(text).found] == [published("DARTS_V1")], text
+
+
+def test_epochs_and_names_that_are_not_there_are_told() -> None:
+    found = convert("DARTS_V2")
+    with pytest.raises(ArchgradError, match="without epochs, not epoch 3; leave the epoch out"):
+        found.chosen(epoch=3)
+    with pytest.raises(ArchgradError, match='without names, not "x"; leave the name out'):
+        found.chosen(name="x")
+    with pytest.raises(ArchgradError, match="DARTS_V2 has no epochs, so no table"):
+        found.table()
+    with pytest.raises(ArchgradError, match="has epochs 0 to 1, not epoch 2; choose one"):
+        convert(darts_log(["DARTS_V1", "DARTS_V2"])).chosen(epoch=2)

@@ -47,7 +47,7 @@ def convert_command(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read what other tools found, or write ours for them.
+    """Turn architectures of other tools into ours, or back.
 
     Reads what DARTS and its descendants, NNI, NASLib and AutoDL-Projects print and export, as text:
     nothing of it is run. Weights are not converted. See docs/coming_from/index.md.
@@ -59,16 +59,19 @@ def convert_command(
     for path in (out, table):
         if path is not None and path.exists():
             raise ArchgradError(f"file {path} already exists; choose another name")
+    if out is not None and table is not None and out.absolute() == table.absolute():
+        raise ArchgradError(f"found {out} as --out and as --table; choose two names")
     found = convert(source, form, space)
     numbers_alone = not found.found and table is not None and out is None
     chosen = None if numbers_alone else found.chosen(epoch, name)
     told, text = "", None if chosen is None else written(chosen, to)
+    lines = "" if table is None else found.table()  # before anything is written
     if chosen is not None and text is not None:
         told = text.removesuffix("\n") if out is None else str(chosen)
         if out is not None:
             write(out, text.removesuffix("\n") + "\n")
     if table is not None:
-        write(table, found.table())
+        write(table, lines)
         told += f"\ntable    {table}"
     value = answers.conversion(found, chosen, text, {"file": out, "table": table})
     print_result(value, told.strip("\n"), as_json)

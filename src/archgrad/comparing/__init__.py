@@ -1,1 +1,1 @@
-"""Comparing methods: what was measured, its statistics, the tables and the checklist."""
+"""Comparing methods: their searches side by side, and one test of everything at the end."""

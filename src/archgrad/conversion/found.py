@@ -79,24 +79,37 @@ class Conversion:
                 f"{self.source} has numbers of {len(self.metrics)} epochs and no architecture; "
                 "print the architecture with the tool that wrote the file, and convert that text"
             )
+        names = {each.name for each in self.found if each.name}
+        if name is not None and names:
+            return unknown("architecture", name, names)
         if name is not None:
-            return unknown("architecture", name, {f.name for f in self.found if f.name})
-        epochs = [f.epoch for f in self.found if f.epoch is not None]
-        known = (
-            f"epochs {min(epochs)} to {max(epochs)}" if epochs else "architectures without epochs"
+            return ArchgradError(
+                f'{self.source} has architectures without names, not "{name}"; leave the name out'
+            )
+        epochs = [each.epoch for each in self.found if each.epoch is not None]
+        if not epochs:
+            return ArchgradError(
+                f"{self.source} has architectures without epochs, not epoch {epoch}; leave the "
+                "epoch out"
+            )
+        return ArchgradError(
+            f"{self.source} has epochs {min(epochs)} to {max(epochs)}, not epoch {epoch}; choose "
+            "one that it has"
         )
-        return ArchgradError(f"{self.source} has {known}, not epoch {epoch}; choose one it has")
 
     def table(self) -> str:
         """CSV of the epochs: their numbers, and the architecture in one line that `convert` reads.
 
-        A string of NAS-Bench-201, a Genotype, or JSON where that cannot say it.
+        A string of NAS-Bench-201, a Genotype, or JSON where that cannot say it. Raises
+        `ArchgradError` where there is no epoch.
         """
         lines: dict[int, dict[str, object]] = {int(m["epoch"]): dict(m) for m in self.metrics}
         for each in self.found:
             if each.epoch is not None and each.architecture is not None:
                 line = lines.setdefault(each.epoch, {"epoch": each.epoch})
                 line["architecture"] = _in_one_line(each.architecture)
+        if not lines:
+            raise ArchgradError(f"{self.source} has no epochs, so no table; convert it without one")
         columns = list(dict.fromkeys(["epoch", *(c for line in lines.values() for c in line)]))
         columns.sort(key=lambda column: column == "architecture")
         text = io.StringIO()

@@ -39,19 +39,23 @@ class Literal(NamedTuple):
 
 def genotypes(text: str) -> Iterator[Literal]:
     """Every `Genotype(...)` and every dict that begins with the key normal, but no comment."""
-    found, broken = _START.search(text), 0
+    found, broken, seen = _START.search(text), 0, 0
     while found is not None:
-        end, problem = found.end(), ""
-        line = text[text.rfind("\n", 0, found.start()) + 1 : found.start()]
-        if "#" not in line:
+        begin, end, problem = found.start(), found.end(), ""
+        line = max(seen, text.rfind("\n", seen, begin) + 1)  # what is before was looked at
+        seen = begin
+        if text.find("#", line, begin) < 0:
             try:
                 end = _end(text, found.end())
             except ArchgradError as error:
                 problem, broken = str(error), broken + 1
                 if broken > BROKEN:
                     raise
-            yield Literal(found.start(), found["name"], text[found.end() : end], problem)
-        found = _START.search(text, max(end, found.start() + 1))
+            yield Literal(begin, found["name"], text[found.end() : end], problem)
+        else:  # the rest of the line is a comment
+            end = text.find("\n", begin)
+            seen = end = len(text) if end < 0 else end
+        found = _START.search(text, max(end, begin + 1))
 
 
 def arguments(text: str) -> Any:
@@ -108,7 +112,7 @@ def _end(text: str, start: int, whole: bool = False) -> int:
     if place < len(text):
         raise _wrong(text, start, f"it has more than {LONGEST:,} characters")
     if not whole:
-        raise _wrong(text, start, "its brackets do not close; is the file cut off?")
+        raise _wrong(text, start, "its brackets do not close, as where a file is cut off")
     return place
 
 

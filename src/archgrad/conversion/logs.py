@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from heapq import merge
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from archgrad.errors import ArchgradError, shown
@@ -50,15 +52,13 @@ class Epochs(NamedTuple):
 
 def epochs(text: str) -> Epochs:
     """The epochs of a log as its tool counts them; accuracies are shares, not percent."""
-    found = [
-        (match.start(), match, names)
-        for pattern, names in _PATTERNS
-        for match in pattern.finditer(text)
-    ]
     places: list[int] = []
     numbers: list[int] = []
     lines: dict[int, Line] = {}
-    for place, match, names in sorted(found, key=lambda entry: entry[0]):
+    # Merged, not sorted: a log may have a million of them, each much larger than its text.
+    for place, match, names in merge(
+        *(_found(text, *each) for each in _PATTERNS), key=itemgetter(0)
+    ):
         groups = match.groupdict()
         if "epoch" in groups:
             places.append(place)
@@ -68,6 +68,14 @@ def epochs(text: str) -> Epochs:
             line = lines.setdefault(numbers[-1], {"epoch": numbers[-1]})
             line.update({name: _share(name, float(v)) for name, v in zip(names, values)})
     return Epochs(places, numbers, [lines[number] for number in sorted(lines)])
+
+
+def _found(
+    text: str, pattern: re.Pattern[str], names: tuple[str, ...]
+) -> Iterator[tuple[int, re.Match[str], tuple[str, ...]]]:
+    """What a pattern finds, in order."""
+    for match in pattern.finditer(text):
+        yield match.start(), match, names
 
 
 def trajectory(value: Any) -> list[Line] | None:

@@ -21,6 +21,8 @@ LIMIT, MOST = 2**24, 20_000  # bytes of a file, architectures in it
 FORMS = ("archgrad", "genotype", "nas-bench-201", "nni", "naslib")
 """The forms that `convert` reads."""
 
+SPACES = (genotypes.CNN, "s1", "s2", "s3", "s4")  # of convolutional cells
+_PATH = re.compile(r"[\w.~:/\\ -]{1,200}")
 _NODE = r"\|(?:\w{1,40}~\d\|){1,9}"
 _STRING = re.compile(rf"{_NODE}(?:\+{_NODE}){{1,9}}")
 
@@ -63,31 +65,28 @@ def convert(
         raise unknown("form", form, FORMS)
     if isinstance(source, Architecture):
         return Conversion("the architecture", (Found(source),))
-    ours = _own(source) if form in (None, "archgrad") else None
-    if ours is not None:
-        return ours
-    text, name = _text(source)
-    conversion = _read(text, name, form, space)
-    if not conversion.found and not conversion.metrics:
-        raise ArchgradError(
-            f"found no architecture{f' of the form {form}' if form else ''} in {name}; expected "
-            "Genotype(...), a string of NAS-Bench-201, choices of NNI or a configuration of "
-            "NAS-Bench-301, or the name of a file that holds one; give what the other tool wrote"
-        )
-    return conversion
-
-
-def _own(source: str | Path) -> Conversion | None:
-    """Of a published name, a run folder or a JSON file of ours; else None."""
+    if space not in SPACES:
+        raise unknown("space of these cells", space, SPACES)
     known = isinstance(source, str) and source in published_names()
     with suppress(OSError, ValueError):  # a text that cannot be a path
         known = known or (source != "" and Path(source).is_dir())
-    if known:
+    if known and form in (None, "archgrad"):
         return Conversion(str(source), (Found(resolve(source)),))
     text, name = _text(source)
-    if text.lstrip().startswith("{") and '"archgrad-architecture/' in text[:1000]:
+    ours = text.lstrip().startswith("{") and '"archgrad-architecture/' in text[:1000]
+    if ours and form in (None, "archgrad"):
         return Conversion(name, (Found(Architecture.from_json(text, origin=name)),))
-    return None
+    conversion = Conversion(name, ()) if form == "archgrad" else _read(text, name, form, space)
+    if conversion.found or conversion.metrics:
+        return conversion
+    if text == source and _PATH.fullmatch(text) and not known:
+        told = unknown("published architecture", text, published_names())
+        raise ArchgradError(f'there is no file or folder "{text}", and {told}')
+    raise ArchgradError(
+        f"found no architecture{f' of the form {form}' if form else ''} in {name}; expected "
+        "Genotype(...), a string of NAS-Bench-201, choices of NNI or a configuration of "
+        "NAS-Bench-301, or the name of a file that holds one; give what the other tool wrote"
+    )
 
 
 def _text(source: str | Path) -> tuple[str, str]:
