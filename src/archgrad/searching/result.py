@@ -46,7 +46,7 @@ class SearchResult:
     - `cost`: whether the architecture meets the limit of cost, if there is one.
     - `origin`: the data set, where it has classes.
     - `spent`: multiply-adds of all passes of the search, see `archgrad.networks.counting`; of a
-    baseline with a table its evaluations.
+      baseline with a table its evaluations.
     - `undecided`: that alpha has hardly moved, and what to do, or None.
     - `replay`: one entry an epoch, as in alphas.jsonl: alpha, the strength of every candidate, and
       the cells it gave.

@@ -189,7 +189,7 @@ def sweep(
     - `out`: a new folder (default: one under runs/), with a run folder a trial under trials/.
     - `resume`: such a folder, to do what is left in it and what failed.
     - `options`: as for `archgrad.search`, and those of `archgrad.settings.pool_config.SweepPool`,
-    which say where searches run and may be others with `resume`.
+      which say where searches run and may be others with `resume`.
 
     Returns `archgrad.sweeping.table.Swept`: print it for the table. Raises `ArchgradError` for
     wrong input, before anything is searched.

@@ -90,8 +90,8 @@ def search(
       option as it was.
     - `callbacks`: hear of it as it goes, each an `archgrad.Callback` (docs/callbacks.md).
     - `options`: any field of `archgrad.settings.config.SearchConfig` or
-    `archgrad.settings.data_config.DataConfig`, as `epochs=5`, or `dims=1` for signals (N, channels,
-    length), `dims=3` for volumes.
+      `archgrad.settings.data_config.DataConfig`, as `epochs=5`, or `dims=1` for signals (N,
+      channels, length), `dims=3` for volumes.
 
     Returns an `archgrad.SearchResult`; of an own model `result.derive()` is the model with what was
     chosen in place of its choices. Raises `ArchgradError` for wrong input, before anything is
@@ -328,9 +328,9 @@ def train(
       without it; each score notes the search's data as "transferred_from".
     - `callbacks`: hear of every retraining.
     - `options`: any field of `archgrad.settings.train_config.TrainConfig` or
-    `archgrad.settings.data_config.DataConfig`, as `epochs=20, seeds=1`, or
-    `recipe="darts-cifar10"`: the options of a paper (`archgrad.settings.recipes`), which others
-    override.
+      `archgrad.settings.data_config.DataConfig`, as `epochs=20, seeds=1`, or
+      `recipe="darts-cifar10"`: the options of a paper (`archgrad.settings.recipes`), which others
+      override.
 
     Retrainings run one after the other. Raises `ArchgradError` for wrong input, for data without a
     test part and for an architecture of an own model, and `Diverged` when a loss is not finite.
