@@ -63,17 +63,6 @@ copybutton_exclude = ".linenos, .gp, .go"
 html_math_renderer = "mathml"
 
 
-def _without_empty(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Patterns of the table of contents that no page matches: Sphinx would warn of them."""
-    if docname == "index":
-        source[0] = re.sub(
-            r"^(\w+/\S*\*)\n",
-            lambda found: found[0] if any(HERE.glob(f"{found[1]}.md")) else "",
-            source[0],
-            flags=re.MULTILINE,
-        )
-
-
 def _skip(app: Sphinx, what: str, name: str, found: Any, skip: bool, options: Any) -> bool | None:
     """Members that are none: of named tuples, pydantic, scikit-learn; functions as defaults."""
     made = type(found).__name__ == "_tuplegetter" or name == "model_config"
@@ -136,7 +125,6 @@ def _mathml(node: nodes.Element, as_block: bool) -> str:
 
 
 def setup(app: Sphinx) -> None:
-    app.connect("source-read", _without_empty)
     app.connect("autodoc-skip-member", _skip)
     app.connect("autodoc-process-docstring", _plain)
     app.connect("autodoc-process-signature", _signature)

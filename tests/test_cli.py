@@ -267,7 +267,7 @@ def test_a_name_for_the_results_is_found(
 def test_help_answers_without_torch() -> None:
     """`archgrad --help` and `import archgrad` do not wait for torch."""
     code = (
-        "import sys; from archgrad import cli\n"
+        "import sys; from archgrad.cli import main as cli\n"
         "try: cli.main(['--help'])\n"
         "except SystemExit: print('torch' in sys.modules, 'sklearn' in sys.modules)"
     )

@@ -221,7 +221,8 @@ def test_the_earliest_bad_value_is_named() -> None:
 
 def test_keeping_freed_memory_changes_no_result() -> None:
     code = (
-        "import torch; from archgrad.system.loops import keep_freed_memory, peak_memory_mb\n"
+        "import torch\nfrom archgrad.system.allocation import keep_freed_memory\n"
+        "from archgrad.system.loops import peak_memory_mb\n"
         "keep_freed_memory(); x = torch.ones(300, 1000); del x\n"
         "print(float(torch.ones(500, 1000).sum()))"
     )

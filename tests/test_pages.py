@@ -14,7 +14,7 @@ from pages import PageError, execute
 DOCS = Path(__file__).parent.parent / "docs"
 FOLDERS = ("tutorials", "howto", "coming_from")
 PAGES = [
-    *(path for path in [DOCS / "start.md"] if path.exists()),
+    DOCS / "start.md",
     *(path for folder in FOLDERS for path in sorted((DOCS / folder).glob("**/*.md"))),
 ]
 

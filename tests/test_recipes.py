@@ -340,6 +340,9 @@ def test_recipes_are_listed_and_described() -> None:
 
 
 def test_a_list_of_recipes_needs_no_torch() -> None:
-    code = "import sys; from archgrad import recipes; recipes.rows(); print('torch' in sys.modules)"
+    code = (
+        "import sys\nfrom archgrad.settings import recipes\nrecipes.rows()\n"
+        "print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.lower()) is False

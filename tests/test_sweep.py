@@ -84,7 +84,7 @@ def test_what_a_search_would_refuse_is_refused_before_there_is_a_folder(tmp_path
         given = {name: value for name, value in OPTIONS.items() if name not in vary}
         with pytest.raises(ArchgradError, match="dart|batch"):
             archgrad.sweep(vary, "digits", out=tmp_path / "s", **given)
-    with pytest.raises(ArchgradError, match="found data from Python, which stay in this process"):
+    with pytest.raises(ArchgradError, match="found data or a method from Python, which stay"):
         archgrad.sweep({"seed": [0]}, data(), out=tmp_path / "s", pool="processes", **OPTIONS)
     assert not (tmp_path / "s").exists()
 

@@ -14,10 +14,11 @@ import archgrad
 from archgrad.comparing import engine
 from archgrad.data import as_data
 from archgrad.errors import ArchgradError
+from archgrad.storage.files import read_lines
 from small import OPTIONS, arrays, data
 
 
-def compare(folder: Path, given: Any = None, methods: str = "darts,random", **options: Any) -> Any:
+def compare(folder: Path, given: Any = None, methods: Any = "darts,random", **options: Any) -> Any:
     chosen = {**OPTIONS, **options}
     kept = {name: value for name, value in chosen.items() if value is not None}
     return archgrad.compare(methods, data() if given is None else given, out=folder, **kept)
@@ -123,6 +124,43 @@ def test_data_from_python_are_asked_for_again(
         compare(tmp_path / "c", methods="random")
     with pytest.raises(ArchgradError, match=r"came from Python.*compare\(data=..., resume=...\)"):
         archgrad.compare(resume=tmp_path / "c")
+
+
+def test_a_method_from_python_is_compared_and_asked_for_again(tmp_path: Path) -> None:
+    mine, other = archgrad.Method(warm_up=0.5), archgrad.Method(interval=2)
+    results = compare(tmp_path / "c", methods=["darts", mine], seeds=2)
+    assert [entry.status for entry in results.entries] == ["done"] * 4
+    assert results.settings.methods == ("darts", "own")
+    assert len(results.of("own", results.settings.data[0])) == 2
+    folder = next((tmp_path / "c" / "searches").glob("*/own/seed-0"))
+    assert (
+        read_lines(folder / "alphas.jsonl")[0]["alpha"]
+        != read_lines(folder.parents[1] / "darts" / "seed-0" / "alphas.jsonl")[0]["alpha"]
+    )  # alpha rests in its first epoch
+    again = archgrad.compare(["darts", mine], data(), resume=tmp_path / "c")
+    assert again.to_json() == results.to_json()
+    for methods in (None, [other, "darts"]):
+        with pytest.raises(ArchgradError, match=r"other methods; .*compare\(methods=\[...\], re"):
+            archgrad.compare(methods, data(), resume=tmp_path / "c")
+    with pytest.raises(ArchgradError, match="keeps its options; leave out methods own,darts"):
+        archgrad.compare([mine, "darts"], data(), resume=tmp_path / "c")
+
+
+def test_methods_from_python_that_cannot_be_compared_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ArchgradError, match="found 2 methods from Python, expected one"):
+        compare(tmp_path / "c", methods=[archgrad.Method(), archgrad.Method(interval=2)])
+    with pytest.raises(ArchgradError, match="methods: found 7, expected names and one archgrad.M"):
+        compare(tmp_path / "c", methods=["darts", 7])
+    with pytest.raises(ArchgradError, match='method "own" is not known'):
+        compare(tmp_path / "c", methods="darts,own")
+    assert not list(tmp_path.iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.Comparison, "run", lambda *_: None)
+        compare(tmp_path / "c", methods="random")
+    with pytest.raises(ArchgradError, match=r"other methods; .*compare\(resume=...\)"):
+        archgrad.compare(archgrad.Method(), data(), resume=tmp_path / "c")
 
 
 def test_several_data_sets_stand_with_commas_between(

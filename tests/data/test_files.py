@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from archgrad.data import ArraySource, Augmentation, Data, load
+from archgrad.data import ArraySource, Augmentation, Data, files, load
 from archgrad.errors import ArchgradError
 
 
@@ -42,6 +42,7 @@ def test_digits_are_scaled_and_a_fixed_fifth_is_held_out() -> None:
 
 def test_digits_without_scikit_learn_tell_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    files._digits.cache_clear()
     with pytest.raises(ArchgradError, match=r'needs sklearn.*pip install "archgrad\[data\]"'):
         load("digits")
 

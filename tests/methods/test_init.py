@@ -20,8 +20,12 @@ from archgrad.parts.hypergradient import FiniteDifference
 from archgrad.parts.optimizer import Adam
 
 LONGEST = 15  # lines of a recipe's body
-NAMELESS = """bilevel leg records tuning monitor supernet network choice mixing cadence
-              guard loaders loops diagnostics""".split()
+PACKAGE = Path(archgrad.__file__).parent
+NAMELESS = sorted(
+    path.relative_to(PACKAGE).as_posix()
+    for folder in ("searching", "networks", "system")
+    for path in (PACKAGE / folder).glob("[a-z]*.py")
+)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -56,8 +60,7 @@ def test_every_knob_of_a_recipe_has_a_plain_default_and_changes_the_method(name:
 @pytest.mark.parametrize("module", NAMELESS)
 def test_the_loop_and_the_network_name_no_method(module: str) -> None:
     """Only a docstring may, to say where something comes from; "darts" names the space as well."""
-    path = Path(archgrad.__file__).with_name(f"{module}.py")
-    tree = ast.parse(path.read_text())
+    tree = ast.parse((PACKAGE / module).read_text())
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
     documents = {
         ast.get_docstring(node, clean=False)

@@ -44,6 +44,9 @@ def missing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(sys, "meta_path", [Without(packages)])
     for name in [*sys.modules]:
         if {name.partition(".")[0], name.rpartition(".")[2]} & {*packages}:
+            package, _, last = name.rpartition(".")
+            if package in sys.modules:  # which would keep the module that is imported meanwhile
+                monkeypatch.setattr(sys.modules[package], last, sys.modules[name], raising=False)
             monkeypatch.delitem(sys.modules, name)
     return extra
 

@@ -24,14 +24,14 @@ from archgrad.data import Data
 from archgrad.errors import ArchgradError, explain, unknown
 from archgrad.findings.results import Budget, Results, Settings
 from archgrad.findings.writing import files
-from archgrad.methods import RECIPES
+from archgrad.methods import RECIPES, Method
 from archgrad.preparing.prepared import checked, search_space, section
 from archgrad.resources.spending import amount, of_first_order
 from archgrad.retraining.processes import Epochs
 from archgrad.retraining.scratch import check
 from archgrad.retraining.sizing import retrained
 from archgrad.settings.compare_config import CompareConfig, ComparisonConfig
-from archgrad.settings.config import RunConfig, SearchConfig, validated
+from archgrad.settings.config import OWN, RunConfig, SearchConfig, validated
 from archgrad.settings.pool_config import PoolConfig
 from archgrad.settings.train_config import TrainConfig
 from archgrad.spaces import SearchSpace
@@ -51,6 +51,7 @@ class Comparison:
     folder: Path
     own: Own | None = None
     pool: PoolConfig = PoolConfig()
+    method: Method | None = None  # the one that is called own
 
     @property
     def jobs(self) -> list[Job]:
@@ -106,7 +107,7 @@ class Comparison:
         at_a_time, crew = self.place.at_a_time, self.place.crew
         if crew is None:
             hears = Epochs(meanwhile)
-            yield from (worked(job, self.own, hears) for job in left)
+            yield from (worked(job, self.own, hears, self.method) for job in left)
             return
         calls, retries = [(job, None) for job in left], self.pool.retries
         found = made(crew(), worked, calls, at_a_time, retries=retries, meanwhile=meanwhile)
@@ -119,7 +120,7 @@ class Comparison:
     def place(self) -> Place:
         """Where the searches run that are left to do."""
         left = [job for job in self.jobs if not job.done]
-        if self.own is not None or not left:
+        if self.own is not None or self.method is not None or not left:
             return HERE
         search, train = left[0].search, left[0].train
         return place(
@@ -159,14 +160,15 @@ def prepare(
     compare: CompareConfig,
     bases: Sequence[RunConfig],
     own: Own | None = None,
+    method: Method | None = None,
 ) -> ComparisonConfig:
     """Refuse, before anything is written, what a job or the test would refuse later.
 
     `bases`: one configuration a data set; the method of each is replaced by those compared.
     Every search gets the same budget: the one that is asked for, or what first-order DARTS with
-    these options takes.
+    these options takes. `method`: the one that is called own.
     """
-    _check(compare, bases)
+    _check(compare, bases, method)
     runs = []
     for base in bases:
         given = parts(base.data, own, compare.selection_fraction)
@@ -176,21 +178,22 @@ def prepare(
         if search.table is None:
             _check_retraining(compare, train, space, given, with_test(base.data, own))
         same = _same_budget(compare, search, space, given)
-        for method in compare.names:
-            mine = search.model_copy(update={**same, "method": method, "method_options": {}})
-            if method not in BASELINES:
+        for name in compare.names:
+            mine = search.model_copy(update={**same, "method": name, "method_options": {}})
+            if name not in BASELINES:
                 mine = mine.model_copy(update={"child_epochs": None})
             config = base.model_copy(update={"search": mine})
-            ready = checked(config, given.search, given.augmentation, space, None)
-            runs.append(ready.config)
-    return ComparisonConfig(compare=compare, runs=tuple(runs), table=section(bases[0]).table)
+            value = method if name == OWN else None
+            runs.append(checked(config, given.search, given.augmentation, space, value).config)
+    table = section(bases[0]).table
+    return ComparisonConfig(compare=compare, runs=tuple(runs), table=table, own=_slots(method))
 
 
-def _check(compare: CompareConfig, bases: Sequence[RunConfig]) -> None:
+def _check(compare: CompareConfig, bases: Sequence[RunConfig], own: Method | None) -> None:
     """What can be told without loading anything."""
     first, train = section(bases[0]), bases[0].train
     assert train is not None
-    known = {**RECIPES, **BASELINES}
+    known = [*RECIPES, *BASELINES, *([] if own is None else [OWN])]
     for method in compare.names:
         if method not in known:
             raise unknown("method", method, known)
@@ -264,8 +267,9 @@ def opened(
     folder: Path,
     own: Own | None = None,
     pool: PoolConfig = PoolConfig(),  # noqa: B008
+    method: Method | None = None,
 ) -> Comparison:
-    """The comparison in a folder."""
+    """The comparison in a folder; `method`: the one that is called own, given again."""
     path = folder / COMPARISON
     try:
         values = untrusted.from_yaml(untrusted.text(path, untrusted.LIMIT_YAML))
@@ -278,9 +282,22 @@ def opened(
         reason = " ".join(str(error).split())
         raise ArchgradError(f"{path} cannot be read: {reason}; restore it") from None
     try:
-        return Comparison(ComparisonConfig.model_validate(values), folder, own, pool)
+        config = ComparisonConfig.model_validate(values)
     except ValidationError as error:
         raise ArchgradError(f"{path}: {explain(error)}") from None
+    if config.own != _slots(method):
+        raise ArchgradError(
+            f"{path} was begun with other methods; give those of its beginning again: "
+            f"archgrad.compare({'' if config.own is None else 'methods=[...], '}resume=...)"
+        )
+    return Comparison(config, folder, own, pool, method)
+
+
+def _slots(method: Method | None) -> dict[str, str] | None:
+    """What a method is recognized by, in another process as well."""
+    if method is None:
+        return None
+    return {slot: re.sub(r" at 0x[0-9a-f]+", "", part) for slot, part in method.slots().items()}
 
 
 def _environments(folders: Sequence[Path]) -> tuple[dict[str, Any], ...]:

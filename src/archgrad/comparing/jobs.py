@@ -20,12 +20,13 @@ from archgrad.costing.cost import cost
 from archgrad.data import Data
 from archgrad.findings.results import Costs, Entry, Phase, Point
 from archgrad.measure import Measure
+from archgrad.parts.method import Method
 from archgrad.preparing.prepared import checked, search_space, section
 from archgrad.retraining.scratch import retrain, retrainings
 from archgrad.retraining.sizing import retrained
 from archgrad.retraining.training import Retraining
 from archgrad.searching.callbacks import Callback
-from archgrad.settings.config import RunConfig, SearchConfig
+from archgrad.settings.config import OWN, RunConfig, SearchConfig
 from archgrad.settings.train_config import TrainConfig
 from archgrad.spaces import SearchSpace
 from archgrad.storage import failures
@@ -154,10 +155,16 @@ class Job:
         return {"options": self.config.model_dump(mode="json"), "conditions": conditions}
 
 
-def worked(job: Job, own: Own | None = None, callback: Callback | None = None) -> Job:
+def worked(
+    job: Job,
+    own: Own | None = None,
+    callback: Callback | None = None,
+    method: Method | None = None,
+) -> Job:
     """Search, derive, retrain briefly and fully; goes on where it was interrupted.
 
-    `callback` hears of the search, and of the epochs of the retrainings.
+    `callback` hears of the search, and of the epochs of the retrainings; `method`: the one that
+    is called own.
 
     An error is kept in the folder, as one line: the others go on. Returns the job.
     """
@@ -167,7 +174,8 @@ def worked(job: Job, own: Own | None = None, callback: Callback | None = None) -
         with run.working():
             if not (run.path / "architecture.json").is_file():
                 space = search_space(job.search, given.search)
-                wanted = checked(job.config, given.search, given.augmentation, space, None)
+                mine = method if job.search.method == OWN else None
+                wanted = checked(job.config, given.search, given.augmentation, space, mine)
                 wanted.search(run, callback)
             if job.table is None:
                 _retrain(job, given, callback)

@@ -125,7 +125,7 @@ _passing: ContextVar[bool] = ContextVar("_passing", default=False)
 
 @contextmanager
 def statistics(kept: bool) -> Iterator[None]:
-    """Unless ``kept``, nobody reads the running statistics, and `pending` leaves them alone."""
+    """Unless `kept`, nobody reads the running statistics, and `pending` leaves them alone."""
     token = _passing.set(not kept)
     try:
         yield

@@ -77,11 +77,13 @@ class RetrainingConfig(TrainConfig):
 class ComparisonConfig(Section):
     """A whole comparison: `runs` holds one complete configuration a data set and method.
 
-    `table`: of the benchmark that stands for the retrainings.
+    `table`: of the benchmark that stands for the retrainings; `own`: what fills the slots of the
+    method called own, which came from Python.
     """
 
     compare: CompareConfig
     table: str | None = None
+    own: dict[str, str] | None = None
     runs: tuple[RunConfig, ...] = Field(min_length=1)
 
     @model_validator(mode="after")

@@ -12,12 +12,14 @@ from pydantic import ValidationError
 from archgrad.comparing.engine import Comparison, create, opened, prepare
 from archgrad.comparing.parts import Own
 from archgrad.data import DATASETS
-from archgrad.errors import ArchgradError, explain
+from archgrad.errors import ArchgradError, explain, shown
 from archgrad.findings.results import Results
+from archgrad.parts.method import Method
 from archgrad.preparing.prepared import prepare_data, section
 from archgrad.reporting.ending import leave_report
 from archgrad.settings import config as configuration
 from archgrad.settings.compare_config import UNUSED, CompareConfig, RetrainingConfig
+from archgrad.settings.config import OWN
 from archgrad.settings.data_config import DataConfig
 from archgrad.settings.pool_config import PoolConfig, pool_of
 from archgrad.storage.folder import free_folder
@@ -30,7 +32,7 @@ _BETWEEN = re.compile(rf",\s*(?={_NAMES})")
 
 
 def compare(
-    methods: Sequence[str] | str | None = None,
+    methods: Sequence[str | Method] | Method | str | None = None,
     data: Any = None,
     *,
     test: Any = None,
@@ -41,13 +43,15 @@ def compare(
 ) -> Results:
     """Compare methods and baselines under one budget, with retraining and one test at the end.
 
-    - `methods`: names (default: darts, pc_darts, drnas, random, evolution).
+    - `methods`: names (default: darts, pc_darts, drnas, random, evolution), and with them one
+      `archgrad.Method` of yours, which is called own: its searches run in this process, one after
+      the other.
     - `data`: a name or several with commas between (default "digits"), or data from Python.
     - `test`, `classes`: of data from Python, as for `archgrad.run`.
     - `out`: a new folder (default: one under runs/), which keeps every search, the results and the
       tables.
     - `resume`: such a folder, to do what is left in it (`data` that came from Python are given
-      again).
+      again, and `methods` with one that did).
     - `options`: any field of `archgrad.settings.compare_config.CompareConfig`, as `seeds=4`, of
       `archgrad.settings.config.SearchConfig` or `archgrad.settings.data_config.DataConfig`, with
       the prefix `train_` of `archgrad.settings.compare_config.RetrainingConfig`, and of
@@ -60,21 +64,44 @@ def compare(
     """
     named = isinstance(data, str | Path | None)
     pool = pool_of(options, PoolConfig)
+    names, mine = _named(methods)
     if resume is not None:
-        given = {"methods": methods, "out": out, **options, "data": data if named else None}
+        given = {"out": out, **options, "data": data if named else None}
+        given |= {"methods": names} if mine is None else {}
         refuse_changes(name for name, value in given.items() if value is not None)
-        found = opened(Path(resume))
+        found = opened(Path(resume), method=mine)
+        if mine is not None and names != found.config.compare.methods:
+            refuse_changes([f"methods {names}"])
         own = None if named else _own(found.config.runs[0].data, data, test, classes)
-        return _done(Comparison(found.config, found.folder, own, pool))
-    if methods is not None:
-        options["methods"] = methods if isinstance(methods, str) else ",".join(methods)
+        return _done(Comparison(found.config, found.folder, own, pool, mine))
+    if names is not None:
+        options["methods"] = names
     compared = {k: v for k, v in options.items() if k in CompareConfig.model_fields}
     rest = {k: v for k, v in options.items() if k not in compared}
     sections = sections_with_training(rest, data)
     own = None
     if not named or (test, classes) != (None, None):
         own = _own(DataConfig.model_validate(sections["data"]), data, test, classes)
-    return _done(begun({**sections, "compare": compared}, out, own, pool))
+    return _done(begun({**sections, "compare": compared}, out, own, pool, mine))
+
+
+def _named(
+    methods: Sequence[str | Method] | Method | str | None,
+) -> tuple[str | None, Method | None]:
+    """The names with commas between, and the method that is called own."""
+    if methods is None or isinstance(methods, str):
+        return methods, None
+    listed = [methods] if isinstance(methods, Method) else list(methods)
+    mine = [each for each in listed if isinstance(each, Method)]
+    if wrong := [each for each in listed if not isinstance(each, str | Method)]:
+        raise ArchgradError(
+            f"methods: found {shown(wrong[0])}, expected names and one archgrad.Method at most"
+        )
+    if len(mine) > 1:
+        raise ArchgradError(
+            f"found {len(mine)} methods from Python, expected one; compare each with the others"
+        )
+    return ",".join(OWN if isinstance(m, Method) else m for m in listed), next(iter(mine), None)
 
 
 def _done(comparison: Comparison) -> Results:
@@ -93,6 +120,7 @@ def begun(
     out: str | Path | None = None,
     own: Own | None = None,
     pool: PoolConfig = PoolConfig(),  # noqa: B008
+    method: Method | None = None,
 ) -> Comparison:
     """A comparison of these options that has passed every check, in its new folder."""
     _refuse_unused(sections)
@@ -105,10 +133,10 @@ def begun(
         configuration.build({"data": data, "search": sections["search"], "train": train})
         for data in _each(sections["data"])
     ]
-    check_pool(pool, section(bases[0]).device, own is not None)
-    config = prepare(compare, bases, own)
+    check_pool(pool, section(bases[0]).device, own is not None or method is not None)
+    config = prepare(compare, bases, own, method)
     folder = Path(out) if out is not None else free_folder(bases[0], "compare")
-    comparison = Comparison(config, folder, own, pool)
+    comparison = Comparison(config, folder, own, pool, method)
     create(comparison)
     return comparison
 

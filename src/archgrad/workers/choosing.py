@@ -88,11 +88,11 @@ def cores() -> int:
 
 
 def check_pool(config: PoolConfig, device: str, own: bool = False) -> None:
-    """Refuse options that ask for what is not there; `own`: the data came from Python."""
+    """Refuse options that ask for what is not there; `own`: data or a method came from Python."""
     if own and (config.pool, config.address, config.gpus) != ("auto", None, None):
         raise ArchgradError(
-            "found data from Python, which stay in this process, one search after the other; leave "
-            "out pool, address and gpus, or give data by a name, such as npz:FILE"
+            "found data or a method from Python, which stay in this process, one search after the "
+            "other; leave out pool, address and gpus, or give them by name, such as npz:FILE"
         )
     asked = "pool ray" if config.pool == "ray" else f"address {config.address}"
     if asked != "address None" and config.pool != "processes" and not installed():
