@@ -104,6 +104,7 @@ def _option(section: type[BaseModel], name: str, field: str, prefix: str) -> ins
         flag, kind = "--method-option", list[str]
     if kind is bool:
         flag = f"{flag}/--no-{flag.removeprefix('--')}"
+    shown = shown.removeprefix("; ")  # without a default of all
     help_text = (info.description or "") + (f" [{shown}]" if shown else "")
     option = typer.Option(None, flag, help=help_text, show_default=False)
     return inspect.Parameter(
