@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,21 +23,6 @@ from helpers import job as retraining
 from helpers import same
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on one core
-covered = "coverage" in sys.modules and sys.modules["coverage"].Coverage.current() is not None
-apart = pytest.mark.skipif(
-    covered, reason="coverage ends forked workers with status 1: they run in a process without it"
-)
-
-
-@pytest.mark.skipif(not covered, reason="what needs workers runs here")
-def test_what_needs_workers_in_a_process_without_coverage() -> None:
-    chosen = "number_of_workers or no_image or killed_retraining"
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cov", "-p", "no:cacheprovider"]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
-    done = subprocess.run(
-        [*command, "-n", "0", __file__, "-k", chosen], env=kept, capture_output=True, text=True
-    )
-    assert done.returncode == 0 and "4 passed" in done.stdout, done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +52,6 @@ def epoch(source: StreamSource, index: int = 0, **options: object) -> list[objec
     return list(source.batches(4, **chosen).epoch(index))  # type: ignore[arg-type]
 
 
-@apart
 def test_batches_do_not_depend_on_the_number_of_workers(folder: Path) -> None:
     here = epoch(source(folder))
     assert [len(labels) for _, labels in here] == [4, 4, 4, 2]  # type: ignore[misc]
@@ -150,7 +131,6 @@ def test_every_augmentation_changes_the_images(folder: Path, change: dict[str, o
     assert not same(epoch(source(folder)), epoch(source(folder), augmentation=other))
 
 
-@apart
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_file_that_is_no_image_is_named(folder: Path, tmp_path: Path, workers: int) -> None:
     shutil.copytree(folder, tmp_path / "copy")
@@ -262,7 +242,6 @@ class SimulatedKill(BaseException):
     pass
 
 
-@apart
 def test_a_killed_retraining_of_a_stream_resumes_to_the_same_result(
     folder: Path, tmp_path: Path
 ) -> None:
