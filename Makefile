@@ -1,6 +1,7 @@
 # Two commands do everything, set-up included, on a machine with Python 3.11 or newer:
 #   make demo    the main job on embedded data        make test    lint, types and all fast tests
 #   make test-browser    the tests of the report in Chromium, which make test skips where there is none
+#   make coverage    the fast tests again, a quarter slower, with the lines that none of them runs
 # and a third one measures a search step against the textbook form, below ten minutes:
 #   make bench
 # The site, into docs/_build/html, with every warning an error:
@@ -13,14 +14,17 @@ BIN := .venv/bin
 export OMP_NUM_THREADS = 1
 unexport PYTHONDONTWRITEBYTECODE  # else every process that a test starts compiles all modules anew
 
-.PHONY: demo test test-browser bench docs check test-slow test-core dist test-lowest growth second-order fuzz faults clean
+.PHONY: demo test test-browser bench docs check coverage test-slow test-core dist test-lowest growth second-order fuzz faults clean
 
 demo: .venv/core
 	$(BIN)/archgrad run --data digits
 
 test: check
 	$(BIN)/python tests/browser/chromium.py || true
-	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term --durations=8
+	$(BIN)/python -m pytest -n auto --dist worksteal --durations=8
+
+coverage: .venv/dev
+	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term
 
 test-browser: .venv/dev
 	$(BIN)/python tests/browser/chromium.py
