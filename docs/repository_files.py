@@ -120,7 +120,16 @@ def source_link(domain: str, info: Mapping[str, str]) -> str | None:
 _running: list[Sphinx] = []  # linkcode hands over no application
 
 
+def _without_navigation(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], tree: object
+) -> None:
+    """Files show no tree of all pages, which is a third of the work of the site."""
+    if page.startswith("files/"):
+        context["toctree"] = lambda **_: ""
+
+
 def setup_files(app: Sphinx) -> None:
     _running[:] = [app]
     app.add_transform(RepositoryLinks)
     app.connect("html-collect-pages", _pages)
+    app.connect("html-page-context", _without_navigation, priority=100)  # before the theme's

@@ -78,7 +78,7 @@ subsets = st.lists(st.sampled_from(NAMES), min_size=1, max_size=4, unique=True)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     images=st.integers(1, 3),
     channels=st.sampled_from([1, 2, 3, 4, 8, 12, 16, 32]),
