@@ -15,7 +15,7 @@ from archgrad.errors import ArchgradError
 from archgrad.kernels import decoding
 from archgrad.kernels.division import drawn
 from archgrad.kernels.recurrence import ACTIVATIONS, NAMES, Node, Plan, recurrence
-from archgrad.networks.choice import Choice
+from archgrad.networks.choice import NONE, Choice
 from archgrad.networks.operations import Zero
 from archgrad.settings.text_config import TextOptions
 
@@ -75,7 +75,7 @@ class Highway(nn.Module):
 
 def operation(name: str) -> nn.Module:
     """A candidate by its name; `none` adds nothing."""
-    return Zero() if name == "none" else Highway(name)
+    return Zero() if name == NONE else Highway(name)
 
 
 Single = tuple[str, int]  # an operation and its source

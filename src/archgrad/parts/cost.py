@@ -83,10 +83,13 @@ class ExpectedCost:
     def _constants(self, group: Group, like: Tensor) -> _Constants:
         key = (group, like.device, like.dtype)
         if key not in self._known:
-            rows, nodes = group.candidates, [node for _, node in group.edges]
+            nodes = [node for _, node in group.edges]
+            derivable = like.new_zeros(group.shape)
+            for row in range(len(derivable)):
+                derivable[row, group.derivable(row)] = 1
             self._known[key] = _Constants(
                 {path: like.new_tensor(c) for path, c in self.table.rows_by_path(group).items()},
-                like.new_tensor([[group.keep_none or n != "none" for n in row] for row in rows]),
+                derivable,
                 like.new_tensor([[a == b for b in nodes] for a in nodes]),
             )
         return self._known[key]

@@ -76,11 +76,13 @@ def shrink(
     found = {}
     for group in groups:
         rows = []
-        for names, weights in zip(group.candidates, strength[group.name], strict=True):
+        pairs = zip(group.candidates, strength[group.name], strict=True)
+        for row, (names, weights) in enumerate(pairs):
+            derivable = group.derivable(row)
             order = sorted(range(len(names)), key=lambda i: (-weights[i], i))
             kept = order[: max(keep, group.picks)]
-            if not group.keep_none and all(names[i] == "none" for i in kept):
-                kept = [next(i for i in order if names[i] != "none"), *kept[1:]]
+            if not any(i in derivable for i in kept):
+                kept = [next(i for i in order if i in derivable), *kept[1:]]
             rows.append(tuple(names[i] for i in sorted(kept)))
         found[group.name] = tuple(rows)
     return found
